@@ -1,0 +1,174 @@
+# coterie: environments, checks, tests and the demo.
+#
+# `make help` lists what there is. Everything is built under .venvs/ from constraints/*.txt by uv,
+# which is brought along when it is absent. The user's own index settings hold; nothing here names one.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+# Without compiled modules every process start costs seconds; a foreign path would mix environments.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export UV_PYTHON_DOWNLOADS := never
+# A mirror that pip is told of by the environment serves uv too.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+# The Python of the environments: 3.11 where there is one, else the newest that runs. `make test-core PY=3.12`.
+ifndef PY
+PY := $(shell "$$(.ci/find-python)" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+ifeq ($(PY),)
+$(error coterie needs Python 3.11 or newer: install one, or put it on PATH)
+endif
+
+PYTEST_ARGS ?=
+
+VENVS := .venvs
+UV := $(or $(shell command -v uv),$(VENVS)/uv/bin/uv)
+CORE := $(VENVS)/core-$(PY)
+AIRFLOW := $(VENVS)/airflow
+PREFECT := $(VENVS)/prefect
+BENCHMARKS := $(VENVS)/benchmarks
+CORE_PYTHON := $(CORE)/bin/python
+AIRFLOW_PYTHON := $(AIRFLOW)/bin/python
+PREFECT_PYTHON := $(PREFECT)/bin/python
+BENCHMARKS_PYTHON := $(BENCHMARKS)/bin/python
+
+# Programs that tests marked `system` start, and that no Python package brings.
+SYSTEM_PROGRAMS := chromium
+
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+
+## Environments: one stamp each, so that a second call does nothing and a changed constraint rebuilds.
+
+.PHONY: setup setup-core setup-airflow setup-prefect setup-benchmarks
+setup: setup-core setup-airflow setup-prefect ## Build the environments of the core and of both adapters.
+setup-core: $(CORE)/.stamp ## Build the core's environment; PY=3.12 or 3.13 for another Python.
+setup-airflow: $(AIRFLOW)/.stamp ## Build the Airflow provider's environment.
+setup-prefect: $(PREFECT)/.stamp ## Build the Prefect blocks' environment.
+setup-benchmarks: $(BENCHMARKS)/.stamp ## Build the environment of the benchmarks.
+
+# $(1) Python version or nothing, $(2) distributions to install from here, in place; the first prerequisite
+# is the constraints file.
+comma := ,
+define build
+@echo "building $(@D)"
+@[ -x $(@D)/bin/python ] || { python="$$(.ci/find-python $(1))" && $(UV) venv --quiet --python "$$python" $(@D); }
+@$(UV) pip install --quiet --exact --compile-bytecode --python $(@D)/bin/python \
+	--build-constraints constraints/build.txt -r $< $(2)
+@touch $@
+endef
+REVIEWED_CORE := -e './core[cli$(comma)code-review]'
+
+$(CORE)/.stamp: constraints/core.txt constraints/build.txt core/pyproject.toml | $(UV)
+	$(call build,$(PY),-e './core[cli$(comma)code-review$(comma)llm$(comma)s3]')
+
+$(AIRFLOW)/.stamp: constraints/airflow.txt constraints/build.txt core/pyproject.toml airflow_provider/pyproject.toml | $(UV)
+	$(call build,,$(REVIEWED_CORE) -e ./airflow_provider)
+
+$(PREFECT)/.stamp: constraints/prefect.txt constraints/build.txt core/pyproject.toml prefect_blocks/pyproject.toml | $(UV)
+	$(call build,,$(REVIEWED_CORE) -e ./prefect_blocks)
+
+$(BENCHMARKS)/.stamp: constraints/benchmarks.txt constraints/build.txt core/pyproject.toml | $(UV)
+	$(call build,$(PY),-e ./core)
+
+$(VENVS)/uv/bin/uv:
+	@echo "bringing uv"
+	@python="$$(.ci/find-python)" && "$$python" -m venv $(VENVS)/uv
+	@$(VENVS)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+# Names and versions only: no addresses, no hashes. The reviewing tools are chosen first and hold everywhere.
+COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
+	--no-emit-index-url --no-emit-package coterie --no-emit-package airflow-provider-coterie \
+	--no-emit-package prefect-coterie
+
+.PHONY: constraints
+constraints: | $(UV) ## Choose the newest versions that fit together, into constraints/*.txt.
+	@for name in analysis build core airflow prefect benchmarks; do \
+		echo "compiling constraints/$$name.txt"; \
+		$(COMPILE) constraints/$$name.in --output-file constraints/$$name.txt; \
+	done
+
+
+## Checks
+
+.PHONY: check check-style check-core check-airflow check-prefect format
+check: check-style check-core check-airflow check-prefect ## Lint, formatting and types of everything.
+
+check-style: setup-core
+	$(CORE)/bin/ruff check
+	$(CORE)/bin/ruff format --check
+
+# $(1) environment, $(2) package, $(3) examples. Each environment has its cache: they see different packages.
+typecheck = $(1)/bin/mypy --strict --cache-dir .mypy_cache/$(notdir $(1)) $(2)
+
+check-core: setup-core
+	$(call typecheck,$(CORE),-p coterie)
+
+check-airflow: setup-airflow
+	$(call typecheck,$(AIRFLOW),-p airflow_provider_coterie)
+	$(if $(wildcard dags/*.py),$(call typecheck,$(AIRFLOW),$(wildcard dags/*.py)))
+
+check-prefect: setup-prefect
+	$(call typecheck,$(PREFECT),-p prefect_coterie)
+	$(if $(wildcard flows/*.py),$(call typecheck,$(PREFECT),$(wildcard flows/*.py)))
+
+format: setup-core ## Format the code and mend what can be mended.
+	$(CORE)/bin/ruff check --fix
+	$(CORE)/bin/ruff format
+
+
+## Tests
+
+.PHONY: test test-core test-airflow test-prefect test-full test-system coverage
+test: test-core test-airflow test-prefect ## Run every test that needs wheels alone, real schedulers included.
+
+test-core: setup-core ## Run the core's and the documents' tests; PY=3.12 or 3.13 for another Python.
+	$(CORE_PYTHON) -m pytest $(wildcard tests/core tests/docs) $(PYTEST_ARGS)
+
+test-airflow: setup-airflow ## Run the Airflow provider's tests, a real scheduler included.
+	$(AIRFLOW_PYTHON) -m pytest tests/airflow $(PYTEST_ARGS)
+
+test-prefect: setup-prefect ## Run the Prefect blocks' tests, a real server included.
+	$(PREFECT_PYTHON) -m pytest tests/prefect $(PYTEST_ARGS)
+
+test-full: override PYTEST_ARGS += -m "not system"
+test-full: test ## Run every test, those that take minutes included.
+
+test-system: setup-core ## Run the tests that need programs of the operating system.
+	@missing=0; for program in $(SYSTEM_PROGRAMS); do \
+		command -v "$$program" >/dev/null || { echo "missing: $$program; install it with your package manager" >&2; missing=1; }; \
+	done; exit $$missing
+	$(CORE_PYTHON) -m pytest tests/core -m system $(PYTEST_ARGS)
+
+coverage: setup-core ## Run the core's tests and show which lines none of them reached.
+	$(CORE_PYTHON) -m pytest tests/core --cov --cov-report=term-missing $(PYTEST_ARGS)
+
+
+## Demo and benchmarks
+
+.PHONY: demo bench
+demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
+	$(CORE_PYTHON) deploy/demo/run.py $(if $(REPO),--repo '$(REPO)')
+
+bench: setup-benchmarks ## Measure scheduling beside other libraries.
+	$(BENCHMARKS_PYTHON) benchmarks/plan_scheduling.py
+
+
+## Cleaning
+
+.PHONY: clean distclean
+clean: ## Remove caches and reports; the environments stay.
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	find core airflow_provider prefect_blocks tests dags flows benchmarks deploy -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the environments too.
+	rm -rf $(VENVS)

@@ -1,0 +1,1 @@
+"""Run coterie plans as Airflow DAGs: connection, hook, operators and decorators."""
