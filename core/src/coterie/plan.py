@@ -1,0 +1,197 @@
+"""A plan: a validated acyclic graph of tasks, the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coterie._json import JsonValue, content_size, require_json
+from coterie._rules.params import param_names
+from coterie._rules.plan import Graph, build_graph, resolve_outputs
+from coterie.errors import Misuse, PlanError
+from coterie.ids import TaskId, check_name, content_hash
+from coterie.task import Task
+
+__all__ = ["Plan"]
+
+MAX_PLAN_BYTES = 64 * 2**20
+MAX_PLAN_VALUES = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Tasks and what they wait for, checked on construction.
+
+    name: of the plan; part of nothing's identity but its hash.
+    tasks: in any order; a sequence of `Task`.
+    params: the run parameters and their defaults, a JSON object.
+    outputs: the ids whose success makes a run at least partial; by default the leaves.
+
+    Raises:
+        PlanError: CycleFound (the path is in the message), DuplicateTask, UnknownDependency, no tasks,
+            or an input that refers to an undeclared parameter.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    params: Mapping[str, JsonValue] = field(default_factory=dict, kw_only=True)
+    outputs: tuple[TaskId, ...] | None = field(default=None, kw_only=True)
+    _graph: Graph = field(init=False, repr=False, compare=False)
+    _hash: str = field(init=False, repr=False, compare=False, default="")
+
+    def __init__(
+        self,
+        name: str,
+        tasks: Iterable[Task],
+        *,
+        params: Mapping[str, JsonValue] | None = None,
+        outputs: Iterable[TaskId] | None = None,
+    ) -> None:
+        check_name(name, "plan name")
+        every = tuple(tasks)
+        if not every:
+            raise PlanError(f"the plan {name!r} has no tasks; give it at least one")
+        graph = build_graph(every)
+        set_ = object.__setattr__
+        set_(self, "name", name)
+        set_(self, "tasks", every)
+        set_(self, "params", require_json(dict(params or {}), "params"))
+        set_(self, "outputs", resolve_outputs(outputs, graph))
+        set_(self, "_graph", graph)
+        set_(self, "_hash", "")
+        self._check_params()
+
+    @property
+    def graph(self) -> Graph:
+        """The tasks by position, with their edges."""
+        return self._graph
+
+    @property
+    def leaves(self) -> tuple[TaskId, ...]:
+        """The tasks that nobody waits for."""
+        return self._graph.leaves
+
+    @property
+    def output_ids(self) -> tuple[TaskId, ...]:
+        """The declared outputs, or the leaves."""
+        return self.outputs or self.leaves
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the plan's canonical JSON: its version."""
+        if not self._hash:
+            object.__setattr__(self, "_hash", content_hash(self.to_dict()))
+        return self._hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def task(self, task_id: TaskId) -> Task:
+        """The task of that id.
+
+        Raises:
+            Misuse: the plan has no such task.
+        """
+        try:
+            return self.tasks[self._graph.position[task_id]]
+        except KeyError:
+            known = ", ".join(list(self._graph.ids[:20]))
+            raise Misuse(f"the plan {self.name!r} has no task {task_id!r}; it has: {known}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON, without the fields that have their default value."""
+        from coterie._plan_format import plan_to_dict
+
+        return plan_to_dict(self)
+
+    def to_json(self) -> str:
+        """The plan as indented JSON."""
+        import json
+
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def to_yaml(self) -> str:
+        """The plan as YAML."""
+        import yaml
+
+        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
+
+    def to_mermaid(self) -> str:
+        """The plan as a Mermaid flow chart."""
+        from coterie._plan_format import plan_to_mermaid
+
+        return plan_to_mermaid(self)
+
+    @classmethod
+    def from_dict(cls, document: object) -> Plan:
+        """Build a plan from its JSON form.
+
+        Raises:
+            PlanError: names the place in the document that is wrong; and all that `Plan(...)` raises.
+        """
+        from coterie._plan_format import plan_from_dict
+
+        if content_size(document, MAX_PLAN_VALUES) > MAX_PLAN_VALUES:
+            raise PlanError(f"the plan holds more than {MAX_PLAN_VALUES} values; split it")
+        return plan_from_dict(document)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Plan:
+        """Build a plan from JSON text. Raises PlanError, naming the line where the text breaks off."""
+        import json
+
+        return cls._parse(text, json.loads, "JSON")
+
+    @classmethod
+    def from_yaml(cls, text: str | bytes) -> Plan:
+        """Build a plan from YAML text (safe subset: no tags, no objects)."""
+        import yaml
+
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        # CSafeLoader is the safe loader on libyaml: plain data only.
+        return cls._parse(text, lambda source: yaml.load(source, Loader=loader), "YAML")  # noqa: S506
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Plan:
+        """Read a plan from a `.json`, `.yaml` or `.yml` file of at most 64 MiB."""
+        source = Path(path)
+        try:
+            size = source.stat().st_size
+            if size > MAX_PLAN_BYTES:
+                raise PlanError(f"the plan file {str(path)!r} has {size} bytes; at most {MAX_PLAN_BYTES} are read")
+            text = source.read_bytes()
+        except OSError as error:
+            raise PlanError(f"cannot read the plan file {str(path)!r}: {error.strerror}; check the path") from error
+        return cls.from_json(text) if source.suffix == ".json" else cls.from_yaml(text)
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """The JSON Schema of a plan document."""
+        from coterie._plan_format import plan_schema
+
+        return plan_schema()
+
+    @classmethod
+    def _parse(cls, text: str | bytes, load: Callable[[str | bytes], object], kind: str) -> Plan:
+        if len(text) > MAX_PLAN_BYTES:
+            raise PlanError(f"the plan text has {len(text)} characters; at most {MAX_PLAN_BYTES} are read")
+        try:
+            document = load(text)
+        except RecursionError as error:
+            raise PlanError(f"the plan is nested too deeply to be {kind} for a plan; flatten it") from error
+        # Whatever the parser says about the text is about the text: every parser has its own error classes.
+        except Exception as error:
+            raise PlanError(f"the plan is not {kind}: {error}") from error
+        return cls.from_dict(document)
+
+    def _check_params(self) -> None:
+        for task in self.tasks:
+            if not task.input:
+                continue
+            for name in sorted(param_names(dict(task.input)) - self.params.keys()):
+                raise PlanError(
+                    f"the input of {task.id!r} refers to the parameter {name!r}, which the plan does not declare; "
+                    "add it to params with its default"
+                )
