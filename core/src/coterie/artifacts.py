@@ -1,0 +1,150 @@
+"""The artifact store: payloads by their content, verified on every read."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from coterie._json import JsonValue, canonical_bytes
+from coterie.errors import CorruptArtifact, ForbiddenLocation, MissingArtifact
+from coterie.ids import check_name
+from coterie.ports import BlobStore
+from coterie.ref import INLINE_BYTES, JSON_MEDIA_TYPE, Ref, verify
+
+__all__ = ["ArtifactStore"]
+
+_CHUNK_BYTES = 2**20
+
+
+class ArtifactStore:
+    """Content-addressed storage below one URL and namespace: equal content lies there once.
+
+    url: any that fsspec knows, absolute (`file:///var/lib/coterie`, `s3://bucket/prefix`), or a `BlobStore`.
+
+    References outside this URL and namespace are refused, whoever made them.
+    """
+
+    def __init__(self, url: str | BlobStore, *, namespace: str = "default") -> None:
+        check_name(namespace, "namespace")
+        self.namespace = namespace
+        self._blobs = _open(url) if isinstance(url, str) else url
+        self._prefix = f"{self._blobs.root}/{namespace}/sha256/"
+
+    def __repr__(self) -> str:
+        return f"ArtifactStore({self._blobs.root!r}, namespace={self.namespace!r})"
+
+    @property
+    def url(self) -> str:
+        """The root's URL; it carries no credentials."""
+        return self._blobs.root
+
+    def reference(self, sha256: str, size_bytes: int, media_type: str = "application/octet-stream") -> Ref:
+        """The reference that storing content of this hash gives. Nothing is read: the content may be missing."""
+        return Ref(f"{self._prefix}{sha256[:2]}/{sha256}", sha256, size_bytes, media_type)
+
+    async def put(self, value: JsonValue, *, media_type: str = JSON_MEDIA_TYPE) -> Ref:
+        """Store a JSON value. Up to 400 bytes of it travel in the reference and are not stored."""
+        content = canonical_bytes(value)
+        if len(content) <= INLINE_BYTES:
+            return Ref.inline(content, media_type)
+        return await self.put_bytes(content, media_type)
+
+    async def put_bytes(self, content: bytes, media_type: str = "application/octet-stream") -> Ref:
+        """Store bytes, whatever their size."""
+        return await asyncio.to_thread(self._put, io.BytesIO(content), media_type)
+
+    async def put_file(self, path: str | Path, media_type: str = "application/octet-stream") -> Ref:
+        """Stream a local file into the store."""
+        return await asyncio.to_thread(self._put_file, Path(path), media_type)
+
+    async def load(self, ref: Ref) -> JsonValue:
+        """The JSON value behind `ref`, verified.
+
+        Raises:
+            MissingArtifact, CorruptArtifact, ForbiddenLocation, Unavailable.
+        """
+        content = await self.read_bytes(ref)
+        try:
+            value: JsonValue = json.loads(content)
+        except ValueError as error:
+            raise CorruptArtifact(f"{ref.uri[:200]!r} is not JSON: {error}; read it with read_bytes") from error
+        return value
+
+    async def read_bytes(self, ref: Ref) -> bytes:
+        """The bytes behind `ref`, verified, in memory."""
+        if ref.is_inline:
+            return ref.inline_bytes()
+        sink = io.BytesIO()
+        await asyncio.to_thread(self._copy, ref, sink)
+        return sink.getvalue()
+
+    async def copy_to(self, ref: Ref, path: str | Path) -> None:
+        """Stream the content to a local file; on any error there is no file."""
+        await asyncio.to_thread(self._copy_to, ref, Path(path))
+
+    def _put_file(self, path: Path, media_type: str) -> Ref:
+        with path.open("rb") as source:
+            return self._put(source, media_type)
+
+    def _put(self, source: BinaryIO, media_type: str) -> Ref:
+        digest, size = hashlib.sha256(), 0
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+        sha256 = digest.hexdigest()
+        name = f"{sha256[:2]}/{sha256}"
+        stored = f"{self.namespace}/sha256/{name}"
+        # An object of another size is a torn or foreign write: replaced, not trusted.
+        if self._blobs.size_bytes(stored) != size:
+            source.seek(0)
+            self._blobs.write(stored, source)
+        return self.reference(sha256, size, media_type)
+
+    def _copy_to(self, ref: Ref, path: Path) -> None:
+        try:
+            with path.open("wb") as sink:
+                self._copy(ref, sink)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _copy(self, ref: Ref, sink: BinaryIO) -> None:
+        if ref.is_inline:
+            sink.write(ref.inline_bytes())
+            return
+        digest, size = hashlib.sha256(), 0
+        for chunk in self._chunks(ref):
+            digest.update(chunk)
+            size += len(chunk)
+            if size > ref.size_bytes:
+                break
+            sink.write(chunk)
+        verify(ref, digest.hexdigest(), size)
+
+    def _chunks(self, ref: Ref) -> Iterator[bytes]:
+        name = ref.uri.removeprefix(self._prefix)
+        # The only names that this store writes; anything else could climb out of the root.
+        if name == ref.uri or name != f"{ref.sha256[:2]}/{ref.sha256}" or not _is_digest(ref.sha256):
+            raise ForbiddenLocation(
+                f"{ref.uri[:200]!r} is not an object of {self!r}; use the store (and namespace) that wrote it"
+            )
+        try:
+            yield from self._blobs.chunks(f"{self.namespace}/sha256/{name}")
+        except MissingArtifact as error:
+            raise MissingArtifact(f"{ref.uri!r} is not there any more; run the task that wrote it again") from error
+
+
+def _open(url: str) -> BlobStore:
+    from coterie.stores.blobs import FsspecBlobs
+
+    return FsspecBlobs(os.fspath(url))
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)

@@ -1,0 +1,1 @@
+"""Implementations of the ports. Drivers' exceptions are translated here, once."""
