@@ -1,0 +1,52 @@
+"""Run blocking functions in daemon threads that a hanging function cannot hold the process with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["run_in_thread"]
+
+T = TypeVar("T")
+
+
+async def run_in_thread(ended: Callable[[threading.Thread | None], None], work: Callable[..., T], *args: Any) -> T:
+    """Await `work(*args)` in a thread of its own, with this task's context variables.
+
+    A thread cannot be stopped: when the awaiting task is cancelled or times out, the thread goes on and is
+    abandoned; `ended` is called with the thread when it starts and with None when it ends, in the event loop.
+    Being a daemon, it never keeps the interpreter from ending (an executor's threads would).
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        ended(None)
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)  # type: ignore[arg-type]  # None only where T admits it
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = context.run(work, *args)
+        # Handed to the awaiting task, which decides: StopIteration alone cannot enter a future.
+        except BaseException as problem:  # noqa: BLE001
+            error = RuntimeError(repr(problem)) if isinstance(problem, StopIteration) else problem
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more.
+            return
+
+    thread = threading.Thread(target=run, daemon=True, name=f"coterie-{getattr(work, '__name__', 'agent')}")
+    ended(thread)
+    thread.start()
+    return await future

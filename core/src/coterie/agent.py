@@ -1,0 +1,178 @@
+"""Agents: who performs tasks. A handler is an async or sync function, or a command."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
+
+from coterie._json import JsonValue, require_json
+from coterie.errors import Misuse, PolicyError
+from coterie.ids import AgentId, AgentType, check_name
+from coterie.task import Retry
+
+if TYPE_CHECKING:
+    from coterie.context import TaskContext
+
+__all__ = ["Agent", "Handler", "to_json"]
+
+# A function of (input), or of (input, context); or an object that is called likewise.
+Handler: TypeAlias = Callable[..., Any]
+Call: TypeAlias = "Callable[[dict[str, JsonValue], TaskContext], Awaitable[Any]]"
+
+_UNTYPED = (inspect.Parameter.empty, Any, dict, object)
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent of a team.
+
+    capacity: tasks it performs at the same time in one process.
+    version: declare a new one when the same input would give another output.
+    plannable: whether a plan that a model made may use it; False for whatever has effects.
+    timeout_s, retry: for tasks that bring none of their own.
+    """
+
+    id: AgentId
+    type: AgentType
+    handler: Handler
+    capacity: int = 1
+    version: str = "0"
+    plannable: bool = True
+    timeout_s: float | None = None
+    retry: Retry | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.id, "agent id")
+        check_name(self.type, f"agent type of {self.id!r}")
+        if isinstance(self.capacity, bool) or not isinstance(self.capacity, int) or self.capacity < 1:
+            raise PolicyError(f"the agent {self.id!r} has capacity {self.capacity!r}; give a whole number >= 1")
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise PolicyError(f"the agent {self.id!r} has timeout_s {self.timeout_s!r}; give seconds > 0")
+        if not callable(self.handler):
+            raise Misuse(
+                f"the handler of the agent {self.id!r} is {self.handler!r}; "
+                "pass a function of (input, context), async or not"
+            )
+
+
+def compile_call(agent: Agent) -> Call:
+    """What the engine calls: async, with validated input, whatever kind of handler the agent has."""
+    handler = agent.handler
+    call = handler if inspect.isroutine(handler) else getattr(handler, "__call__", handler)  # noqa: B004
+    parameters = _positional(handler, agent)
+    convert = _converter(call, parameters[0], agent)
+    with_context = len(parameters) > 1
+    if inspect.iscoroutinefunction(call):
+        if with_context and convert is None:
+            return handler
+        return _async_call(handler, with_context=with_context, convert=convert)
+    return _thread_call(handler, with_context=with_context, convert=convert)
+
+
+def to_json(value: Any, where: str) -> JsonValue:
+    """An agent's return value as JSON: plain values, dataclasses, pydantic models, dates, enums, bytes as text.
+
+    Raises:
+        Misuse: it cannot be JSON.
+    """
+    if value is None or value is True or value is False or type(value) in (str, int):
+        plain: JsonValue = value
+        return plain
+    try:
+        return require_json(value, where)
+    except Misuse:
+        if isinstance(value, float):
+            raise
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        converted = to_jsonable_python(value, inf_nan_mode="constants")
+    except (PydanticSerializationError, ValueError) as error:
+        raise Misuse(f"{where} is no JSON: {error}; return plain values, dataclasses or pydantic models") from error
+    return require_json(converted, where)
+
+
+def _async_call(handler: Handler, *, with_context: bool, convert: Callable[[Any], Any] | None) -> Call:
+    async def call(task_input: dict[str, JsonValue], context: TaskContext) -> Any:
+        value = convert(task_input) if convert else task_input
+        return await (handler(value, context) if with_context else handler(value))
+
+    return call
+
+
+def _thread_call(handler: Handler, *, with_context: bool, convert: Callable[[Any], Any] | None) -> Call:
+    from coterie._threads import run_in_thread
+
+    async def call(task_input: dict[str, JsonValue], context: TaskContext) -> Any:
+        value = convert(task_input) if convert else task_input
+        if not with_context:
+            return await run_in_thread(context.thread_ended, handler, value)
+        return await run_in_thread(context.thread_ended, handler, value, context.blocking())
+
+    return call
+
+
+def _positional(handler: Handler, agent: Agent) -> list[inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        parameters = [p for p in inspect.signature(handler).parameters.values() if p.kind in kinds]
+    except (TypeError, ValueError):
+        parameters = []
+    if not len(parameters) >= 1 or any(p.default is p.empty for p in parameters[2:]):
+        raise Misuse(
+            f"the handler of the agent {agent.id!r} takes {len(parameters)} positional arguments; "
+            "it is called with (input) or (input, context)"
+        )
+    return parameters[:2]
+
+
+def _converter(call: Any, parameter: inspect.Parameter, agent: Agent) -> Callable[[Any], Any] | None:
+    if parameter.annotation in _UNTYPED:
+        return None
+    try:
+        wanted = get_type_hints(call).get(parameter.name, Any)
+    except (NameError, TypeError):
+        # A name that only a type checker sees: the agent gets the plain JSON object.
+        return None
+    if wanted in _UNTYPED or _is_json(wanted):
+        return None
+    return _Validated(wanted, agent.id)
+
+
+def _is_json(wanted: Any) -> bool:
+    origin = getattr(wanted, "__origin__", None)
+    return (origin is not None and getattr(origin, "__name__", "") in ("dict", "Mapping")) or wanted is JsonValue
+
+
+class _Validated:
+    """Turns a JSON object into the type that a handler declares; the schema is built on first use."""
+
+    __slots__ = ("_agent_id", "_wanted")
+
+    def __init__(self, wanted: Any, agent_id: AgentId) -> None:
+        self._wanted = wanted
+        self._agent_id = agent_id
+
+    def __call__(self, task_input: Any) -> Any:
+        from pydantic import ValidationError
+
+        try:
+            return type_adapter(self._wanted).validate_python(task_input)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = "/".join(map(str, first["loc"])) or "the input"
+            raise Misuse(
+                f"the agent {self._agent_id!r} cannot take its input: {place}: {first['msg']}; correct the task's input"
+            ) from error
+
+
+@lru_cache(maxsize=256)
+def type_adapter(wanted: Any) -> Any:
+    """A pydantic TypeAdapter, built once a type."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(wanted)

@@ -1,0 +1,125 @@
+"""Perform one unit of work (a task, or one item of a foreach): attempts, time-outs, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from coterie._json import JsonValue
+from coterie.agent import to_json
+from coterie.clock import Clock
+from coterie.context import TaskContext
+from coterie.errors import ArtifactError, Final, Misuse, TaskTimedOut
+from coterie.events import Event, Listener
+from coterie.ids import AgentId, TaskState
+from coterie.ref import Ref
+from coterie.slots import Slot
+from coterie.task import Retry
+
+__all__ = ["Ended", "perform"]
+
+_log = logging.getLogger("coterie.task")
+
+
+class Ended(NamedTuple):
+    """How one unit of work ended. A tuple, because thousands of them are made for every one that is looked at.
+
+    began_s: on the monotonic clock.
+    """
+
+    state: TaskState
+    output: JsonValue | Ref
+    error: BaseException | None
+    attempts: int
+    agent_id: AgentId | None
+    began_s: float
+    duration_s: float
+
+
+# Half the price of calling the class: the values are given in order, nothing is checked.
+_ended = cast("Callable[[tuple[Any, ...]], Ended]", partial(tuple.__new__, Ended))
+
+
+async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: Listener | None) -> Ended:
+    """Run the agent until it succeeds, fails for good, or its attempts are used up; give the slot back.
+
+    Raises:
+        asyncio.CancelledError: the caller cancelled it. No `Exception` comes out: each becomes the result.
+    """
+    began = clock.monotonic()
+    while True:
+        agent = context.agent = slot.agent
+        timeout_s = context.task.timeout_s or agent.timeout_s
+        scope: asyncio.Timeout | None = None
+        try:
+            if timeout_s is None:
+                value = await slot.call(context.input, context)
+            else:
+                context.deadline = clock.now() + timeout_s
+                async with asyncio.timeout(timeout_s) as scope:
+                    value = await slot.call(context.input, context)
+            output = value if value is None and context.run.artifacts is None else await _kept(context, value)
+        except asyncio.CancelledError as error:
+            if _cancelled_from_outside():
+                raise
+            # Nobody cancelled this task: the agent let an inner cancellation out. That is its failure.
+            failure: BaseException = error
+        # Every failure of an agent becomes a result; whether it is tried again is decided below.
+        except Exception as error:  # noqa: BLE001
+            timed_out = isinstance(error, TimeoutError) and scope is not None and scope.expired()
+            failure = TaskTimedOut(context.task.id, timeout_s or 0.0) if timed_out else error
+        else:
+            return _ended(("succeeded", output, None, context.attempt, agent.id, began, clock.monotonic() - began))
+        finally:
+            if context.thread is None:
+                slot.release()
+            else:
+                context.late_release = slot.release
+        retry = context.task.retry or agent.retry
+        if retry is None or context.attempt >= retry.max_attempts or not _transient(failure):
+            _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=failure)
+            return Ended("failed", None, failure, context.attempt, agent.id, began, clock.monotonic() - began)
+        slot = await _back_off(context, slot, retry, failure, listener)
+
+
+async def _kept(context: TaskContext, value: Any) -> JsonValue | Ref:
+    """What stays of an agent's return value: plain JSON, stored where the run has a store."""
+    output = to_json(value, f"the output of {context.task.id!r}")
+    store = context.run.artifacts
+    return output if store is None else await store.put(output)
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _back_off(
+    context: TaskContext, slot: Slot, retry: Retry, error: BaseException, listener: Listener | None
+) -> Slot:
+    """Wait without a slot, then queue for one again."""
+    wait_s = _wait_s(retry, context.attempt)
+    _log.info("task.retrying %s in %.3f s after %r", context.task.id, wait_s, error)
+    if listener is not None:
+        fields = {"attempt": context.attempt, "wait_s": wait_s, "error": f"{type(error).__name__}: {error}"}
+        listener(Event("task.retrying", context.workflow_id, context.task.id, fields))
+    await asyncio.sleep(wait_s)
+    context.attempt += 1
+    return await slot.pool.acquire(context.task.priority)
+
+
+def _wait_s(retry: Retry, attempt: int) -> float:
+    # Imported on the first failure: a run without failures pays nothing for retry machinery.
+    from tenacity import RetryCallState, wait_random_exponential
+
+    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]  # only its number is read
+    state.attempt_number = attempt
+    return float(wait_random_exponential(multiplier=retry.base_s, max=retry.cap_s)(state))
+
+
+def _transient(error: BaseException) -> bool:
+    """Whether trying again may help: a time-out or an agent's own error; not misuse, not a final failure."""
+    return isinstance(error, TaskTimedOut) or not isinstance(error, (Final, Misuse, ArtifactError))

@@ -1,0 +1,206 @@
+"""What an agent is given besides its input: who it works for, what came before, how long it has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from coterie._json import JsonValue, require_json
+from coterie.errors import MissingOutput
+from coterie.ids import ItemKey, TaskId, WorkflowId, content_hash, fingerprint, idempotency_key
+from coterie.items import is_items, load_items
+from coterie.ref import Ref
+from coterie.result import ItemResult, TaskResult
+from coterie.task import Task
+
+if TYPE_CHECKING:
+    from coterie.agent import Agent
+    from coterie.artifacts import ArtifactStore
+    from coterie.sync import TaskContext as BlockingContext
+
+__all__ = ["Run", "TaskContext"]
+
+_log = logging.getLogger("coterie.task")
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What all tasks of one run share. `results` holds those that have ended."""
+
+    workflow_id: WorkflowId
+    namespace: str = "default"
+    artifacts: ArtifactStore | None = None
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
+    results: Mapping[TaskId, TaskResult] = field(default_factory=dict)
+    epoch: int = 0
+
+
+class TaskContext:
+    """One task's (or one foreach item's) surroundings; given to an agent beside its input.
+
+    item, item_key, item_index: of a foreach; None for other tasks.
+    attempt: counts from 1 within this process.
+    deadline: when this attempt is cut off, in seconds since the epoch; None if never.
+    """
+
+    # Defaults on the class: thousands of contexts are made for every one that needs more than these.
+    attempt: int = 1
+    agent: Agent | None = None
+    deadline: float | None = None
+    item: JsonValue = None
+    item_key: ItemKey | None = None
+    item_index: int | None = None
+    thread: threading.Thread | None = None
+    late_release: Callable[[], None] | None = None
+
+    def __init__(self, run: Run, task: Task, task_input: dict[str, JsonValue]) -> None:
+        self.run = run
+        self.task = task
+        self.input = task_input
+
+    @property
+    def workflow_id(self) -> WorkflowId:
+        """The run's identity, the same in every process and try."""
+        return self.run.workflow_id
+
+    @property
+    def task_id(self) -> TaskId:
+        """The task's id in its plan."""
+        return self.task.id
+
+    @property
+    def artifacts(self) -> ArtifactStore | None:
+        """The run's artifact store, if it has one."""
+        return self.run.artifacts
+
+    @property
+    def params(self) -> Mapping[str, JsonValue]:
+        """The run's parameters."""
+        return self.run.params
+
+    @property
+    def upstream(self) -> dict[TaskId, TaskResult]:
+        """The results of the tasks that this one waits for; those still running are not there."""
+        results = self.run.results
+        return {name: results[name] for name in self.task.upstream if name in results}
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry `workflow_id`, `task_id`, `item_key` and `attempt`."""
+        bound = {"workflow_id": self.workflow_id, "task_id": self.task_id, "attempt": self.attempt}
+        return logging.LoggerAdapter(_log, {**bound, "item_key": self.item_key})
+
+    @property
+    def idempotency_key(self) -> str:
+        """Equal for every attempt at this work, on every engine: hand it to services that deduplicate."""
+        agent = self.agent
+        upstream = {name: _output_hash(result) for name, result in sorted(self.upstream.items())}
+        mark = fingerprint(self.task.agent_type, agent.version if agent else "0", self.input, upstream)
+        return idempotency_key(
+            namespace=self.run.namespace,
+            workflow_id=self.run.workflow_id,
+            task_id=self.task.id,
+            item_key=self.item_key,
+            epoch=self.run.epoch,
+            fingerprint=mark,
+        )
+
+    async def output(self, task_id: TaskId, type_: Any = None) -> Any:
+        """The output of an upstream task, loaded when asked for and verified; a copy of the caller's own.
+
+        Of a foreach: the outputs of the items that succeeded, in item order. With `type_`, validated to it by
+        pydantic.
+
+        Raises:
+            MissingOutput: the task is not upstream, or did not succeed; look at `upstream` first.
+            MissingArtifact, CorruptArtifact, ForbiddenLocation, Unavailable: the store failed or disagrees.
+        """
+        result = self._succeeded(task_id)
+        if result.item_results is not None or is_items(result.output):
+            value: Any = [item.output for item in await self.items(task_id) if item.state == "succeeded"]
+        else:
+            value = await self._load(result.output)
+        if type_ is None:
+            return value
+        from coterie.agent import type_adapter
+
+        return type_adapter(type_).validate_python(value)
+
+    async def items(self, task_id: TaskId) -> list[ItemResult]:
+        """How each item of an upstream foreach ended, in item order, outputs loaded.
+
+        Raises:
+            MissingOutput: the task is not upstream, or has no items to show.
+        """
+        result = self._result(task_id)
+        if result.item_results is not None:
+            items = list(result.item_results)
+        elif is_items(result.output) and self.artifacts is not None and isinstance(result.output, Ref):
+            items = await load_items(self.artifacts, result.output)
+        else:
+            raise MissingOutput(f"{task_id!r} has no items: it ended {result.state}; check upstream[{task_id!r}]")
+        limit = asyncio.Semaphore(16)
+
+        async def loaded(item: ItemResult) -> ItemResult:
+            async with limit:
+                return replace(item, output=await self._load(item.output))
+
+        return list(await asyncio.gather(*map(loaded, items)))
+
+    def blocking(self) -> BlockingContext:
+        """The same for a blocking agent, which runs in a thread."""
+        from coterie.sync import TaskContext as BlockingContext
+
+        return BlockingContext(self, asyncio.get_running_loop())
+
+    def thread_ended(self, thread: threading.Thread | None) -> None:
+        """Told by the engine when a blocking agent's thread starts (the thread) and ends (None).
+
+        A slot whose agent still runs in an abandoned thread is given back only then (`late_release`).
+        """
+        self.thread = thread
+        if thread is None and self.late_release is not None:
+            self.late_release()
+            self.late_release = None
+
+    def _result(self, task_id: TaskId) -> TaskResult:
+        if task_id not in self.task.upstream:
+            raise MissingOutput(f"{task_id!r} is not upstream of {self.task.id!r}; add it to its depends_on")
+        result = self.run.results.get(task_id)
+        if result is None:
+            raise MissingOutput(f"{task_id!r} has not ended yet; {self.task.id!r} started before it")
+        return result
+
+    def _succeeded(self, task_id: TaskId) -> TaskResult:
+        result = self._result(task_id)
+        if result.state != "succeeded":
+            why = f" ({result.error})" if result.error else ""
+            raise MissingOutput(
+                f"{task_id!r} ended {result.state}{why} and has no output; check upstream[{task_id!r}].state first"
+            )
+        return result
+
+    async def _load(self, output: JsonValue | Ref) -> JsonValue:
+        if not isinstance(output, Ref):
+            # A copy: what one agent does to its inputs must not reach another.
+            return require_json(output, "output")
+        if output.is_inline:
+            import json
+
+            value: JsonValue = json.loads(output.inline_bytes())
+            return value
+        if self.artifacts is None:
+            raise MissingOutput(f"the output lies at {output.uri!r}, but this run has no artifact store; give it one")
+        return await self.artifacts.load(output)
+
+
+def _output_hash(result: TaskResult) -> str | None:
+    if result.state != "succeeded":
+        return None
+    if result.item_results is not None and not isinstance(result.output, Ref):
+        return content_hash([item.to_dict() for item in result.item_results])
+    return result.output.sha256 if isinstance(result.output, Ref) else content_hash(result.output)

@@ -1,0 +1,303 @@
+"""The local engine: one run of a plan in this process, as fast as its agents allow.
+
+The rules (`_rules.progress`) say what may run; this starts it, waits, and reports each end back. Cost is
+O(tasks + edges); a task that waits for a slot is an entry in a queue, not a coroutine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Iterator, Mapping
+from contextvars import copy_context
+from functools import partial
+from itertools import count
+from typing import Any
+
+from coterie._rules.params import fill
+from coterie._rules.progress import Progress
+from coterie._rules.status import run_status
+from coterie.attempt import Ended, perform
+from coterie.clock import Clock
+from coterie.context import Run, TaskContext
+from coterie.errors import StepFailed
+from coterie.events import Event, Listener
+from coterie.foreach import condition_says_run, perform_foreach
+from coterie.ids import TaskId, TaskState
+from coterie.plan import Plan
+from coterie.result import ErrorInfo, TaskResult, WorkflowResult
+from coterie.slots import Slot, Slots, TypeSlots
+from coterie.task import Task
+
+__all__ = ["PlanRun", "as_result"]
+
+# Tasks that a worker performs before it lets others have the event loop.
+_TURNS = 64
+_BLOCKED = ErrorInfo("UpstreamFailed", "a task that it needs failed or was blocked")
+_ABSENT: Ended = Ended("cancelled", None, None, 0, None, 0.0, 0.0)
+
+
+class PlanRun:
+    """One run of a plan. `execute` once; `cancel` from the same event loop.
+
+    Ready tasks with a slot lie in a queue that workers drain. A worker is an asyncio task that performs one task
+    after another, each alone in it; whenever one might suspend and leave others waiting, another worker is on its
+    way. So as many workers exist as tasks are suspended, not as many as there are tasks.
+    """
+
+    def __init__(self, plan: Plan, run: Run, slots: Slots, clock: Clock, listener: Listener | None) -> None:
+        self.plan = plan
+        self.run = run
+        self._clock = clock
+        self._listener = listener
+        self._tasks = plan.tasks
+        self._pools = _pools_of(plan, slots)
+        self._unusual = [task.when is not None or task.foreach is not None for task in plan.tasks]
+        self._progress = Progress(plan.graph, [task.trigger_rule for task in plan.tasks])
+        self._ended: list[Ended | TaskResult | None] = [None] * len(plan.tasks)
+        self._queue: deque[tuple[int, Slot]] = deque()
+        self._begun = bytearray(len(plan.tasks))
+        self._workers: set[asyncio.Task[None]] = set()
+        self._worker_coming = False
+        self._settling = False
+        self._cancelled = False
+        self._crash: BaseException | None = None
+        self._over = asyncio.Event()
+        run.results = _Results(plan, self._ended, clock.now() - clock.monotonic())
+
+    @property
+    def done(self) -> int:
+        """Tasks that have ended."""
+        return len(self._tasks) - self._progress.unsettled
+
+    async def execute(self) -> WorkflowResult:
+        """Run to the end. Cancelled itself, it first ends every task, then raises CancelledError."""
+        started_at, began = self._clock.now(), self._clock.monotonic()
+        self._emit("run.started", None, tasks=len(self._tasks))
+        for i in self._progress.start():
+            self._start(i)
+        try:
+            await self._over.wait()
+        except BaseException:
+            self.cancel()
+            while self._workers:
+                await asyncio.wait(self._workers)
+            raise
+        if self._crash is not None:
+            raise self._crash
+        states = [state for state in self._progress.states if state is not None]
+        position = self.plan.graph.position
+        result = WorkflowResult(
+            self.run.workflow_id,
+            self.plan.name,
+            self.plan.hash,
+            self.run.results,
+            self.plan.output_ids,
+            run_status(states, [states[position[name]] for name in self.plan.output_ids]),
+            started_at,
+            self._clock.monotonic() - began,
+        )
+        self._emit("run.finished", None, status=result.status)
+        return result
+
+    def cancel(self) -> None:
+        """Stop: what runs is cancelled, what has not started never will; `execute` then returns."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        while self._queue:
+            self._queue.popleft()[1].release()
+        for i in self._progress.cancel():
+            self._record(i, _ABSENT)
+        for i, state in enumerate(self._progress.states):
+            if state is None and not self._begun[i]:
+                # Started, but still in a queue.
+                self._settle(i, _ABSENT)
+        for worker in self._workers:
+            worker.cancel()
+        self._finish_if_over()
+
+    def _start(self, i: int) -> None:
+        if self._unusual[i]:
+            self._begun[i] = True
+            self._hire(self._conditional(i, self._tasks[i]))
+            return
+        pool = self._pools[i]
+        slot = pool.take() if not pool.waiting else None
+        if slot is None:
+            pool.enqueue(self._tasks[i].priority, partial(self._granted, i))
+        else:
+            self._enqueue(i, slot)
+
+    def _granted(self, i: int, slot: Slot) -> bool:
+        if self._cancelled:
+            return False
+        self._enqueue(i, slot)
+        return True
+
+    def _enqueue(self, i: int, slot: Slot) -> None:
+        self._queue.append((i, slot))
+        # A worker that is just settling a task looks at the queue next.
+        if not self._settling:
+            self._call_worker()
+
+    def _call_worker(self) -> None:
+        if self._queue and not self._worker_coming:
+            self._worker_coming = True
+            self._hire(self._work())
+
+    def _hire(self, work: Coroutine[Any, Any, None]) -> None:
+        worker = asyncio.create_task(work)
+        self._workers.add(worker)
+        worker.add_done_callback(self._dismiss)
+
+    def _dismiss(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        self._finish_if_over()
+
+    async def _work(self) -> None:
+        self._worker_coming = False
+        me, pristine, queue = asyncio.current_task(), copy_context(), self._queue
+        for turn in count(1):
+            if not queue:
+                return
+            i, slot = queue.popleft()
+            self._begun[i] = True
+            if queue:
+                self._call_worker()
+            ended = await self._perform(i, slot)
+            self._settling = True
+            self._settle(i, ended)
+            self._settling = False
+            # What an agent left behind in its asyncio task must not reach the next one: a fresh worker takes over.
+            if copy_context() != pristine or (me is not None and me.cancelling()):
+                self._call_worker()
+                return
+            if turn % _TURNS == 0:
+                # Tasks that never suspend must not keep the event loop from everybody else.
+                self._call_worker()
+                await asyncio.sleep(0)
+
+    async def _perform(self, i: int, slot: Slot) -> Ended:
+        task, run = self._tasks[i], self.run
+        try:
+            context = TaskContext(run, task, fill(task.input, run.params) if task.input else {})
+            if self._listener is not None:
+                self._emit("task.started", task.id, agent_type=task.agent_type, agent_id=slot.agent.id)
+        # A listener is broken: the run stops and `execute` raises it.
+        except BaseException as error:  # noqa: BLE001
+            slot.release()
+            return self._crashed(error)
+        try:
+            return await perform(context, slot, self._clock, self._listener)
+        except BaseException as error:  # noqa: BLE001
+            return self._crashed(error)
+
+    async def _conditional(self, i: int, task: Task) -> None:
+        """Perform a task with a condition or a foreach."""
+        ended: Ended | TaskResult
+        try:
+            ended = await self._perform_unusual(TaskContext(self.run, task, fill(task.input, self.run.params)))
+        except asyncio.CancelledError as error:
+            ended = self._crashed(error)
+        # A list or condition that cannot be read is the task's failure, not the engine's.
+        except Exception as error:  # noqa: BLE001
+            ended = _ABSENT._replace(state="failed", error=error, attempts=1, began_s=self._clock.monotonic())
+        except BaseException as error:  # noqa: BLE001
+            ended = self._crashed(error)
+        self._settle(i, ended)
+
+    async def _perform_unusual(self, context: TaskContext) -> Ended | TaskResult:
+        task, pool = context.task, self._pools[self.plan.graph.position[context.task.id]]
+        if not await condition_says_run(context):
+            return _ABSENT._replace(state="skipped")
+        self._emit("task.started", task.id, agent_type=task.agent_type)
+        if task.foreach is not None:
+            return await perform_foreach(context, pool, self._clock, self._listener)
+        return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+
+    def _settle(self, i: int, ended: Ended | TaskResult) -> None:
+        self._ended[i] = ended
+        if self._listener is not None:
+            self._tell_end(i, ended)
+        ready, never = self._progress.settle(i, ended.state)
+        for position in ready:
+            self._start(position)
+        for position, state in never:
+            self._record(position, _ABSENT._replace(state=state))
+        if self._crash is not None:
+            self.cancel()
+
+    def _crashed(self, error: BaseException) -> Ended:
+        """The end of a task that was cancelled, or that broke the run itself."""
+        if not isinstance(error, asyncio.CancelledError):
+            self._crash = self._crash or error
+        elif not self._cancelled:
+            outside = StepFailed("the task was cancelled from outside its run")
+            return _ABSENT._replace(state="failed", error=outside, attempts=1)
+        return _ABSENT
+
+    def _finish_if_over(self) -> None:
+        if not self._progress.unsettled and not self._workers:
+            self._over.set()
+
+    def _record(self, i: int, ended: Ended | TaskResult) -> None:
+        self._ended[i] = ended
+        if self._listener is not None:
+            self._tell_end(i, ended)
+
+    def _tell_end(self, i: int, ended: Ended | TaskResult) -> None:
+        error = ended.error
+        text = str(error) if isinstance(error, ErrorInfo) else f"{type(error).__name__}: {error}"
+        fields = {"state": ended.state, "duration_s": ended.duration_s, "attempt": ended.attempts}
+        self._emit("task.finished", self._tasks[i].id, **fields, error=text if error is not None else None)
+
+    def _emit(self, name: str, task_id: TaskId | None, **fields: Any) -> None:
+        if self._listener is not None:
+            self._listener(Event(name, self.run.workflow_id, task_id, fields))
+
+
+def _pools_of(plan: Plan, slots: Slots) -> list[TypeSlots]:
+    known: dict[str, TypeSlots] = {}
+    for task in plan.tasks:
+        if task.agent_type not in known:
+            known[task.agent_type] = slots.of(task.agent_type, task_id=task.id)
+    return [known[task.agent_type] for task in plan.tasks]
+
+
+class _Results(Mapping[TaskId, TaskResult]):
+    """The results of a run by task id, each made when it is looked at."""
+
+    __slots__ = ("_ended", "_epoch_s", "_plan")
+
+    def __init__(self, plan: Plan, ended: list[Ended | TaskResult | None], epoch_s: float) -> None:
+        self._plan = plan
+        self._ended = ended
+        self._epoch_s = epoch_s
+
+    def __getitem__(self, task_id: TaskId) -> TaskResult:
+        position = self._plan.graph.position[task_id]
+        ended = self._ended[position]
+        if ended is None:
+            raise KeyError(task_id)
+        if isinstance(ended, TaskResult):
+            return ended
+        result = as_result(task_id, ended, self._epoch_s)
+        self._ended[position] = result
+        return result
+
+    def __iter__(self) -> Iterator[TaskId]:
+        return (name for name, ended in zip(self._plan.graph.ids, self._ended, strict=True) if ended is not None)
+
+    def __len__(self) -> int:
+        return sum(ended is not None for ended in self._ended)
+
+
+def as_result(task_id: TaskId, ended: Ended, epoch_s: float) -> TaskResult:
+    """The public form of how a task ended. `epoch_s`: the epoch's seconds at monotonic zero."""
+    state: TaskState = ended.state
+    if state == "upstream_failed":
+        return TaskResult(task_id, state, error=_BLOCKED)
+    error = ErrorInfo.of(ended.error) if ended.error is not None else None
+    started_at = ended.began_s + epoch_s if ended.attempts else None
+    return TaskResult(task_id, state, ended.output, error, ended.attempts, ended.agent_id, started_at, ended.duration_s)

@@ -1,0 +1,132 @@
+"""Run a foreach: read its list, perform its items, gather their results; and read conditions.
+
+Shared by the local engine, which runs all items of a task, and by schedulers, which run them in parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+
+from coterie._json import JsonValue
+from coterie._rules.foreach import condition_holds, items_of, keys_of, tolerated
+from coterie._rules.params import fill
+from coterie.attempt import perform
+from coterie.clock import Clock
+from coterie.context import Run, TaskContext
+from coterie.errors import ItemsFailed, Misuse
+from coterie.events import Event, Listener
+from coterie.ids import ItemKey
+from coterie.items import store_items
+from coterie.result import ErrorInfo, ItemCounts, ItemResult, TaskResult
+from coterie.slots import Slot, TypeSlots
+from coterie.task import ForEach, Task
+
+__all__ = ["condition_says_run", "gather_items", "load_list", "perform_foreach", "perform_items"]
+
+
+async def condition_says_run(context: TaskContext) -> bool:
+    """Whether the task's condition holds; without one, it does."""
+    when = context.task.when
+    if when is None:
+        return True
+    before = context.upstream.get(when.task)
+    if before is None or before.state != "succeeded":
+        return False
+    return condition_holds(when, await context.output(when.task))
+
+
+async def load_list(context: TaskContext) -> tuple[list[ItemKey], list[JsonValue]]:
+    """The keys and items that a foreach task runs over.
+
+    Raises:
+        Misuse: there is no list where the foreach points, or an item has no key where it should.
+    """
+    task, foreach = context.task, foreach_of(context.task)
+    output = await context.output(foreach.task) if foreach.task is not None else None
+    items = items_of(foreach, output, task.id)
+    return keys_of(foreach, items, task.id), items
+
+
+async def perform_foreach(context: TaskContext, pool: TypeSlots, clock: Clock, listener: Listener | None) -> TaskResult:
+    """Run a whole foreach task in this process."""
+    started_at, began = clock.now(), clock.monotonic()
+    keys, items = await load_list(context)
+    entries = list(zip(range(len(items)), keys, items, strict=True))
+    done = await perform_items(context, pool, entries, total=len(items), clock=clock, listener=listener)
+    result = await gather_items(context, done, len(items))
+    return replace(result, started_at=started_at, duration_s=clock.monotonic() - began)
+
+
+async def perform_items(
+    context: TaskContext,
+    pool: TypeSlots,
+    entries: Iterable[tuple[int, ItemKey, JsonValue]],
+    *,
+    total: int,
+    clock: Clock,
+    listener: Listener | None,
+) -> list[ItemResult]:
+    """Perform items of a foreach, each as soon as an agent has a free slot; every item ends with a result."""
+    task, run = context.task, context.run
+    done: list[ItemResult] = []
+
+    async def one(index: int, key: ItemKey, item: JsonValue, slot: Slot) -> None:
+        ended = await perform(_item_context(run, task, index, key, item), slot, clock, listener)
+        error = ErrorInfo.of(ended.error) if ended.error is not None else None
+        done.append(ItemResult(key, index, ended.state, ended.output, error, ended.attempts))
+        if listener is not None:
+            fields = {"key": key, "index": index, "total": total, "state": ended.state}
+            listener(Event("item.finished", run.workflow_id, task.id, {**fields, "error": error and str(error)}))
+
+    async with asyncio.TaskGroup() as group:
+        for index, key, item in entries:
+            # One waits here for all: the queue holds one entry a foreach, so that runs take turns.
+            slot = await pool.acquire(task.priority)
+            group.create_task(one(index, key, item, slot))
+    return sorted(done, key=lambda result: result.index)
+
+
+async def gather_items(context: TaskContext, items: list[ItemResult], total: int) -> TaskResult:
+    """The result of a foreach from the results of its items; those missing count as failed."""
+    task, store = context.task, context.artifacts
+    failed = tuple(item for item in items if item.state != "succeeded")
+    bad = len(failed) + total - len(items)
+    good = tolerated(foreach_of(task), bad, total)
+    outputs = [item.output for item in items if item.state == "succeeded"]
+    return TaskResult(
+        task.id,
+        "succeeded" if good else "failed",
+        await store_items(store, items) if store is not None else outputs,  # type: ignore[arg-type]  # no Refs without a store
+        None if good else _items_error(failed, bad, total),
+        max((item.attempts for item in items), default=1),
+        items=ItemCounts(total, bad),
+        failed_items=failed,
+        item_results=tuple(items),
+    )
+
+
+def foreach_of(task: Task) -> ForEach:
+    """The task's foreach.
+
+    Raises:
+        Misuse: it has none.
+    """
+    if task.foreach is None:
+        raise Misuse(f"{task.id!r} has no foreach; run it with execute_task")
+    return task.foreach
+
+
+def _items_error(failed: tuple[ItemResult, ...], bad: int, total: int) -> ErrorInfo:
+    lost = f", {bad - len(failed)} lost with their worker" if bad > len(failed) else ""
+    first = f"; first: item {failed[0].key!r}: {failed[0].error}" if failed else ""
+    return ErrorInfo.of(ItemsFailed(f"{bad} of {total} items failed{lost}{first}"))
+
+
+def _item_context(run: Run, task: Task, index: int, key: ItemKey, item: JsonValue) -> TaskContext:
+    task_input = fill(task.input, run.params)
+    task_input[foreach_of(task).bind] = item
+    context = TaskContext(run, task, task_input)
+    context.item, context.item_key, context.item_index = item, key, index
+    return context

@@ -1,0 +1,306 @@
+"""The orchestrator: agents with their capacity, and plans run on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from coterie._json import JsonValue
+from coterie._rules.foreach import keys_of
+from coterie._rules.params import bind_params, fill
+from coterie.agent import Agent, Handler
+from coterie.artifacts import ArtifactStore
+from coterie.attempt import perform
+from coterie.clock import Clock, SystemClock
+from coterie.context import Run, TaskContext
+from coterie.engine import PlanRun, as_result
+from coterie.errors import Misuse, Unavailable
+from coterie.events import Event, Listener
+from coterie.foreach import (
+    condition_says_run,
+    foreach_of,
+    gather_items,
+    load_list,
+    perform_foreach,
+    perform_items,
+)
+from coterie.ids import AgentId, AgentType, TaskId, WorkflowId, check_name, check_workflow_id, new_workflow_id
+from coterie.items import Part, PartResult, Parts, load_items, store_items
+from coterie.plan import Plan
+from coterie.ref import Ref
+from coterie.result import TaskResult, WorkflowResult
+from coterie.slots import Slots
+from coterie.task import Retry, Task
+from coterie.team import Team
+
+__all__ = ["AgentStatus", "Orchestrator", "OrchestratorStatus", "RunProgress"]
+
+MAX_PARTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """One agent now: slots in all, and in use."""
+
+    agent_id: AgentId
+    agent_type: AgentType
+    capacity: int
+    in_use: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """One run now: tasks in all, and ended."""
+
+    workflow_id: WorkflowId
+    plan_name: str
+    tasks: int
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorStatus:
+    """What an orchestrator is doing. `waiting`: tasks in the queue, by agent type."""
+
+    agents: tuple[AgentStatus, ...]
+    runs: tuple[RunProgress, ...]
+    waiting: Mapping[AgentType, int]
+
+
+class Orchestrator:
+    """Runs tasks and plans on the agents that are registered with it, in this process and event loop.
+
+    team: agents to begin with. artifacts: where outputs go; without it they stay in memory.
+    namespace: keeps identities of separate deployments apart. on_event: called for each `Event`, must not block.
+    """
+
+    def __init__(
+        self,
+        team: Team | None = None,
+        *,
+        artifacts: ArtifactStore | None = None,
+        namespace: str = "default",
+        on_event: Listener | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.namespace = check_name(namespace, "namespace")
+        self.artifacts = artifacts
+        self._clock: Clock = clock or SystemClock()
+        self._listener = on_event
+        self._slots = Slots(team.agents.values() if team else ())
+        self._runs: dict[WorkflowId, PlanRun] = {}
+
+    def register_agent(
+        self,
+        agent_id: AgentId,
+        agent_type: AgentType,
+        capacity: int = 1,
+        *,
+        handler: Handler,
+        version: str = "0",
+        timeout_s: float | None = None,
+        retry: Retry | None = None,
+    ) -> Agent:
+        """Add an agent; tasks that wait for its type may start at once.
+
+        Raises:
+            Misuse: the id is taken, or the handler cannot be called with (input) or (input, context).
+            PolicyError: a capacity below 1, or a time-out that is not positive.
+        """
+        agent = Agent(
+            agent_id,
+            agent_type,
+            handler,
+            capacity=capacity,
+            version=version,
+            timeout_s=timeout_s,
+            retry=retry,
+        )
+        self._slots.add(agent)
+        return agent
+
+    async def execute_workflow(
+        self,
+        plan_or_tasks: Plan | Sequence[Task],
+        *,
+        workflow_id: WorkflowId | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+    ) -> WorkflowResult:
+        """Run a plan to its end and say how each task ended; failures are in the result, not raised.
+
+        Cancelled, it ends every agent first (commands with their children), then raises CancelledError.
+
+        Raises:
+            PlanError: the tasks are no plan. UnknownAgentType: nobody serves a task; nothing has run.
+            Misuse: an undeclared parameter, or a run of that id is in progress here.
+        """
+        plan = plan_or_tasks if isinstance(plan_or_tasks, Plan) else Plan("workflow", plan_or_tasks)
+        run = self._run(workflow_id, bind_params(plan.params, params))
+        if run.workflow_id in self._runs:
+            raise Misuse(f"the run {run.workflow_id!r} is in progress here; give this one another workflow_id")
+        plan_run = PlanRun(plan, run, self._slots, self._clock, self._listener)
+        self._runs[run.workflow_id] = plan_run
+        try:
+            return await plan_run.execute()
+        finally:
+            del self._runs[run.workflow_id]
+
+    async def execute_task(
+        self,
+        task: Task,
+        *,
+        upstream: Mapping[TaskId, TaskResult] | None = None,
+        workflow_id: WorkflowId | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+        epoch: int = 0,
+    ) -> TaskResult:
+        """Run one task, given the results of those before it; schedulers call this for each task of a plan.
+
+        The trigger rule is the caller's business; the condition (`when`) is decided here. A foreach runs here
+        with all its items.
+
+        Raises:
+            UnknownAgentType: nobody serves the task.
+            Unavailable: the artifact store failed, so that a later try may succeed.
+        """
+        run = self._run(workflow_id, dict(params or {}), upstream, epoch)
+        pool = self._slots.of(task.agent_type, task_id=task.id)
+        context = self._context(run, task)
+        if not await condition_says_run(context):
+            return TaskResult(task.id, "skipped")
+        self._emit("task.started", run, task, agent_type=task.agent_type)
+        if task.foreach is not None:
+            result = await perform_foreach(context, pool, self._clock, self._listener)
+        else:
+            slot = await pool.acquire(task.priority)
+            ended = await perform(context, slot, self._clock, self._listener)
+            if isinstance(ended.error, Unavailable):
+                raise ended.error
+            result = as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
+        self._emit("task.finished", run, task, state=result.state, duration_s=result.duration_s)
+        return result
+
+    async def split(
+        self,
+        task: Task,
+        *,
+        max_parts: int,
+        upstream: Mapping[TaskId, TaskResult] | None = None,
+        workflow_id: WorkflowId | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+    ) -> Parts | None:
+        """Cut the list of a foreach task into at most `max_parts` parts; None if its condition is false.
+
+        Raises:
+            Misuse: there is no list where the foreach points. PolicyError, Unavailable: as for any task.
+        """
+        if not 1 <= max_parts <= MAX_PARTS:
+            raise Misuse(f"max_parts is {max_parts!r}; give a number from 1 to {MAX_PARTS}")
+        run = self._run(workflow_id, dict(params or {}), upstream)
+        self._slots.of(task.agent_type, task_id=task.id)
+        context = self._context(run, task)
+        if not await condition_says_run(context):
+            return None
+        _, items = await load_list(context)
+        ref = await self._store().put(items)
+        return Parts(ref, len(items), min(max_parts, len(items)))
+
+    async def execute_part(
+        self,
+        task: Task,
+        part: Part,
+        *,
+        upstream: Mapping[TaskId, TaskResult] | None = None,
+        workflow_id: WorkflowId | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+        epoch: int = 0,
+    ) -> PartResult:
+        """Perform the items of one part; failed items are in the result, not raised.
+
+        Raises:
+            Unavailable: the artifact store failed.
+        """
+        run = self._run(workflow_id, dict(params or {}), upstream, epoch)
+        items = await self._list(part.ref)
+        keys = keys_of(foreach_of(task), items, task.id)
+        entries = [(index, keys[index], items[index]) for index in range(part.start, part.stop)]
+        done = await perform_items(
+            self._context(run, task),
+            self._slots.of(task.agent_type, task_id=task.id),
+            entries,
+            total=len(items),
+            clock=self._clock,
+            listener=self._listener,
+        )
+        ref = await store_items(self._store(), done)
+        failed = sum(item.state != "succeeded" for item in done)
+        return PartResult(ref, part.token, part.index, len(done), failed)
+
+    async def gather(
+        self,
+        task: Task,
+        parts: Parts,
+        part_results: Iterable[PartResult],
+        *,
+        workflow_id: WorkflowId | None = None,
+    ) -> TaskResult:
+        """The result of a foreach from those of its parts. Results of another list or cut are left out.
+
+        Parts without a result (their worker was lost) count all their items as failed.
+        """
+        run = self._run(workflow_id, {})
+        fresh = {result.index: result for result in part_results if result.token == parts.token}
+        items = []
+        for index in sorted(fresh):
+            items.extend(await load_items(self._store(), fresh[index].ref))
+        gathered = await gather_items(self._context(run, task), items, parts.items)
+        return replace(gathered, item_results=None)
+
+    def cancel(self, workflow_id: WorkflowId) -> None:
+        """Stop a run: its agents are ended and `execute_workflow` returns with status `cancelled`.
+
+        Raises:
+            Misuse: no such run is in progress here.
+        """
+        run = self._runs.get(workflow_id)
+        if run is None:
+            raise Misuse(f"no run {workflow_id!r} is in progress here; in progress: {', '.join(self._runs) or 'none'}")
+        run.cancel()
+
+    def get_status(self) -> OrchestratorStatus:
+        """What the agents and runs of this process are doing now."""
+        agents = (AgentStatus(s.agent.id, s.agent.type, s.capacity, s.in_use) for s in self._slots.all())
+        runs = (RunProgress(name, r.plan.name, len(r.plan.tasks), r.done) for name, r in self._runs.items())
+        return OrchestratorStatus(tuple(agents), tuple(runs), self._slots.waiting())
+
+    def _run(
+        self,
+        workflow_id: WorkflowId | None,
+        params: Mapping[str, JsonValue],
+        results: Mapping[TaskId, TaskResult] | None = None,
+        epoch: int = 0,
+    ) -> Run:
+        name = (
+            check_workflow_id(workflow_id)
+            if workflow_id is not None
+            else new_workflow_id(int(self._clock.now() * 1000))
+        )
+        return Run(name, self.namespace, self.artifacts, params, results or {}, epoch)
+
+    def _context(self, run: Run, task: Task) -> TaskContext:
+        return TaskContext(run, task, fill(task.input, run.params))
+
+    def _store(self) -> ArtifactStore:
+        if self.artifacts is None:
+            raise Misuse("parts of a foreach travel by reference; give the orchestrator an artifact store")
+        return self.artifacts
+
+    async def _list(self, ref: Ref) -> list[JsonValue]:
+        items = await self._store().load(ref)
+        if not isinstance(items, list):
+            raise Misuse(f"{ref.uri[:200]!r} is not a list; pass what `split` returned")
+        return items
+
+    def _emit(self, name: str, run: Run, task: Task, **fields: JsonValue) -> None:
+        if self._listener is not None:
+            self._listener(Event(name, run.workflow_id, task.id, fields))

@@ -1,0 +1,59 @@
+"""The one place that wires stores, clock and team together, and the only owner of their end."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Self
+
+from coterie.artifacts import ArtifactStore
+from coterie.clock import Clock
+from coterie.errors import Misuse
+from coterie.events import Listener
+from coterie.orchestrator import Orchestrator
+from coterie.team import Team
+
+__all__ = ["Runtime"]
+
+
+class Runtime:
+    """A team with its stores, ready to work; close it when done.
+
+    team: a `Team`, or the path that `Team.load` takes.
+    artifacts: the URL of the artifact store; by default `COTERIE_ARTIFACTS`, else outputs stay in memory.
+    namespace: by default `COTERIE_NAMESPACE`, else `default`.
+    """
+
+    def __init__(
+        self,
+        team: Team | str | None = None,
+        *,
+        artifacts: str | None = None,
+        namespace: str | None = None,
+        on_event: Listener | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        url = artifacts or os.environ.get("COTERIE_ARTIFACTS")
+        self.namespace = namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
+        self.team = Team.load(team) if isinstance(team, str) else team
+        self.artifacts = ArtifactStore(url, namespace=self.namespace) if url else None
+        self.orchestrator = Orchestrator(
+            self.team, artifacts=self.artifacts, namespace=self.namespace, on_event=on_event, clock=clock
+        )
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        if self._closed:
+            raise Misuse("this runtime is closed; make a new one")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End what still runs and release what is held; safe to call twice."""
+        self._closed = True
+        for run in self.orchestrator.get_status().runs:
+            self.orchestrator.cancel(run.workflow_id)

@@ -1,0 +1,146 @@
+"""Capacity in this process: who has a free slot, and who waits for one.
+
+An agent's slots are counted here and nowhere else, so every run of one orchestrator shares them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable, Iterable
+
+from coterie.agent import Agent, Call, compile_call
+from coterie.errors import Misuse, UnknownAgentType
+from coterie.ids import AgentId, AgentType
+
+__all__ = ["Slot", "Slots", "TypeSlots"]
+
+# Called with a taken slot; answers whether it is used (else the next waiter is asked).
+Grant = Callable[["Slot"], bool]
+
+
+class Slot:
+    """The slots of one agent. `call` performs a task."""
+
+    __slots__ = ("agent", "call", "capacity", "in_use", "pool")
+
+    def __init__(self, agent: Agent, pool: TypeSlots) -> None:
+        self.agent = agent
+        self.call: Call = compile_call(agent)
+        self.capacity = agent.capacity
+        self.in_use = 0
+        self.pool = pool
+
+    def release(self) -> None:
+        """Give one slot back; the first waiter gets it at once."""
+        self.in_use -= 1
+        if self.pool.waiting:
+            self.pool.hand_over()
+
+
+class TypeSlots:
+    """The agents of one type, and the queue for them: by priority, then in order of arrival."""
+
+    __slots__ = ("_count", "agents", "waiting")
+
+    def __init__(self) -> None:
+        self.agents: list[Slot] = []
+        self.waiting: list[tuple[int, int, Grant]] = []
+        self._count = itertools.count()
+
+    @property
+    def capacity(self) -> int:
+        """Slots in all."""
+        return sum(slot.capacity for slot in self.agents)
+
+    def take(self) -> Slot | None:
+        """Take a slot of the least loaded agent, or None if all are busy."""
+        agents = self.agents
+        slot = agents[0] if len(agents) == 1 else min(agents, key=_load)
+        if slot.in_use >= slot.capacity:
+            return None
+        slot.in_use += 1
+        return slot
+
+    def enqueue(self, priority: int, grant: Grant) -> None:
+        """Wait without a coroutine: `grant` is called when a slot is this caller's."""
+        heapq.heappush(self.waiting, (-priority, next(self._count), grant))
+
+    async def acquire(self, priority: int) -> Slot:
+        """Wait for a slot. Cancelled while waiting, it leaves none behind."""
+        slot = None if self.waiting else self.take()
+        if slot is not None:
+            return slot
+        future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        self.enqueue(priority, lambda granted: _resolve(future, granted))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                future.result().release()
+            raise
+
+    def hand_over(self) -> None:
+        """Give free slots to those who wait."""
+        while self.waiting and (slot := self.take()) is not None:
+            while self.waiting:
+                if heapq.heappop(self.waiting)[2](slot):
+                    break
+            else:
+                slot.in_use -= 1
+
+
+class Slots:
+    """All agents of an orchestrator, by type."""
+
+    def __init__(self, agents: Iterable[Agent] = ()) -> None:
+        self._types: dict[AgentType, TypeSlots] = {}
+        self._ids: dict[AgentId, Slot] = {}
+        for agent in agents:
+            self.add(agent)
+
+    def add(self, agent: Agent) -> None:
+        """Register an agent; tasks that wait for its type may start on it at once.
+
+        Raises:
+            Misuse: the id is taken.
+        """
+        if agent.id in self._ids:
+            raise Misuse(f"an agent {agent.id!r} is already registered; choose another agent_id")
+        pool = self._types.get(agent.type) or TypeSlots()
+        slot = Slot(agent, pool)
+        pool.agents.append(slot)
+        self._types[agent.type] = pool
+        self._ids[agent.id] = slot
+        pool.hand_over()
+
+    def of(self, agent_type: AgentType, *, task_id: str | None = None) -> TypeSlots:
+        """The slots of one type.
+
+        Raises:
+            UnknownAgentType: nobody serves it.
+        """
+        pool = self._types.get(agent_type)
+        if pool is None:
+            raise UnknownAgentType(agent_type, self._types, task_id=task_id)
+        return pool
+
+    def all(self) -> Iterable[Slot]:
+        """Every agent's slots, in the order of registration."""
+        return self._ids.values()
+
+    def waiting(self) -> dict[AgentType, int]:
+        """How many tasks wait for each type that somebody waits for."""
+        return {name: len(pool.waiting) for name, pool in self._types.items() if pool.waiting}
+
+
+def _load(slot: Slot) -> float:
+    return slot.in_use / slot.capacity
+
+
+def _resolve(future: asyncio.Future[Slot], slot: Slot) -> bool:
+    if future.done():
+        return False
+    future.set_result(slot)
+    return True

@@ -1,0 +1,257 @@
+"""The blocking façade: one background event loop a process, under the same names.
+
+Made for code that cannot await: scheduler tasks, scripts, agents that are plain functions. Calling it from a
+running event loop would block that loop, and is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from coterie._json import JsonValue
+from coterie.errors import Misuse
+from coterie.ids import TaskId, WorkflowId
+from coterie.ref import JSON_MEDIA_TYPE, Ref
+from coterie.result import ItemResult, TaskResult, WorkflowResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from coterie import artifacts, context, orchestrator
+    from coterie.plan import Plan
+    from coterie.task import Task
+
+__all__ = ["ArtifactStore", "Orchestrator", "TaskContext", "run", "using_artifacts"]
+
+T = TypeVar("T")
+
+_ambient: ContextVar[artifacts.ArtifactStore | None] = ContextVar("coterie_artifacts", default=None)
+_fallbacks: list[Callable[[], artifacts.ArtifactStore | None]] = []
+_lock = threading.Lock()
+_portal: _Portal | None = None
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` in this process's background loop and return its result.
+
+    Interrupted (Ctrl-C, a scheduler's time-out), the work is cancelled and waited for before the interruption
+    goes on.
+
+    Raises:
+        Misuse: the calling thread runs an event loop; await instead.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _get_portal().run(work)
+    work.close()
+    raise Misuse("coterie.sync was called inside a running event loop, which it would block; await instead")
+
+
+class ArtifactStore:
+    """`coterie.ArtifactStore`, blocking."""
+
+    def __init__(self, url: str | artifacts.ArtifactStore, *, namespace: str = "default") -> None:
+        from coterie.artifacts import ArtifactStore as Async
+
+        self._store = Async(url, namespace=namespace) if isinstance(url, str) else url
+
+    @property
+    def url(self) -> str:
+        """The root's URL."""
+        return self._store.url
+
+    def put(self, value: JsonValue, *, media_type: str = JSON_MEDIA_TYPE) -> Ref:
+        """See `coterie.ArtifactStore.put`."""
+        return run(self._store.put(value, media_type=media_type))
+
+    def put_bytes(self, content: bytes, media_type: str = "application/octet-stream") -> Ref:
+        """See `coterie.ArtifactStore.put_bytes`."""
+        return run(self._store.put_bytes(content, media_type))
+
+    def put_file(self, path: str | Path, media_type: str = "application/octet-stream") -> Ref:
+        """See `coterie.ArtifactStore.put_file`."""
+        return run(self._store.put_file(path, media_type))
+
+    def load(self, ref: Ref) -> JsonValue:
+        """See `coterie.ArtifactStore.load`."""
+        return run(self._store.load(ref))
+
+    def read_bytes(self, ref: Ref) -> bytes:
+        """See `coterie.ArtifactStore.read_bytes`."""
+        return run(self._store.read_bytes(ref))
+
+    def copy_to(self, ref: Ref, path: str | Path) -> None:
+        """See `coterie.ArtifactStore.copy_to`."""
+        run(self._store.copy_to(ref, path))
+
+
+class Orchestrator:
+    """`coterie.Orchestrator`, blocking."""
+
+    def __init__(self, wrapped: orchestrator.Orchestrator) -> None:
+        self._wrapped = wrapped
+
+    def execute_workflow(
+        self,
+        plan_or_tasks: Plan | Sequence[Task],
+        *,
+        workflow_id: WorkflowId | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+    ) -> WorkflowResult:
+        """See `coterie.Orchestrator.execute_workflow`."""
+        return run(self._wrapped.execute_workflow(plan_or_tasks, workflow_id=workflow_id, params=params))
+
+    def execute_task(
+        self,
+        task: Task,
+        *,
+        upstream: Mapping[TaskId, TaskResult] | None = None,
+        workflow_id: WorkflowId | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+        epoch: int = 0,
+    ) -> TaskResult:
+        """See `coterie.Orchestrator.execute_task`."""
+        return run(
+            self._wrapped.execute_task(task, upstream=upstream, workflow_id=workflow_id, params=params, epoch=epoch)
+        )
+
+
+class TaskContext:
+    """`coterie.TaskContext` for an agent that is a plain function: the same names, blocking."""
+
+    def __init__(self, wrapped: context.TaskContext, loop: asyncio.AbstractEventLoop) -> None:
+        self._wrapped = wrapped
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+    @property
+    def artifacts(self) -> _LoopArtifacts | None:
+        """The run's artifact store, blocking, if it has one."""
+        store = self._wrapped.artifacts
+        return None if store is None else _LoopArtifacts(store, self._loop)
+
+    def output(self, task_id: TaskId, type_: Any = None) -> Any:
+        """See `coterie.TaskContext.output`."""
+        return self._wait(self._wrapped.output(task_id, type_))
+
+    def items(self, task_id: TaskId) -> list[ItemResult]:
+        """See `coterie.TaskContext.items`."""
+        return self._wait(self._wrapped.items(task_id))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+class _LoopArtifacts(ArtifactStore):
+    """The run's store, used from an agent's thread."""
+
+    def __init__(self, store: artifacts.ArtifactStore, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(store)
+        self._loop = loop
+
+
+@contextmanager
+def using_artifacts(store: artifacts.ArtifactStore) -> Iterator[None]:
+    """Within this block, `Ref.load()` reads from `store`."""
+    token = _ambient.set(store)
+    try:
+        yield
+    finally:
+        _ambient.reset(token)
+
+
+def add_artifacts_fallback(find: Callable[[], artifacts.ArtifactStore | None]) -> None:
+    """Ask `find` for a store when `Ref.load()` has no other: for integrations that know a default connection."""
+    if find not in _fallbacks:
+        _fallbacks.append(find)
+
+
+def load_ref(ref: Ref) -> JsonValue:
+    """What `Ref.load` does."""
+    import json
+
+    if ref.is_inline:
+        value: JsonValue = json.loads(ref.inline_bytes())
+        return value
+    return run(_ambient_store().load(ref))
+
+
+def _ambient_store() -> artifacts.ArtifactStore:
+    store = _ambient.get()
+    if store is not None:
+        return store
+    url = os.environ.get("COTERIE_ARTIFACTS")
+    if url:
+        from coterie.artifacts import ArtifactStore as Async
+
+        return Async(url, namespace=os.environ.get("COTERIE_NAMESPACE", "default"))
+    for find in _fallbacks:
+        found = find()
+        if found is not None:
+            return found
+    raise Misuse(
+        "no artifact store is known here; set COTERIE_ARTIFACTS to its URL, or use ArtifactStore(url).load(ref)"
+    )
+
+
+class _Portal:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="coterie-sync", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work` there; cancel it there if this thread is interrupted."""
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                _cancel_and_wait(future, self._loop)
+            raise
+
+    def close(self) -> None:
+        """Stop the loop."""
+        if self.pid == os.getpid() and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=1.0)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+
+def _get_portal() -> _Portal:
+    global _portal  # noqa: PLW0603
+    with _lock:
+        # After a fork the thread is gone: schedulers fork, so the process id decides.
+        if _portal is None or _portal.pid != os.getpid():
+            _portal = _Portal()
+            atexit.register(_portal.close)
+        return _portal
+
+
+def _cancel_and_wait(future: Future[Any], loop: asyncio.AbstractEventLoop) -> None:
+    ended = threading.Event()
+
+    def watch() -> None:
+        future.cancel()
+        loop.call_soon(ended.set)
+
+    loop.call_soon_threadsafe(watch)
+    ended.wait(timeout=10.0)

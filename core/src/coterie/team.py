@@ -1,0 +1,225 @@
+"""A team: a named set of agents with their policies, written once and used by every engine."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+from coterie.agent import Agent, Handler
+from coterie.command import Command
+from coterie.errors import Misuse, UnknownAgentType
+from coterie.ids import AgentId, AgentType, check_name
+from coterie.plan import Plan
+from coterie.task import Retry, Task
+
+__all__ = ["Team"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Team:
+    """A named set of agents. Importable as `package.module:team`, or written as a YAML file."""
+
+    def __init__(self, name: str, agents: Iterable[Agent] = ()) -> None:
+        self.name = check_name(name, "team name")
+        self._agents: dict[AgentId, Agent] = {}
+        self._types: dict[AgentType, list[Agent]] = {}
+        self.path: str | None = None
+        for agent in agents:
+            self.add(agent)
+
+    def __repr__(self) -> str:
+        return f"Team({self.name!r}, types={list(self._types)!r})"
+
+    @property
+    def agents(self) -> Mapping[AgentId, Agent]:
+        """The agents by id, in the order of registration."""
+        return MappingProxyType(self._agents)
+
+    @property
+    def agent_types(self) -> tuple[AgentType, ...]:
+        """The types that the team serves, sorted."""
+        return tuple(sorted(self._types))
+
+    @property
+    def plannable_types(self) -> tuple[AgentType, ...]:
+        """The types that a model's plan may use: every agent of the type is plannable."""
+        return tuple(sorted(name for name, agents in self._types.items() if all(a.plannable for a in agents)))
+
+    def of_type(self, agent_type: AgentType) -> Sequence[Agent]:
+        """The agents that serve a type.
+
+        Raises:
+            UnknownAgentType: nobody does.
+        """
+        try:
+            return tuple(self._types[agent_type])
+        except KeyError:
+            raise UnknownAgentType(agent_type, self._types) from None
+
+    def add(self, agent: Agent) -> Agent:
+        """Add an agent.
+
+        Raises:
+            Misuse: the team has another agent of that id.
+        """
+        if agent.id in self._agents:
+            raise Misuse(f"the team {self.name!r} already has an agent {agent.id!r}; choose another agent_id")
+        self._agents[agent.id] = agent
+        self._types.setdefault(agent.type, []).append(agent)
+        return agent
+
+    def agent(
+        self,
+        agent_type: AgentType,
+        *,
+        agent_id: AgentId | None = None,
+        capacity: int = 1,
+        version: str = "0",
+        plannable: bool = True,
+        timeout_s: float | None = None,
+        retry: Retry | None = None,
+    ) -> Callable[[F], F]:
+        """Decorate a function of (input) or (input, context), async or not, as an agent of this team."""
+
+        def register(function: F) -> F:
+            description = (function.__doc__ or "").strip().partition("\n")[0]
+            identity = agent_id or agent_type
+            self.add(
+                Agent(
+                    identity,
+                    agent_type,
+                    function,
+                    capacity,
+                    version,
+                    plannable,
+                    timeout_s,
+                    retry,
+                    description,
+                )
+            )
+            return function
+
+        return register
+
+    def command(
+        self,
+        agent_type: AgentType,
+        command: Command | Sequence[str],
+        *,
+        agent_id: AgentId | None = None,
+        capacity: int = 1,
+        version: str = "0",
+        timeout_s: float | None = None,
+        retry: Retry | None = None,
+    ) -> Agent:
+        """Add an agent that runs a program; see `Command`. A model's plan may not use it."""
+        handler = command if isinstance(command, Command) else Command(tuple(command))
+        identity = agent_id or agent_type
+        return self.add(
+            Agent(identity, agent_type, handler, capacity, version, plannable=False, timeout_s=timeout_s, retry=retry)
+        )
+
+    def check(self, plan: Plan | Iterable[Task]) -> None:
+        """Refuse a plan that this team cannot run, before anything runs.
+
+        Raises:
+            UnknownAgentType: names the task and lists the known types.
+        """
+        for task in plan.tasks if isinstance(plan, Plan) else plan:
+            if task.agent_type not in self._types:
+                raise UnknownAgentType(task.agent_type, self._types, task_id=task.id)
+
+    @classmethod
+    def load(cls, path: str) -> Team:
+        """Import `package.module:attribute`, or read a `.yaml` file.
+
+        Paths come from code, connections or blocks, never from a run's parameters: importing runs code.
+
+        Raises:
+            Misuse: there is nothing at the path, or it is not a team.
+        """
+        if path.endswith((".yaml", ".yml")):
+            team = _from_yaml(Path(path))
+        else:
+            found = _import(path, "team")
+            if not isinstance(found, Team):
+                raise Misuse(f"{path!r} is a {type(found).__name__}, not a Team; name the module's Team object")
+            team = found
+        team.path = path
+        return team
+
+
+def _import(path: str, what: str) -> Any:
+    module_name, colon, attribute = path.partition(":")
+    if not colon or not module_name or not attribute:
+        raise Misuse(f"the {what} path {path!r} is not 'package.module:name'; write the module, a colon, the name")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ImportError as error:
+        raise Misuse(
+            f"cannot import {module_name!r} for the {what} {path!r}: {error}; install it where this runs"
+        ) from error
+    for step in attribute.split("."):
+        if not hasattr(found, step):
+            raise Misuse(f"{module_name!r} has no {attribute!r}; correct the {what} path {path!r}")
+        found = getattr(found, step)
+    return found
+
+
+def _from_yaml(path: Path) -> Team:
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise Misuse(f"cannot read the team file {str(path)!r}: {error.strerror}; check the path") from error
+    except yaml.YAMLError as error:
+        raise Misuse(f"the team file {str(path)!r} is not YAML: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("agents"), list):
+        raise Misuse(f"the team file {str(path)!r} needs a name and a list of agents")
+    team = Team(document.get("name") or path.stem)
+    for entry in document["agents"]:
+        _add_entry(team, entry, path)
+    return team
+
+
+_ENTRY = frozenset({"id", "agent_type", "handler", "command", "capacity", "version", "plannable", "timeout_s", "retry"})
+
+
+def _add_entry(team: Team, entry: object, path: Path) -> None:
+    if not isinstance(entry, dict) or "agent_type" not in entry:
+        raise Misuse(f"{str(path)!r}: the agent {entry!r} needs an agent_type, and a handler or a command")
+    unknown = sorted(entry.keys() - _ENTRY)
+    if unknown or ("handler" in entry) == ("command" in entry):
+        culprit = f"unknown field {unknown[0]!r}" if unknown else "give either a handler or a command"
+        raise Misuse(
+            f"{str(path)!r}: the agent {entry['agent_type']!r}: {culprit}; fields: {', '.join(sorted(_ENTRY))}"
+        )
+    handler = _command(entry["command"]) if "command" in entry else _import(entry["handler"], "handler")
+    team.add(
+        Agent(
+            str(entry.get("id", entry["agent_type"])),
+            entry["agent_type"],
+            cast("Handler", handler),
+            entry.get("capacity", 1),
+            str(entry.get("version", "0")),
+            bool(entry.get("plannable", "handler" in entry)),
+            entry.get("timeout_s"),
+            Retry(**entry["retry"]) if entry.get("retry") else None,
+        )
+    )
+
+
+def _command(value: object) -> Command:
+    if isinstance(value, dict):
+        fields = dict(value)
+        fields["ok_exit_codes"] = tuple(fields.get("ok_exit_codes", (0,)))
+        try:
+            return Command(**fields)
+        except TypeError as error:
+            raise Misuse(f"the command {value!r} is wrong: {error}; see coterie.Command for its fields") from error
+    return Command(tuple(value) if isinstance(value, list) else value)  # type: ignore[arg-type]  # Command checks it
