@@ -160,6 +160,7 @@ demo: setup ## Review one code base in-process, on Airflow and on Prefect, and c
 	$(CORE_PYTHON) deploy/demo/run.py $(if $(REPO),--repo '$(REPO)')
 
 bench: setup-benchmarks ## Measure scheduling beside other libraries.
+	$(BENCHMARKS_PYTHON) benchmarks/import_time.py
 	$(BENCHMARKS_PYTHON) benchmarks/plan_scheduling.py
 
 
