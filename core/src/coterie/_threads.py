@@ -6,26 +6,36 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 __all__ = ["run_in_thread"]
 
 T = TypeVar("T")
 
 
-async def run_in_thread(ended: Callable[[threading.Thread | None], None], work: Callable[..., T], *args: Any) -> T:
+class Watcher(Protocol):
+    """Who wants to know which threads still run, also when nobody awaits them any more."""
+
+    def thread_started(self, thread: threading.Thread) -> None:
+        """Called in the event loop, once it runs."""
+
+    def thread_ended(self, thread: threading.Thread) -> None:
+        """Called in the event loop, after its end."""
+
+
+async def run_in_thread(watcher: Watcher, work: Callable[..., T], *args: Any) -> T:
     """Await `work(*args)` in a thread of its own, with this task's context variables.
 
     A thread cannot be stopped: when the awaiting task is cancelled or times out, the thread goes on and is
-    abandoned; `ended` is called with the thread when it starts and with None when it ends, in the event loop.
-    Being a daemon, it never keeps the interpreter from ending (an executor's threads would).
+    abandoned; `watcher` is told when it ends. Being a daemon, it never keeps the interpreter from ending (an
+    executor's threads would).
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
 
     def settle(result: T | None, error: BaseException | None) -> None:
-        ended(None)
+        watcher.thread_ended(thread)
         if future.done():
             return
         if error is None:
@@ -47,6 +57,6 @@ async def run_in_thread(ended: Callable[[threading.Thread | None], None], work: 
             return
 
     thread = threading.Thread(target=run, daemon=True, name=f"coterie-{getattr(work, '__name__', 'agent')}")
-    ended(thread)
     thread.start()
+    watcher.thread_started(thread)
     return await future

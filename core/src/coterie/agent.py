@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
@@ -50,8 +50,10 @@ class Agent:
         check_name(self.type, f"agent type of {self.id!r}")
         if isinstance(self.capacity, bool) or not isinstance(self.capacity, int) or self.capacity < 1:
             raise PolicyError(f"the agent {self.id!r} has capacity {self.capacity!r}; give a whole number >= 1")
-        if self.timeout_s is not None and not self.timeout_s > 0:
+        if self.timeout_s is not None and not (_is_number(self.timeout_s) and 0 < self.timeout_s < float("inf")):
             raise PolicyError(f"the agent {self.id!r} has timeout_s {self.timeout_s!r}; give seconds > 0")
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise PolicyError(f"the agent {self.id!r} has retry {self.retry!r}; pass a Retry")
         if not callable(self.handler):
             raise Misuse(
                 f"the handler of the agent {self.id!r} is {self.handler!r}; "
@@ -66,7 +68,7 @@ def compile_call(agent: Agent) -> Call:
     parameters = _positional(handler, agent)
     convert = _converter(call, parameters[0], agent)
     with_context = len(parameters) > 1
-    if inspect.iscoroutinefunction(call):
+    if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(handler):
         if with_context and convert is None:
             return handler
         return _async_call(handler, with_context=with_context, convert=convert)
@@ -82,6 +84,8 @@ def to_json(value: Any, where: str) -> JsonValue:
     if value is None or value is True or value is False or type(value) in (str, int):
         plain: JsonValue = value
         return plain
+    if isinstance(value, (Iterator, AsyncIterator)):
+        raise Misuse(f"{where} is a {type(value).__name__}, which runs only when it is read; return a list")
     try:
         return require_json(value, where)
     except Misuse:
@@ -94,6 +98,10 @@ def to_json(value: Any, where: str) -> JsonValue:
     except (PydanticSerializationError, ValueError) as error:
         raise Misuse(f"{where} is no JSON: {error}; return plain values, dataclasses or pydantic models") from error
     return require_json(converted, where)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _async_call(handler: Handler, *, with_context: bool, convert: Callable[[Any], Any] | None) -> Call:
@@ -109,9 +117,10 @@ def _thread_call(handler: Handler, *, with_context: bool, convert: Callable[[Any
 
     async def call(task_input: dict[str, JsonValue], context: TaskContext) -> Any:
         value = convert(task_input) if convert else task_input
-        if not with_context:
-            return await run_in_thread(context.thread_ended, handler, value)
-        return await run_in_thread(context.thread_ended, handler, value, context.blocking())
+        arguments = (value, context.blocking()) if with_context else (value,)
+        returned = await run_in_thread(context, handler, *arguments)
+        # A plain function that only makes a coroutine, such as a lambda around an async client.
+        return await returned if inspect.isawaitable(returned) else returned
 
     return call
 
@@ -119,28 +128,37 @@ def _thread_call(handler: Handler, *, with_context: bool, convert: Callable[[Any
 def _positional(handler: Handler, agent: Agent) -> list[inspect.Parameter]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
-        parameters = [p for p in inspect.signature(handler).parameters.values() if p.kind in kinds]
+        signature = list(inspect.signature(handler).parameters.values())
     except (TypeError, ValueError):
-        parameters = []
-    if not len(parameters) >= 1 or any(p.default is p.empty for p in parameters[2:]):
+        signature = []
+    parameters = [p for p in signature if p.kind in kinds]
+    required = [p for p in signature if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if not parameters or required or any(p.default is p.empty for p in parameters[2:]):
         raise Misuse(
-            f"the handler of the agent {agent.id!r} takes {len(parameters)} positional arguments; "
-            "it is called with (input) or (input, context)"
+            f"the handler of the agent {agent.id!r} takes {len(parameters)} positional arguments"
+            f"{' and needs others by keyword' if required else ''}; it is called with (input) or (input, context)"
         )
     return parameters[:2]
 
 
 def _converter(call: Any, parameter: inspect.Parameter, agent: Agent) -> Callable[[Any], Any] | None:
-    if parameter.annotation in _UNTYPED:
-        return None
-    try:
-        wanted = get_type_hints(call).get(parameter.name, Any)
-    except (NameError, TypeError):
-        # A name that only a type checker sees: the agent gets the plain JSON object.
-        return None
+    wanted = parameter.annotation
+    if isinstance(wanted, str):
+        wanted = _evaluated(wanted, inspect.unwrap(call))
     if wanted in _UNTYPED or _is_json(wanted):
         return None
     return _Validated(wanted, agent.id)
+
+
+def _evaluated(annotation: str, function: Any) -> Any:
+    """What a postponed annotation means; that of the input alone, since the context's may exist for types only."""
+    namespace = getattr(getattr(function, "__func__", function), "__globals__", {})
+    holder = type("Holder", (), {"__annotations__": {"input": annotation}})
+    try:
+        return get_type_hints(holder, namespace).get("input", Any)
+    except (NameError, TypeError, SyntaxError, AttributeError):
+        # A name that only a type checker sees: the agent gets the plain JSON object.
+        return Any
 
 
 def _is_json(wanted: Any) -> bool:

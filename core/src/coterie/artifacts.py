@@ -7,12 +7,12 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from coterie._json import JsonValue, canonical_bytes
-from coterie.errors import CorruptArtifact, ForbiddenLocation, MissingArtifact
+from coterie.errors import CorruptArtifact, ForbiddenLocation, MissingArtifact, Misuse
 from coterie.ids import check_name
 from coterie.ports import BlobStore
 from coterie.ref import INLINE_BYTES, JSON_MEDIA_TYPE, Ref, verify
@@ -48,6 +48,19 @@ class ArtifactStore:
         """The reference that storing content of this hash gives. Nothing is read: the content may be missing."""
         return Ref(f"{self._prefix}{sha256[:2]}/{sha256}", sha256, size_bytes, media_type)
 
+    def recall(self, data: Mapping[str, Any]) -> Ref:
+        """The reference behind what `Ref.portable` or `Ref.serialize` gave.
+
+        Raises:
+            Misuse: it is neither.
+        """
+        if "uri" in data:
+            return Ref.deserialize(data)
+        try:
+            return self.reference(data["sha256"], data["size_bytes"], data["media_type"])
+        except KeyError as error:
+            raise Misuse(f"not a reference: {error!r} in {str(data)[:200]!r}; pass what `portable` gave") from error
+
     async def put(self, value: JsonValue, *, media_type: str = JSON_MEDIA_TYPE) -> Ref:
         """Store a JSON value. Up to 400 bytes of it travel in the reference and are not stored."""
         content = canonical_bytes(value)
@@ -72,7 +85,7 @@ class ArtifactStore:
         content = await self.read_bytes(ref)
         try:
             value: JsonValue = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CorruptArtifact(f"{ref.uri[:200]!r} is not JSON: {error}; read it with read_bytes") from error
         return value
 
@@ -103,7 +116,7 @@ class ArtifactStore:
         # An object of another size is a torn or foreign write: replaced, not trusted.
         if self._blobs.size_bytes(stored) != size:
             source.seek(0)
-            self._blobs.write(stored, source)
+            self._blobs.write(stored, _Unchanged(source, sha256))
         return self.reference(sha256, size, media_type)
 
     def _copy_to(self, ref: Ref, path: Path) -> None:
@@ -138,6 +151,26 @@ class ArtifactStore:
             yield from self._blobs.chunks(f"{self.namespace}/sha256/{name}")
         except MissingArtifact as error:
             raise MissingArtifact(f"{ref.uri!r} is not there any more; run the task that wrote it again") from error
+
+
+class _Unchanged(io.RawIOBase, BinaryIO):
+    """Reads `source` and refuses to end if it is not what was hashed: an object must be what its name says."""
+
+    def __init__(self, source: BinaryIO, sha256: str) -> None:
+        self._source = source
+        self._sha256 = sha256
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._source.read(size)
+        self._digest.update(chunk)
+        if not chunk or size < 0:
+            self._check()
+        return chunk
+
+    def _check(self) -> None:
+        if self._digest.hexdigest() != self._sha256:
+            raise Misuse("the content changed while it was stored; store it when nobody writes to it any more")
 
 
 def _open(url: str) -> BlobStore:

@@ -61,15 +61,12 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
                 context.deadline = clock.now() + timeout_s
                 async with asyncio.timeout(timeout_s) as scope:
                     value = await slot.call(context.input, context)
+                _raise_if_late(scope)
             output = value if value is None and context.run.artifacts is None else await _kept(context, value)
-        except asyncio.CancelledError as error:
-            if _cancelled_from_outside():
-                raise
-            # Nobody cancelled this task: the agent let an inner cancellation out. That is its failure.
-            failure: BaseException = error
-        # Every failure of an agent becomes a result; whether it is tried again is decided below.
-        except Exception as error:  # noqa: BLE001
-            timed_out = isinstance(error, TimeoutError) and scope is not None and scope.expired()
+        # Every failure of an agent becomes a result, `sys.exit()` included; whether it is tried again is decided below.
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001
+            _raise_if_cancelled(error)
+            timed_out = scope is not None and scope.expired()
             failure = TaskTimedOut(context.task.id, timeout_s or 0.0) if timed_out else error
         else:
             return _ended(("succeeded", output, None, context.attempt, agent.id, began, clock.monotonic() - began))
@@ -77,7 +74,7 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
             if context.thread is None:
                 slot.release()
             else:
-                context.late_release = slot.release
+                context.release_with_thread(slot.release)
         retry = context.task.retry or agent.retry
         if retry is None or context.attempt >= retry.max_attempts or not _transient(failure):
             _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=failure)
@@ -92,9 +89,20 @@ async def _kept(context: TaskContext, value: Any) -> JsonValue | Ref:
     return output if store is None else await store.put(output)
 
 
-def _cancelled_from_outside() -> bool:
+def _raise_if_cancelled(error: BaseException) -> None:
+    """Go on being cancelled, also where the agent made an error of its own out of it.
+
+    A CancelledError that nobody asked for is the agent's: it let an inner cancellation out.
+    """
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    if task is not None and task.cancelling():
+        raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError from error
+
+
+def _raise_if_late(scope: asyncio.Timeout) -> None:
+    # An agent that answers the cut-off with a value has still taken too long.
+    if scope.expired():
+        raise TimeoutError
 
 
 async def _back_off(
@@ -107,7 +115,7 @@ async def _back_off(
         fields = {"attempt": context.attempt, "wait_s": wait_s, "error": f"{type(error).__name__}: {error}"}
         listener(Event("task.retrying", context.workflow_id, context.task.id, fields))
     await asyncio.sleep(wait_s)
-    context.attempt += 1
+    context.next_attempt()
     return await slot.pool.acquire(context.task.priority)
 
 

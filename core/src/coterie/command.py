@@ -9,14 +9,13 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from coterie._json import JsonValue, canonical_bytes
-from coterie.errors import CommandFailed, Misuse, PolicyError
+from coterie.errors import CommandFailed, PolicyError
 
 __all__ = ["Command", "CommandOutput", "run_command"]
 
-_CHUNK_BYTES = 65_536
 _TAIL_CHARS = 200
 # What a program needs to find itself and its files; secrets of the parent stay with it.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SYSTEMROOT")
@@ -54,8 +53,10 @@ class Command:
     def __post_init__(self) -> None:
         if isinstance(self.argv, str) or not self.argv or not all(isinstance(part, str) for part in self.argv):
             raise PolicyError(f"argv is {self.argv!r}; give a list of strings, the program first")
-        if self.output_limit_bytes < 1 or self.kill_grace_s < 0:
-            raise PolicyError(f"a command needs output_limit_bytes >= 1 and kill_grace_s >= 0, got {self!r}")
+        if self.output_limit_bytes < 1 or self.kill_grace_s < 0 or self.output not in ("json", "text"):
+            raise PolicyError(
+                f"a command needs output_limit_bytes >= 1, kill_grace_s >= 0 and output 'json' or 'text', got {self!r}"
+            )
 
     async def __call__(self, task_input: dict[str, JsonValue]) -> JsonValue:
         """Run the program once.
@@ -78,7 +79,7 @@ class Command:
             return done.stdout.decode(errors="replace")
         try:
             value: JsonValue = json.loads(done.stdout)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CommandFailed(
                 f"{name!r} did not write JSON: {error}; let it print one JSON value, or set output='text'",
                 exit_code=done.exit_code,
@@ -103,88 +104,124 @@ async def run_command(
     Raises:
         CommandFailed: the program could not be started, or wrote more than `output_limit_bytes`.
     """
+    transport, watched = await _start(argv, env or {}, cwd, output_limit_bytes)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**{name: os.environ[name] for name in _INHERITED if name in os.environ}, **(env or {})},
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise CommandFailed(f"cannot start {argv[0]!r}: {error}; install it, or correct argv") from error
-    try:
-        streams = await _communicate(process, stdin, output_limit_bytes)
-        # A child that closed its streams and lives on must not outlive its parent either.
-        await process.wait()
-        return CommandOutput(process.returncode or 0, *streams)
-    except _TooLong as error:
+        _feed(transport, stdin)
+        await watched.over
+    finally:
+        # Shielded, so that a second cancellation cannot skip it.
+        await asyncio.shield(asyncio.ensure_future(_end(transport, watched, kill_grace_s)))
+    if watched.too_long:
         raise CommandFailed(
             f"{Path(argv[0]).name!r} wrote more than {output_limit_bytes} bytes and was killed; "
             "let it print less, or raise output_limit_bytes"
-        ) from error
-    finally:
-        await _end_group(process, kill_grace_s)
+        )
+    return CommandOutput(transport.get_returncode() or 0, bytes(watched.written[1]), bytes(watched.written[2]))
 
 
-class _TooLong(Exception):
-    """One stream of the process went over its limit."""
-
-
-async def _communicate(process: asyncio.subprocess.Process, stdin: bytes, limit: int) -> tuple[bytes, bytes]:
-    if process.stdin is None or process.stdout is None or process.stderr is None:
-        raise Misuse("the process was started without pipes; start it with run_command")
-    jobs = [
-        asyncio.ensure_future(_read(process.stdout, limit)),
-        asyncio.ensure_future(_read(process.stderr, limit)),
-        asyncio.ensure_future(_feed(process.stdin, stdin)),
-    ]
+async def _start(
+    argv: Sequence[str], env: Mapping[str, str], cwd: str | None, limit_bytes: int
+) -> tuple[asyncio.SubprocessTransport, _Watched]:
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    starting = asyncio.ensure_future(
+        asyncio.get_running_loop().subprocess_exec(
+            lambda: _Watched(limit_bytes), *argv, env={**inherited, **env}, cwd=cwd, start_new_session=True
+        )
+    )
     try:
-        stdout, stderr, _ = await asyncio.gather(*jobs)
-    finally:
-        for job in jobs:
-            job.cancel()
-    return stdout or b"", stderr or b""
+        # Cancelled half-way, asyncio would kill the program alone, and wait for children that hold its streams.
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.shield(asyncio.ensure_future(_end_started(starting)))
+        raise
+    except (OSError, ValueError) as error:
+        raise CommandFailed(f"cannot start {argv[0]!r}: {error}; install it, or correct argv") from error
 
 
-async def _read(stream: asyncio.StreamReader, limit: int) -> bytes:
-    content = bytearray()
-    while chunk := await stream.read(_CHUNK_BYTES):
-        content += chunk
-        if len(content) > limit:
-            raise _TooLong
-    return bytes(content)
-
-
-async def _feed(stream: asyncio.StreamWriter, content: bytes) -> bytes:
+async def _end_started(starting: asyncio.Future[tuple[asyncio.SubprocessTransport, _Watched]]) -> None:
+    """End what was cancelled while it started: at once, since it has done nothing yet."""
     try:
-        stream.write(content)
-        await stream.drain()
-    except (BrokenPipeError, ConnectionResetError):
-        # The program did not want its input: its exit code tells whether that is an error.
-        return b""
-    finally:
-        stream.close()
-    return b""
-
-
-async def _end_group(process: asyncio.subprocess.Process, grace_s: float) -> None:
-    """Leave nothing of the process group alive; shielded, so that a second cancellation cannot skip it."""
-    await asyncio.shield(asyncio.ensure_future(_kill_group(process, grace_s)))
-
-
-async def _kill_group(process: asyncio.subprocess.Process, grace_s: float) -> None:
-    if not _signal_group(process.pid, signal.SIGTERM):
-        await process.wait()
+        transport, watched = await starting
+    except (OSError, ValueError):
         return
-    deadline = asyncio.get_running_loop().time() + grace_s
-    # Only asking tells whether the children are gone: they are not ours to wait for.
-    while _signal_group(process.pid, 0) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
-        await asyncio.sleep(min(0.02, grace_s))
-    _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
+    await _end(transport, watched, 0.0)
+
+
+class _Watched(asyncio.SubprocessProtocol):
+    """What a process has written, and how far it has come.
+
+    over: it has exited or written too much. exited; drained: every stream is at its end.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.written = {1: bytearray(), 2: bytearray()}
+        self.too_long = False
+        self.over: asyncio.Future[None] = loop.create_future()
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.drained: asyncio.Future[None] = loop.create_future()
+        self._limit_bytes = limit_bytes
+        self._open = {1, 2}
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.written[fd] += data
+        if len(self.written[fd]) > self._limit_bytes:
+            self.too_long = True
+            # Full pipes stop the program until it is killed; nothing more piles up here.
+            pipe = self._transport and self._transport.get_pipe_transport(fd)
+            cast("asyncio.ReadTransport", pipe).pause_reading()
+            _settle(self.over)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
+        self._open.discard(fd)
+        if not self._open:
+            _settle(self.drained)
+
+    def process_exited(self) -> None:
+        _settle(self.exited)
+        _settle(self.over)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _feed(transport: asyncio.SubprocessTransport, content: bytes) -> None:
+    # A program that does not want its input closes the pipe: its exit code tells whether that is an error.
+    pipe = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
+    pipe.write(content)
+    pipe.write_eof()
+
+
+async def _end(transport: asyncio.SubprocessTransport, watched: _Watched, grace_s: float) -> None:
+    """Leave nothing of the process group alive, and no pipe open."""
+    try:
+        await _end_group(transport.get_pid(), grace_s)
+        await watched.exited
+        if not watched.too_long:
+            # What it had written is still in the pipes; but a child that escaped may hold them open for ever.
+            await asyncio.wait([watched.drained], timeout=max(grace_s, 0.1))
+    finally:
+        transport.close()
+
+
+async def _end_group(group: int, grace_s: float) -> None:
+    if not _signal_group(group, signal.SIGTERM):
+        return
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + grace_s
+    try:
+        # Only asking tells whether the children are gone: they are not ours to wait for.
+        while _signal_group(group, 0) and clock() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(min(0.02, grace_s))
+    finally:
+        # Also when the event loop is being torn down: nothing may survive because somebody was impatient.
+        _signal_group(group, signal.SIGKILL)
 
 
 def _signal_group(group: int, number: int) -> bool:

@@ -7,9 +7,10 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from coterie._json import JsonValue, require_json
+from coterie._rules.params import fill
 from coterie.errors import MissingOutput
 from coterie.ids import ItemKey, TaskId, WorkflowId, content_hash, fingerprint, idempotency_key
 from coterie.items import is_items, load_items
@@ -52,10 +53,11 @@ class TaskContext:
     agent: Agent | None = None
     deadline: float | None = None
     item: JsonValue = None
+    source_item: JsonValue = None
     item_key: ItemKey | None = None
     item_index: int | None = None
     thread: threading.Thread | None = None
-    late_release: Callable[[], None] | None = None
+    late_releases: dict[threading.Thread, Callable[[], None]] | None = None
 
     def __init__(self, run: Run, task: Task, task_input: dict[str, JsonValue]) -> None:
         self.run = run
@@ -79,8 +81,8 @@ class TaskContext:
 
     @property
     def params(self) -> Mapping[str, JsonValue]:
-        """The run's parameters."""
-        return self.run.params
+        """The run's parameters; a copy of the caller's own."""
+        return cast("dict[str, JsonValue]", require_json(self.run.params, "params"))
 
     @property
     def upstream(self) -> dict[TaskId, TaskResult]:
@@ -98,8 +100,11 @@ class TaskContext:
     def idempotency_key(self) -> str:
         """Equal for every attempt at this work, on every engine: hand it to services that deduplicate."""
         agent = self.agent
-        upstream = {name: _output_hash(result) for name, result in sorted(self.upstream.items())}
-        mark = fingerprint(self.task.agent_type, agent.version if agent else "0", self.input, upstream)
+        # Of one_success, who has ended so far is chance: another attempt or engine may see more.
+        settled = {} if self.task.trigger_rule == "one_success" else self.upstream
+        upstream = {name: _output_hash(result) for name, result in sorted(settled.items())}
+        # Not of `input`, which the agent may have changed.
+        mark = fingerprint(self.task.agent_type, agent.version if agent else "0", self.fresh_input(), upstream)
         return idempotency_key(
             namespace=self.run.namespace,
             workflow_id=self.run.workflow_id,
@@ -151,21 +156,44 @@ class TaskContext:
 
         return list(await asyncio.gather(*map(loaded, items)))
 
+    def fresh_input(self) -> dict[str, JsonValue]:
+        """The input as the plan and the parameters give it, whatever an agent did to its own copy."""
+        fresh = fill(self.task.input, self.run.params)
+        if self.task.foreach is not None and self.item_key is not None:
+            fresh[self.task.foreach.bind] = require_json(self.source_item, "item")
+        return fresh
+
+    def next_attempt(self) -> None:
+        """Make ready for another attempt at the same work."""
+        self.attempt += 1
+        self.input = self.fresh_input()
+        self.item = require_json(self.source_item, "item")
+
     def blocking(self) -> BlockingContext:
         """The same for a blocking agent, which runs in a thread."""
         from coterie.sync import TaskContext as BlockingContext
 
         return BlockingContext(self, asyncio.get_running_loop())
 
-    def thread_ended(self, thread: threading.Thread | None) -> None:
-        """Told by the engine when a blocking agent's thread starts (the thread) and ends (None).
-
-        A slot whose agent still runs in an abandoned thread is given back only then (`late_release`).
-        """
+    def thread_started(self, thread: threading.Thread) -> None:
+        """Told when the thread of a blocking agent starts."""
         self.thread = thread
-        if thread is None and self.late_release is not None:
-            self.late_release()
-            self.late_release = None
+
+    def thread_ended(self, thread: threading.Thread) -> None:
+        """Told when it ends; a slot whose agent ran on in an abandoned thread is given back only then."""
+        if self.thread is thread:
+            self.thread = None
+        release = (self.late_releases or {}).pop(thread, None)
+        if release is not None:
+            release()
+
+    def release_with_thread(self, release: Callable[[], None]) -> None:
+        """Call `release` when this attempt's thread ends; another attempt has a thread of its own."""
+        if self.thread is None:
+            release()
+            return
+        self.late_releases = {**(self.late_releases or {}), self.thread: release}
+        self.thread = None
 
     def _result(self, task_id: TaskId) -> TaskResult:
         if task_id not in self.task.upstream:

@@ -19,6 +19,7 @@ from coterie._rules.progress import Progress
 from coterie._rules.status import run_status
 from coterie.attempt import Ended, perform
 from coterie.clock import Clock
+from coterie.conclude import never_ran
 from coterie.context import Run, TaskContext
 from coterie.errors import StepFailed
 from coterie.events import Event, Listener
@@ -33,7 +34,6 @@ __all__ = ["PlanRun", "as_result"]
 
 # Tasks that a worker performs before it lets others have the event loop.
 _TURNS = 64
-_BLOCKED = ErrorInfo("UpstreamFailed", "a task that it needs failed or was blocked")
 _ABSENT: Ended = Ended("cancelled", None, None, 0, None, 0.0, 0.0)
 
 
@@ -80,8 +80,7 @@ class PlanRun:
             await self._over.wait()
         except BaseException:
             self.cancel()
-            while self._workers:
-                await asyncio.wait(self._workers)
+            await self._end_workers()
             raise
         if self._crash is not None:
             raise self._crash
@@ -117,9 +116,17 @@ class PlanRun:
             worker.cancel()
         self._finish_if_over()
 
+    async def _end_workers(self) -> None:
+        while self._workers:
+            try:
+                await asyncio.wait(self._workers)
+            except asyncio.CancelledError:
+                # Cancelled once more while the agents clean up: they are told, and still waited for.
+                for worker in self._workers:
+                    worker.cancel()
+
     def _start(self, i: int) -> None:
         if self._unusual[i]:
-            self._begun[i] = True
             self._hire(self._conditional(i, self._tasks[i]))
             return
         pool = self._pools[i]
@@ -195,6 +202,7 @@ class PlanRun:
 
     async def _conditional(self, i: int, task: Task) -> None:
         """Perform a task with a condition or a foreach."""
+        self._begun[i] = True
         ended: Ended | TaskResult
         try:
             ended = await self._perform_unusual(TaskContext(self.run, task, fill(task.input, self.run.params)))
@@ -297,7 +305,7 @@ def as_result(task_id: TaskId, ended: Ended, epoch_s: float) -> TaskResult:
     """The public form of how a task ended. `epoch_s`: the epoch's seconds at monotonic zero."""
     state: TaskState = ended.state
     if state == "upstream_failed":
-        return TaskResult(task_id, state, error=_BLOCKED)
+        return never_ran(task_id, state)
     error = ErrorInfo.of(ended.error) if ended.error is not None else None
     started_at = ended.began_s + epoch_s if ended.attempts else None
     return TaskResult(task_id, state, ended.output, error, ended.attempts, ended.agent_id, started_at, ended.duration_s)

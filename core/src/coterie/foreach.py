@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
-from coterie._json import JsonValue
+from coterie._json import JsonValue, require_json
 from coterie._rules.foreach import condition_holds, items_of, keys_of, tolerated
-from coterie._rules.params import fill
 from coterie.attempt import perform
 from coterie.clock import Clock
 from coterie.context import Run, TaskContext
@@ -72,7 +72,10 @@ async def perform_items(
     task, run = context.task, context.run
     done: list[ItemResult] = []
 
+    begun: set[int] = set()
+
     async def one(index: int, key: ItemKey, item: JsonValue, slot: Slot) -> None:
+        begun.add(index)
         ended = await perform(_item_context(run, task, index, key, item), slot, clock, listener)
         error = ErrorInfo.of(ended.error) if ended.error is not None else None
         done.append(ItemResult(key, index, ended.state, ended.output, error, ended.attempts))
@@ -84,7 +87,8 @@ async def perform_items(
         for index, key, item in entries:
             # One waits here for all: the queue holds one entry a foreach, so that runs take turns.
             slot = await pool.acquire(task.priority)
-            group.create_task(one(index, key, item, slot))
+            work = group.create_task(one(index, key, item, slot))
+            work.add_done_callback(partial(_release_if_never_begun, begun, index, slot))
     return sorted(done, key=lambda result: result.index)
 
 
@@ -107,6 +111,12 @@ async def gather_items(context: TaskContext, items: list[ItemResult], total: int
     )
 
 
+def _release_if_never_begun(begun: set[int], index: int, slot: Slot, _: asyncio.Task[None]) -> None:
+    # Cancelled before its first step (a neighbour ended the run), a coroutine never runs: nobody else releases.
+    if index not in begun:
+        slot.release()
+
+
 def foreach_of(task: Task) -> ForEach:
     """The task's foreach.
 
@@ -125,8 +135,9 @@ def _items_error(failed: tuple[ItemResult, ...], bad: int, total: int) -> ErrorI
 
 
 def _item_context(run: Run, task: Task, index: int, key: ItemKey, item: JsonValue) -> TaskContext:
-    task_input = fill(task.input, run.params)
-    task_input[foreach_of(task).bind] = item
-    context = TaskContext(run, task, task_input)
-    context.item, context.item_key, context.item_index = item, key, index
+    context = TaskContext(run, task, {})
+    # Copies: an agent may change its own, but neither the list nor what a later attempt is given.
+    context.source_item, context.item_key, context.item_index = item, key, index
+    context.item = require_json(item, "item")
+    context.input = context.fresh_input()
     return context

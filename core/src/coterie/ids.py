@@ -61,9 +61,9 @@ def check_name(name: object, what: str) -> str:
     return name
 
 
-def check_workflow_id(workflow_id: str) -> WorkflowId:
+def check_workflow_id(workflow_id: object) -> WorkflowId:
     """Return `workflow_id` if it may name a run in every store and on every engine."""
-    if not _RUN.match(workflow_id):
+    if not isinstance(workflow_id, str) or not _RUN.match(workflow_id):
         raise Misuse(
             f"workflow id {workflow_id!r} is not usable; use 1 to 250 letters, digits or any of '_.~:+-', "
             "beginning with a letter or digit"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, overload
 
 from coterie._json import JsonValue
@@ -11,9 +11,18 @@ from coterie._rules.foreach import part_bounds
 from coterie.artifacts import ArtifactStore
 from coterie.errors import CorruptArtifact, Misuse
 from coterie.ref import Ref
-from coterie.result import ItemResult
+from coterie.result import ItemResult, TaskResult
 
-__all__ = ["ITEMS_MEDIA_TYPE", "Part", "PartResult", "Parts", "is_items", "load_items", "store_items"]
+__all__ = [
+    "ITEMS_MEDIA_TYPE",
+    "Part",
+    "PartResult",
+    "Parts",
+    "is_items",
+    "load_items",
+    "recall_failed_items",
+    "store_items",
+]
 
 ITEMS_MEDIA_TYPE = "application/vnd.coterie.items+json"
 
@@ -125,9 +134,9 @@ def is_items(output: JsonValue | Ref) -> bool:
 
 
 async def store_items(artifacts: ArtifactStore, items: Iterable[ItemResult]) -> Ref:
-    """Store an index of items, in item order."""
+    """Store an index of items, in item order. It names no place: equal items give equal bytes in every store."""
     ordered = sorted(items, key=lambda item: item.index)
-    return await artifacts.put({"items": [item.to_dict() for item in ordered]}, media_type=ITEMS_MEDIA_TYPE)
+    return await artifacts.put({"items": [_entry(item) for item in ordered]}, media_type=ITEMS_MEDIA_TYPE)
 
 
 async def load_items(artifacts: ArtifactStore, ref: Ref) -> list[ItemResult]:
@@ -138,9 +147,32 @@ async def load_items(artifacts: ArtifactStore, ref: Ref) -> list[ItemResult]:
     """
     document = await artifacts.load(ref)
     try:
-        return [ItemResult.from_dict(item) for item in document["items"]]  # type: ignore[index,call-overload,union-attr,arg-type]  # checked by the except
-    except (KeyError, TypeError) as error:
+        return [_item(entry, artifacts) for entry in document["items"]]  # type: ignore[index,call-overload,union-attr,arg-type]  # checked by the except
+    except (KeyError, TypeError, AttributeError) as error:
         raise CorruptArtifact(f"{ref.uri[:200]!r} is not an index of items: {error!r}; run its task again") from error
+
+
+async def recall_failed_items(artifacts: ArtifactStore, result: TaskResult) -> TaskResult:
+    """`result` with its `failed_items`, which do not travel between processes; others are returned as they are."""
+    lacking = result.items is not None and result.items.failed > 0 and not result.failed_items
+    if not lacking or not isinstance(result.output, Ref):
+        return result
+    items = await load_items(artifacts, result.output)
+    return replace(result, failed_items=tuple(item for item in items if item.state != "succeeded"))
+
+
+def _entry(item: ItemResult) -> dict[str, Any]:
+    entry = item.to_dict()
+    if isinstance(item.output, Ref) and "output" in entry:
+        entry["output"] = {"ref": item.output.portable()}
+    return entry
+
+
+def _item(entry: Mapping[str, Any], artifacts: ArtifactStore) -> ItemResult:
+    portable = (entry.get("output") or {}).get("ref")
+    if portable is None:
+        return ItemResult.from_dict(entry)
+    return ItemResult.from_dict({**entry, "output": {"ref": artifacts.recall(portable).serialize()}})
 
 
 def _check_version(what: str, version: int, known: int) -> None:

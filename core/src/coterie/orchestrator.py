@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from coterie._json import JsonValue
 from coterie._rules.foreach import keys_of
@@ -28,14 +30,15 @@ from coterie.ids import AgentId, AgentType, TaskId, WorkflowId, check_name, chec
 from coterie.items import Part, PartResult, Parts, load_items, store_items
 from coterie.plan import Plan
 from coterie.ref import Ref
-from coterie.result import TaskResult, WorkflowResult
-from coterie.slots import Slots
+from coterie.result import ErrorInfo, TaskResult, WorkflowResult
+from coterie.slots import Slots, TypeSlots
 from coterie.task import Retry, Task
 from coterie.team import Team
 
 __all__ = ["AgentStatus", "Orchestrator", "OrchestratorStatus", "RunProgress"]
 
 MAX_PARTS = 1024
+_log = logging.getLogger("coterie.run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Orchestrator:
     """Runs tasks and plans on the agents that are registered with it, in this process and event loop.
 
     team: agents to begin with. artifacts: where outputs go; without it they stay in memory.
-    namespace: keeps identities of separate deployments apart. on_event: called for each `Event`, must not block.
+    namespace: keeps identities of separate deployments apart. on_event: called for each `Event`, must not block;
+    what it raises is logged, and changes nothing.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class Orchestrator:
         self.namespace = check_name(namespace, "namespace")
         self.artifacts = artifacts
         self._clock: Clock = clock or SystemClock()
-        self._listener = on_event
+        self._listener = None if on_event is None else partial(_tell, on_event)
         self._slots = Slots(team.agents.values() if team else ())
         self._runs: dict[WorkflowId, PlanRun] = {}
 
@@ -166,19 +170,27 @@ class Orchestrator:
         run = self._run(workflow_id, dict(params or {}), upstream, epoch)
         pool = self._slots.of(task.agent_type, task_id=task.id)
         context = self._context(run, task)
-        if not await condition_says_run(context):
-            return TaskResult(task.id, "skipped")
-        self._emit("task.started", run, task, agent_type=task.agent_type)
-        if task.foreach is not None:
-            result = await perform_foreach(context, pool, self._clock, self._listener)
-        else:
-            slot = await pool.acquire(task.priority)
-            ended = await perform(context, slot, self._clock, self._listener)
-            if isinstance(ended.error, Unavailable):
-                raise ended.error
-            result = as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
+        try:
+            if not await condition_says_run(context):
+                return TaskResult(task.id, "skipped")
+            self._emit("task.started", run, task, agent_type=task.agent_type)
+            result = await self._perform(context, pool)
+        except Unavailable:
+            raise
+        # A list or condition that cannot be read is the task's failure, as in a whole plan.
+        except Exception as error:  # noqa: BLE001
+            result = TaskResult(task.id, "failed", None, ErrorInfo.of(error), 1)
         self._emit("task.finished", run, task, state=result.state, duration_s=result.duration_s)
         return result
+
+    async def _perform(self, context: TaskContext, pool: TypeSlots) -> TaskResult:
+        task = context.task
+        if task.foreach is not None:
+            return await perform_foreach(context, pool, self._clock, self._listener)
+        ended = await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+        if isinstance(ended.error, Unavailable):
+            raise ended.error
+        return as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
 
     async def split(
         self,
@@ -304,3 +316,11 @@ class Orchestrator:
     def _emit(self, name: str, run: Run, task: Task, **fields: JsonValue) -> None:
         if self._listener is not None:
             self._listener(Event(name, run.workflow_id, task.id, fields))
+
+
+def _tell(listener: Listener, event: Event) -> None:
+    try:
+        listener(event)
+    # Whoever only watches must not end what is watched.
+    except Exception:  # noqa: BLE001
+        _log.exception("listener.failed at %s of %s", event.name, event.workflow_id)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coterie._json import JsonValue, content_size, require_json
-from coterie._rules.params import param_names
+from coterie._json import MAX_DEPTH, JsonValue, content_shape, require_json
+from coterie._rules.params import bind_params, param_names
 from coterie._rules.plan import Graph, build_graph, resolve_outputs
 from coterie.errors import Misuse, PlanError
 from coterie.ids import TaskId, check_name, content_hash
@@ -53,6 +53,11 @@ class Plan:
         every = tuple(tasks)
         if not every:
             raise PlanError(f"the plan {name!r} has no tasks; give it at least one")
+        for task in every:
+            if not isinstance(task, Task):
+                raise PlanError(
+                    f"the plan {name!r} holds {str(task)[:200]!r}, which is no Task; use Plan.from_dict for documents"
+                )
         graph = build_graph(every)
         set_ = object.__setattr__
         set_(self, "name", name)
@@ -100,6 +105,14 @@ class Plan:
             known = ", ".join(list(self._graph.ids[:20]))
             raise Misuse(f"the plan {self.name!r} has no task {task_id!r}; it has: {known}") from None
 
+    def bind(self, given: Mapping[str, object] | None) -> dict[str, JsonValue]:
+        """The parameters of one run: the plan's, overridden by those given.
+
+        Raises:
+            Misuse: a parameter that the plan does not declare, or a value that is not JSON.
+        """
+        return bind_params(self.params, given)
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON, without the fields that have their default value."""
         from coterie._plan_format import plan_to_dict
@@ -133,7 +146,10 @@ class Plan:
         """
         from coterie._plan_format import plan_from_dict
 
-        if content_size(document, MAX_PLAN_VALUES) > MAX_PLAN_VALUES:
+        values, depth = content_shape(document, MAX_PLAN_VALUES)
+        if depth > MAX_DEPTH:
+            raise PlanError(f"the plan is nested more than {MAX_DEPTH} deep; flatten it")
+        if values > MAX_PLAN_VALUES:
             raise PlanError(f"the plan holds more than {MAX_PLAN_VALUES} values; split it")
         return plan_from_dict(document)
 
@@ -150,20 +166,26 @@ class Plan:
         import yaml
 
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        # CSafeLoader is the safe loader on libyaml: plain data only.
-        return cls._parse(text, lambda source: yaml.load(source, Loader=loader), "YAML")  # noqa: S506
+
+        def load(source: str | bytes) -> object:
+            _refuse_deep_yaml(yaml.parse(source, Loader=loader))
+            # CSafeLoader is the safe loader on libyaml: plain data only.
+            return yaml.load(source, Loader=loader)  # noqa: S506
+
+        return cls._parse(text, load, "YAML")
 
     @classmethod
     def from_file(cls, path: str | Path) -> Plan:
         """Read a plan from a `.json`, `.yaml` or `.yml` file of at most 64 MiB."""
         source = Path(path)
         try:
-            size = source.stat().st_size
-            if size > MAX_PLAN_BYTES:
-                raise PlanError(f"the plan file {str(path)!r} has {size} bytes; at most {MAX_PLAN_BYTES} are read")
-            text = source.read_bytes()
-        except OSError as error:
-            raise PlanError(f"cannot read the plan file {str(path)!r}: {error.strerror}; check the path") from error
+            # One byte more than allowed tells, whatever size the file says it has (a device says 0).
+            with source.open("rb") as file:
+                text = file.read(MAX_PLAN_BYTES + 1)
+        except (OSError, ValueError) as error:
+            raise PlanError(f"cannot read the plan file {str(path)!r}: {error}; check the path") from error
+        if len(text) > MAX_PLAN_BYTES:
+            raise PlanError(f"the plan file {str(path)!r} has more than {MAX_PLAN_BYTES} bytes; split the plan")
         return cls.from_json(text) if source.suffix == ".json" else cls.from_yaml(text)
 
     @staticmethod
@@ -179,6 +201,8 @@ class Plan:
             raise PlanError(f"the plan text has {len(text)} characters; at most {MAX_PLAN_BYTES} are read")
         try:
             document = load(text)
+        except PlanError:
+            raise
         except RecursionError as error:
             raise PlanError(f"the plan is nested too deeply to be {kind} for a plan; flatten it") from error
         # Whatever the parser says about the text is about the text: every parser has its own error classes.
@@ -195,3 +219,14 @@ class Plan:
                     f"the input of {task.id!r} refers to the parameter {name!r}, which the plan does not declare; "
                     "add it to params with its default"
                 )
+
+
+def _refuse_deep_yaml(events: Iterable[Any]) -> None:
+    """Deep nesting would end the whole process: libyaml's composer recurses in C, where nothing catches it."""
+    from yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    depth = 0
+    for event in events:
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise PlanError(f"the plan is nested more than {MAX_DEPTH} deep; flatten it")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -16,8 +18,10 @@ __all__ = ["INLINE_BYTES", "JSON_MEDIA_TYPE", "Ref"]
 JSON_MEDIA_TYPE = "application/json"
 # As base64, with the other fields and a scheduler's own envelope, this many bytes still fit 1 KiB.
 INLINE_BYTES = 400
-MAX_URI_CHARS = 700
+MAX_URI_BYTES = 700
+MAX_MEDIA_TYPE_CHARS = 80
 _INLINE = "data:"
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,22 @@ class Ref:
     media_type: str = JSON_MEDIA_TYPE
 
     def __post_init__(self) -> None:
-        if not self.is_inline and len(self.uri) > MAX_URI_CHARS:
+        if not (isinstance(self.uri, str) and isinstance(self.sha256, str) and isinstance(self.media_type, str)):
+            raise Misuse(f"not a reference: {self.uri!r:.200}, {self.sha256!r:.200}; its fields are strings")
+        if type(self.size_bytes) is not int or self.size_bytes < 0:
+            raise Misuse(f"a reference's size_bytes is {self.size_bytes!r:.200}; give a whole number >= 0")
+        if not _DIGEST.match(self.sha256):
+            raise Misuse(f"a reference's sha256 is {self.sha256[:200]!r}; give 64 lower-case hexadecimal digits")
+        if len(self.media_type) > MAX_MEDIA_TYPE_CHARS or not self.media_type.isascii():
             raise Misuse(
-                f"the reference's URI has {len(self.uri)} characters, at most {MAX_URI_CHARS} fit; "
+                f"a reference's media type is {self.media_type[:200]!r}; "
+                f"give at most {MAX_MEDIA_TYPE_CHARS} ASCII letters"
+            )
+        # As JSON, where a letter outside ASCII takes six bytes or more.
+        size = len(self.uri) if self.uri.isascii() else len(json.dumps(self.uri))
+        if size > MAX_URI_BYTES:
+            raise Misuse(
+                f"the reference's URI takes {size} bytes as JSON, at most {MAX_URI_BYTES} fit; "
                 "use a shorter artifact store URL"
             )
 
@@ -89,6 +106,17 @@ class Ref:
             "size_bytes": self.size_bytes,
             "media_type": self.media_type,
         }
+
+    def portable(self) -> dict[str, Any]:
+        """The JSON form without the place: equal for equal content in every store.
+
+        An agent whose output refers to what it stored returns this, so that its output is the same on every
+        engine; `ArtifactStore.recall` reads it back.
+        """
+        data = self.serialize()
+        if not self.is_inline:
+            del data["uri"]
+        return data
 
     @staticmethod
     def deserialize(data: Mapping[str, Any], version: int = 1) -> Ref:

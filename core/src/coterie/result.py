@@ -106,7 +106,8 @@ class TaskResult:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that travels between processes: without the items, which lie behind `output`."""
         document: dict[str, Any] = {"task_id": self.task_id, "state": self.state}
-        if self.state == "succeeded":
+        # A foreach that failed has its items behind the output too.
+        if self.state == "succeeded" or self.items is not None:
             document["output"] = output_to_dict(self.output)
         if self.error is not None:
             document["error"] = {"type": self.error.type, "message": self.error.message}

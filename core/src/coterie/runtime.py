@@ -20,23 +20,23 @@ class Runtime:
     """A team with its stores, ready to work; close it when done.
 
     team: a `Team`, or the path that `Team.load` takes.
-    artifacts: the URL of the artifact store; by default `COTERIE_ARTIFACTS`, else outputs stay in memory.
-    namespace: by default `COTERIE_NAMESPACE`, else `default`.
+    artifacts: the artifact store or its URL; by default `COTERIE_ARTIFACTS`, else outputs stay in memory.
+    namespace: by default `COTERIE_NAMESPACE`, else `default`; of a store made from a URL, and of all identities.
     """
 
     def __init__(
         self,
         team: Team | str | None = None,
         *,
-        artifacts: str | None = None,
+        artifacts: ArtifactStore | str | None = None,
         namespace: str | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
-        url = artifacts or os.environ.get("COTERIE_ARTIFACTS")
+        store = artifacts or os.environ.get("COTERIE_ARTIFACTS")
         self.namespace = namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
         self.team = Team.load(team) if isinstance(team, str) else team
-        self.artifacts = ArtifactStore(url, namespace=self.namespace) if url else None
+        self.artifacts = ArtifactStore(store, namespace=self.namespace) if isinstance(store, str) else store
         self.orchestrator = Orchestrator(
             self.team, artifacts=self.artifacts, namespace=self.namespace, on_event=on_event, clock=clock
         )

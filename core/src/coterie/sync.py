@@ -11,11 +11,11 @@ import atexit
 import os
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from coterie._json import JsonValue
 from coterie.errors import Misuse
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["ArtifactStore", "Orchestrator", "TaskContext", "run", "using_artifacts"]
 
 T = TypeVar("T")
+
+# How long an interrupted caller waits for its work to end: a command agent has its children killed meanwhile.
+CANCEL_GRACE_S = 15.0
 
 _ambient: ContextVar[artifacts.ArtifactStore | None] = ContextVar("coterie_artifacts", default=None)
 _fallbacks: list[Callable[[], artifacts.ArtifactStore | None]] = []
@@ -69,6 +72,10 @@ class ArtifactStore:
     def url(self) -> str:
         """The root's URL."""
         return self._store.url
+
+    def recall(self, data: Mapping[str, Any]) -> Ref:
+        """See `coterie.ArtifactStore.recall`."""
+        return self._store.recall(data)
 
     def put(self, value: JsonValue, *, media_type: str = JSON_MEDIA_TYPE) -> Ref:
         """See `coterie.ArtifactStore.put`."""
@@ -137,10 +144,10 @@ class TaskContext:
         return getattr(self._wrapped, name)
 
     @property
-    def artifacts(self) -> _LoopArtifacts | None:
+    def artifacts(self) -> ArtifactStore | None:
         """The run's artifact store, blocking, if it has one."""
         store = self._wrapped.artifacts
-        return None if store is None else _LoopArtifacts(store, self._loop)
+        return None if store is None else ArtifactStore(store)
 
     def output(self, task_id: TaskId, type_: Any = None) -> Any:
         """See `coterie.TaskContext.output`."""
@@ -152,14 +159,6 @@ class TaskContext:
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-
-class _LoopArtifacts(ArtifactStore):
-    """The run's store, used from an agent's thread."""
-
-    def __init__(self, store: artifacts.ArtifactStore, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(store)
-        self._loop = loop
 
 
 @contextmanager
@@ -216,13 +215,13 @@ class _Portal:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work` there; cancel it there if this thread is interrupted."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Await `work` there, with this thread's context variables; cancel it there if this thread is interrupted."""
+        call = _Call(work, self._loop)
+        self._loop.call_soon_threadsafe(call.start, context=copy_context())
         try:
-            return future.result()
+            return call.future.result()
         except BaseException:
-            if not future.done():
-                _cancel_and_wait(future, self._loop)
+            call.cancel_and_wait(CANCEL_GRACE_S)
             raise
 
     def close(self) -> None:
@@ -246,12 +245,32 @@ def _get_portal() -> _Portal:
         return _portal
 
 
-def _cancel_and_wait(future: Future[Any], loop: asyncio.AbstractEventLoop) -> None:
-    ended = threading.Event()
+class _Call(Generic[T]):
+    """One piece of work on its way through the background loop."""
 
-    def watch() -> None:
-        future.cancel()
-        loop.call_soon(ended.set)
+    def __init__(self, work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        self.future: Future[T] = Future()
+        self._work = work
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
 
-    loop.call_soon_threadsafe(watch)
-    ended.wait(timeout=10.0)
+    def start(self) -> None:
+        """In the loop: begin."""
+        self._task = self._loop.create_task(self._settle())
+
+    def cancel_and_wait(self, grace_s: float) -> None:
+        """In the calling thread: have the work cancelled, and wait for its end, but not for ever."""
+        if not self.future.done():
+            self._loop.call_soon_threadsafe(self._cancel)
+            wait([self.future], timeout=grace_s)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _settle(self) -> None:
+        try:
+            self.future.set_result(await self._work)
+        # Also SystemExit and its like: they belong to the caller; left here they would end the loop's thread.
+        except BaseException as error:  # noqa: BLE001
+            self.future.set_exception(error)

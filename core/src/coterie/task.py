@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -38,8 +38,14 @@ class Retry:
     cap_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1 or self.base_s < 0 or self.cap_s < self.base_s:
-            raise PolicyError(f"retry needs max_attempts >= 1 and 0 <= base_s <= cap_s, got {self!r}")
+        waits = _is_number(self.base_s) and _is_number(self.cap_s) and 0 <= self.base_s <= self.cap_s < float("inf")
+        if type(self.max_attempts) is not int or self.max_attempts < 1 or not waits:
+            raise PolicyError(
+                f"retry needs a whole number max_attempts >= 1 and seconds 0 <= base_s <= cap_s, got {self!r}"
+            )
+        # 1 and 1.0 are the same wait: they must give the plan the same hash.
+        object.__setattr__(self, "base_s", float(self.base_s))
+        object.__setattr__(self, "cap_s", float(self.cap_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,12 @@ class ForEach:
         if self.key is not None:
             _check_pointer(self.key, "foreach key")
         limit = self.tolerate_failures
-        if isinstance(limit, bool) or limit < 0 or (isinstance(limit, float) and not limit <= 1):
+        if not _is_number(limit) or not limit >= 0 or (isinstance(limit, float) and not limit <= 1):
             raise PolicyError(f"tolerate_failures is a count (int) or a share from 0.0 to 1.0, got {limit!r}")
+        if not isinstance(self.bind, str) or not self.bind:
+            raise PolicyError(f"foreach has bind {self.bind!r}; name the input field that receives the item")
+        if isinstance(self.items, (str, bytes, Mapping)):
+            raise PolicyError(f"foreach has the items {str(self.items)[:200]!r}; give a list")
         if self.items is not None:
             object.__setattr__(self, "items", tuple(require_json(list(self.items), "foreach items")))  # type: ignore[arg-type]
 
@@ -125,17 +135,22 @@ class Task:
         check_name(self.agent_type, f"agent type of {self.id!r}")
         if not isinstance(self.input, Mapping):
             raise Misuse(f"the input of {self.id!r} is {self.input!r}; pass a JSON object (a dict)")
-        if isinstance(self.depends_on, str):
-            raise Misuse(f"depends_on of {self.id!r} is the string {self.depends_on!r}; pass a list of task ids")
         if self.trigger_rule not in _TRIGGER_RULES:
             raise PolicyError(
                 f"{self.id!r} has the trigger rule {self.trigger_rule!r}; use one of {', '.join(_TRIGGER_RULES)}"
             )
-        if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
+        if self.timeout_s is not None and not (_is_number(self.timeout_s) and 0 < self.timeout_s < float("inf")):
             raise PolicyError(f"timeout_s of {self.id!r} is {self.timeout_s!r}; give a number of seconds > 0")
+        if type(self.priority) is not int:
+            raise PolicyError(f"priority of {self.id!r} is {self.priority!r}; give a whole number, higher goes first")
+        if type(self.timeout_s) is int:
+            # 60 and 60.0 are the same policy: they must give the plan the same hash.
+            object.__setattr__(self, "timeout_s", float(self.timeout_s))
+        if self.retry is not None or self.when is not None or self.foreach is not None:
+            _check_parts(self)
         if self.input:
             object.__setattr__(self, "input", require_json(self.input, f"input of {self.id!r}"))
-        object.__setattr__(self, "depends_on", tuple(dict.fromkeys(self.depends_on)))
+        object.__setattr__(self, "depends_on", _names(self.depends_on, self.id))
 
     @property
     def upstream(self) -> tuple[TaskId, ...]:
@@ -146,6 +161,33 @@ class Task:
         return tuple(dict.fromkeys([*self.depends_on, *(task for task in read if task is not None)]))
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _names(depends_on: object, task_id: TaskId) -> tuple[TaskId, ...]:
+    if depends_on == ():
+        return ()
+    wrong = isinstance(depends_on, (str, Mapping)) or not isinstance(depends_on, Iterable)
+    names: tuple[Any, ...] = () if wrong else tuple(depends_on)  # type: ignore[arg-type]  # checked in the line above
+    if wrong or not all(isinstance(name, str) for name in names):
+        raise Misuse(f"depends_on of {task_id!r} is {depends_on!r:.200}; pass a list of task ids")
+    return tuple(dict.fromkeys(names))
+
+
+def _check_parts(task: Task) -> None:
+    for name, kind in (("retry", Retry), ("when", When), ("foreach", ForEach)):
+        value = getattr(task, name)
+        if value is not None and not isinstance(value, kind):
+            raise Misuse(f"{name} of {task.id!r} is {value!r}; pass a {kind.__name__}")
+    reads = [part.task for part in (task.when, task.foreach) if part is not None and part.task is not None]
+    if reads and task.trigger_rule == "one_success" and len(task.upstream) > 1:
+        raise PolicyError(
+            f"{task.id!r} reads the output of {reads[0]!r}, and the trigger rule one_success could start it before "
+            f"that has ended; use all_success, none_failed or all_done, or make {reads[0]!r} its only dependency"
+        )
+
+
 def _check_pointer(pointer: str, what: str) -> None:
-    if pointer and not pointer.startswith("/"):
+    if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):
         raise PolicyError(f"{what} has the pointer {pointer!r}; a JSON pointer is empty or starts with '/'")

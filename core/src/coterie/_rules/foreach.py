@@ -68,10 +68,15 @@ def condition_holds(when: When, output: JsonValue) -> bool:
     if when.op == "exists":
         return True
     if when.op in ("eq", "ne"):
-        return (found == when.value) is (when.op == "eq")
+        return _equal(found, when.value) is (when.op == "eq")
     try:
         if when.op == "in":
-            return found in when.value  # type: ignore[operator]  # a value without `in` is caught below
+            return isinstance(when.value, list) and any(_equal(found, value) for value in when.value)
         return bool(_COMPARE[when.op](found, when.value))
     except TypeError:
         return False
+
+
+def _equal(one: JsonValue, other: JsonValue) -> bool:
+    # In Python True is 1; in JSON it is not.
+    return one == other and isinstance(one, bool) is isinstance(other, bool)

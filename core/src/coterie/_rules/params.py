@@ -48,7 +48,8 @@ def _fill(value: JsonValue, params: Mapping[str, JsonValue]) -> JsonValue:
             return {key: _fill(item, params) for key, item in value.items()}
         if name not in params:
             raise Misuse(f"a task asks for the parameter {name!r}; declare it in the plan's params")
-        return params[name]
+        # A copy: what one agent does to its input must not reach another.
+        return require_json(params[name], f"parameter {name!r}")
     return [_fill(item, params) for item in value] if isinstance(value, list) else value
 
 

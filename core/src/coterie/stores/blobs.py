@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import SplitResult, urlsplit
 
-from coterie.errors import MissingArtifact, Misuse, Unavailable
+from coterie.errors import CoterieError, MissingArtifact, Misuse, Unavailable
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -18,18 +19,23 @@ if TYPE_CHECKING:
 __all__ = ["FsspecBlobs"]
 
 _COPY_BYTES = 2**20
+# Shorter objects are sent whole, in one request; longer ones in pieces.
+_WHOLE_BYTES = 16 * 2**20
 
 
 class FsspecBlobs:
-    """Objects below `url`. Credentials come from the driver's own environment, never from the URL.
+    """Objects below `url`. Credentials come from the driver's own environment or `options`, never from the URL.
+
+    options: what the scheme's fsspec driver takes, such as `{"key": …, "secret": …}` for S3.
 
     Raises:
         Misuse: the URL carries credentials, is relative, or its scheme has no driver here.
     """
 
-    def __init__(self, url: str) -> None:
-        self._root = _open_root(url)
+    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
+        self._root = _open_root(url, options or {})
         self._local = self._root.protocol in ("", "file", "local")
+        self._in_memory = self._root.protocol == "memory"
 
     @property
     def root(self) -> str:
@@ -47,60 +53,106 @@ class FsspecBlobs:
                 return None
 
     def write(self, name: str, source: BinaryIO) -> None:
-        """Store all of `source`; on a file system through a temporary name, so that no reader sees a half."""
+        """Store all of `source`, so that no reader ever sees a half, whatever fails on the way."""
+        if self._local:
+            with _translated(self._root, name, missing=Unavailable):
+                _write_file(Path(self._root.joinpath(name).path), source)
+            return
+        head = source.read() if self._in_memory else source.read(_WHOLE_BYTES)
         path = self._root.joinpath(name)
-        with _translated(self._root, name):
-            if not self._local:
-                with path.open("wb") as sink:
-                    shutil.copyfileobj(source, sink, _COPY_BYTES)
-                return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            target = Path(path.path)
-            partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
-            try:
-                with partial.open("wb") as sink:
-                    shutil.copyfileobj(source, sink, _COPY_BYTES)
-                partial.replace(target)
-            except BaseException:
-                # Also when cancelled: a partial file would stay for ever, nobody knows its name.
-                partial.unlink(missing_ok=True)
-                raise
+        with _translated(self._root, name, missing=Unavailable):
+            if self._in_memory or len(head) < _WHOLE_BYTES:
+                path.fs.pipe_file(path.path, head)
+            else:
+                _stream(path, head, source)
 
     def chunks(self, name: str, *, chunk_bytes: int = _COPY_BYTES) -> Iterator[bytes]:
         """The object's bytes, `chunk_bytes` at a time."""
-        with _translated(self._root, name), self._root.joinpath(name).open("rb") as source:
+        path = self._root.joinpath(name)
+        with _translated(self._root, name), self._open(path) as source:
             while chunk := source.read(chunk_bytes):
                 yield chunk
 
+    def _open(self, path: UPath) -> BinaryIO:
+        if self._in_memory:
+            # All readers of an object in memory would share one position.
+            return io.BytesIO(path.fs.cat_file(path.path))
+        source: BinaryIO = path.open("rb")
+        return source
 
-def _open_root(url: str) -> UPath:
+
+def _write_file(target: Path, source: BinaryIO) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as sink:
+            shutil.copyfileobj(source, sink, _COPY_BYTES)
+        partial.replace(target)
+    except BaseException:
+        # Also when cancelled: a partial file would stay for ever, nobody knows its name.
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _stream(path: UPath, head: bytes, source: BinaryIO) -> None:
+    sink = path.fs.open(path.path, "wb")
+    try:
+        sink.write(head)
+        shutil.copyfileobj(source, sink, _COPY_BYTES)
+    except BaseException:
+        # Closing would commit what is there so far.
+        sink.discard()
+        sink.closed = True
+        raise
+    sink.close()
+
+
+def _open_root(url: str, options: Mapping[str, Any]) -> UPath:
     from upath import UPath
 
-    parts = urlsplit(url)
-    if parts.username or parts.password:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Misuse(f"the artifact store URL is not a URL: {error}; give an absolute path or a URL") from error
+    if _has_credentials(parts):
         raise Misuse(
-            f"the artifact store URL for {parts.hostname!r} carries credentials; "
+            f"the artifact store URL with the scheme {parts.scheme!r} carries credentials; "
             "give them to the driver by its environment, a connection or a block"
         )
-    if parts.scheme in ("", "file") and not parts.path.startswith("/"):
-        raise Misuse(f"the artifact store {url!r} is a relative path; give an absolute path or a URL")
+    if parts.scheme in ("", "file", "local") and not (parts.path.startswith("/") and parts.netloc in ("", "localhost")):
+        raise Misuse(f"the artifact store {url!r} is a relative path; give an absolute path, as in 'file:///var/lib/x'")
     try:
-        return UPath(parts.path if parts.scheme == "file" else url)
-    except (ImportError, ValueError) as error:
+        root = UPath(parts.path) if parts.scheme in ("", "file", "local") else UPath(url, **options)
+        # Finds the driver now, not at the first write.
+        root.fs  # noqa: B018
+    # Each driver has its own errors for its own settings.
+    except Exception as error:
         raise Misuse(
             f"no driver for the artifact store {url!r}: {error}; install it (for S3: pip install 'coterie[s3]')"
         ) from error
+    return root
+
+
+def _has_credentials(parts: SplitResult) -> bool:
+    """A user in the URL; also where a slash in the password hides it from the parser (`s3://key:a/b@bucket`)."""
+    port = parts.netloc.rpartition(":")[2]
+    return "@" in parts.netloc or (":" in parts.netloc and not port.isdecimal() and "@" in parts.path)
 
 
 @contextmanager
-def _translated(root: UPath, name: str) -> Iterator[None]:
+def _translated(root: UPath, name: str, *, missing: type[CoterieError] = MissingArtifact) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise MissingArtifact(
+        raise missing(
             f"no object {name!r} in {str(root)!r}; it was deleted or never written: run its task again"
+            if missing is MissingArtifact
+            else f"the artifact store {str(root)!r} cannot be written to: {error}; create it, or correct its URL"
         ) from error
-    except (OSError, ImportError, TimeoutError) as error:
+    except CoterieError:
+        raise
+    # Drivers have error trees of their own (botocore's is no OSError): all mean that the store failed.
+    except Exception as error:
         raise Unavailable(
             f"the artifact store {str(root)!r} failed: {type(error).__name__}: {error}; "
             "check that it is reachable and writable, then try again"

@@ -1,0 +1,1 @@
+"""Ready-made teams; each has an extra of its own that brings its tools."""

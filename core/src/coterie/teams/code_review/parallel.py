@@ -1,0 +1,45 @@
+"""Do the same for many files, a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from coterie._threads import run_in_thread
+
+__all__ = ["for_each", "in_thread"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, parallel: int = 16) -> None:
+    """Await `work` for every item, at most `parallel` at a time; the first error ends all and is raised."""
+    pending = iter(items)
+
+    async def take() -> None:
+        for item in pending:
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(parallel):
+                group.create_task(take())
+    except ExceptionGroup as errors:
+        # One cause is enough, and callers catch the store's own classes.
+        raise errors.exceptions[0] from None
+
+
+async def in_thread(work: Callable[..., R], *args: object) -> R:
+    """Await blocking or long work; abandoned, not joined, when this is cancelled."""
+    return await run_in_thread(_Unwatched(), work, *args)
+
+
+class _Unwatched:
+    """Nobody asks whether an abandoned thread still runs: all that is done here ends by itself."""
+
+    def thread_started(self, thread: threading.Thread) -> None: ...
+
+    def thread_ended(self, thread: threading.Thread) -> None: ...
