@@ -44,6 +44,7 @@ LAYERS: list[dict[str, set[str]]] = [
             "orchestrator",
             "slots",
             "team",
+            "walk",
         },
     },
     {"runtime": {"runtime"}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -58,10 +59,10 @@ class FsspecBlobs:
             with _translated(self._root, name, missing=Unavailable):
                 _write_file(Path(self._root.joinpath(name).path), source)
             return
-        head = source.read() if self._in_memory else source.read(_WHOLE_BYTES)
         path = self._root.joinpath(name)
         with _translated(self._root, name, missing=Unavailable):
-            if self._in_memory or len(head) < _WHOLE_BYTES:
+            head, ended = _read_up_to(source, math.inf if self._in_memory else _WHOLE_BYTES)
+            if ended:
                 path.fs.pipe_file(path.path, head)
             else:
                 _stream(path, head, source)
@@ -92,6 +93,16 @@ def _write_file(target: Path, source: BinaryIO) -> None:
         # Also when cancelled: a partial file would stay for ever, nobody knows its name.
         partial.unlink(missing_ok=True)
         raise
+
+
+def _read_up_to(source: BinaryIO, limit_bytes: float) -> tuple[bytes, bool]:
+    """What `source` holds, up to a little more than the limit; and whether that is all."""
+    content = bytearray()
+    while chunk := source.read(_COPY_BYTES):
+        content += chunk
+        if len(content) > limit_bytes:
+            return bytes(content), False
+    return bytes(content), True
 
 
 def _stream(path: UPath, head: bytes, source: BinaryIO) -> None:

@@ -1,0 +1,228 @@
+"""Plans as YAML and JSON: they read back as they were written, and bad documents get a sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coterie import ForEach, Plan, Retry, Task, When
+from coterie.errors import CycleFound, DuplicateTask, Misuse, PlanError
+from coterie.plan import MAX_PLAN_BYTES
+from tests.core.random_plans import Story, stories
+from tests.core.schema_check import violations
+
+FULL = Plan(
+    "full",
+    [
+        Task("a", "lister", input={"path": {"$param": "path"}, "n": [1, 2.5, None, True, "é", {}]}, priority=-2),
+        Task("b", "checker", foreach=ForEach(task="a", pointer="/files", key="/p", bind="f", tolerate_failures=0.25)),
+        Task("c", "checker", foreach=ForEach(items=[1, {"k": []}], tolerate_failures=1), timeout_s=1.5),
+        Task("d", "x", depends_on=["b", "c"], trigger_rule="none_failed", when=When("a", "/n", "in", [1, None])),
+        Task("e", "x", depends_on=["d"], trigger_rule="all_done", retry=Retry(max_attempts=5, base_s=0, cap_s=9)),
+    ],
+    params={"path": ".", "deep": {"x": [1]}},
+    outputs=["e", "b"],
+)
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    return {"name": "p", "tasks": [{"id": "a", "agent_type": "x", **fields}]}
+
+
+@pytest.mark.parametrize(("write", "read"), [(Plan.to_json, Plan.from_json), (Plan.to_yaml, Plan.from_yaml)])
+def test_a_plan_reads_back_as_it_was_written(write: Any, read: Any):
+    again = read(write(FULL))
+
+    assert again == FULL
+    assert again.hash == FULL.hash
+
+
+@settings(max_examples=50, deadline=None)
+@given(stories())
+def test_any_plan_reads_back_as_it_was_written(story: Story):
+    assert Plan.from_json(story.plan.to_json()) == story.plan
+    assert Plan.from_yaml(story.plan.to_yaml()).hash == story.plan.hash
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_fields_in_a_document_changes_no_hash(random: Any):
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shuffled(value[key]) for key in random.sample(list(value), len(value))}
+        return [shuffled(item) for item in value] if isinstance(value, list) else value
+
+    assert Plan.from_dict(shuffled(FULL.to_dict())).hash == FULL.hash
+
+
+def test_whole_numbers_of_seconds_hash_as_in_python():
+    written = Plan.from_yaml("name: p\ntasks:\n  - {id: a, agent_type: x, timeout_s: 60, retry: {base_s: 1}}")
+
+    assert written.hash == Plan("p", [Task("a", "x", timeout_s=60, retry=Retry(base_s=1))]).hash
+
+
+@pytest.mark.parametrize(("name", "text"), [("p.json", FULL.to_json()), ("p.yaml", FULL.to_yaml()), ("p.yml", FULL.to_json())])
+def test_a_plan_is_read_from_a_file(tmp_path: Path, name: str, text: str):
+    (tmp_path / name).write_text(text, "utf-8")
+
+    assert Plan.from_file(tmp_path / name) == FULL
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([], "the plan is wrong at the document"),
+        ({"name": "p"}, "the plan is wrong at tasks: Field required"),
+        ({"name": "p", "tasks": {}}, "at tasks: Input should be a valid list"),
+        ({"name": "p", "tasks": []}, "the plan 'p' has no tasks"),
+        ({"name": 5, "tasks": []}, "at name: Input should be a valid string"),
+        ({**document(), "extra": 1}, "at extra: Extra inputs are not permitted"),
+        (document(timout_s=5), "at tasks/0/timout_s: "),
+        (document(agent_type=None), "at tasks/0/agent_type: "),
+        (document(id="a b"), "task id 'a b'"),
+        (document(trigger_rule="never"), "at tasks/0/trigger_rule: .*'all_success'"),
+        (document(timeout_s=-1), "timeout_s of 'a' is -1"),
+        (document(depends_on="b"), "at tasks/0/depends_on: "),
+        (document(depends_on=["b"]), "'a' refers to the task 'b'"),
+        (document(foreach={"task": "b", "items": [1]}), "foreach needs either"),
+        (document(foreach={"tsak": "b"}), "at tasks/0/foreach/tsak: "),
+        (document(retry={"max_attempts": 0}), "retry needs"),
+        (document(input={"n": float("nan")}), "input of 'a'/n is nan"),
+    ],
+)
+def test_a_wrong_document_is_refused_with_its_place(wrong: Any, message: str):
+    with pytest.raises(Misuse, match=message):
+        Plan.from_dict(wrong)
+
+
+def test_what_python_refuses_a_document_may_not_say_either():
+    with pytest.raises(DuplicateTask):
+        Plan.from_json('{"name": "p", "tasks": [{"id": "a", "agent_type": "x"}, {"id": "a", "agent_type": "x"}]}')
+    with pytest.raises(CycleFound, match="a -> a"):
+        Plan.from_yaml("name: p\ntasks: [{id: a, agent_type: x, depends_on: [a]}]")
+
+
+@pytest.mark.parametrize("text", ["{", "", "[1,", '{"name": "p" "tasks"}', b"\xff\xfe\x00"])
+def test_text_that_is_not_json_is_refused(text: str | bytes):
+    with pytest.raises(PlanError, match="not JSON"):
+        Plan.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["a: [", "\t- x", "a: b: c", b"\xff\xfe\xfd", "%TAG"])
+def test_text_that_is_not_yaml_is_refused(text: str | bytes):
+    with pytest.raises(PlanError, match="not YAML"):
+        Plan.from_yaml(text)
+
+
+def test_yaml_makes_no_objects(tmp_path: Path):
+    proof = tmp_path / "proof"
+
+    with pytest.raises(PlanError, match="not YAML"):
+        Plan.from_yaml(f"name: !!python/object/apply:os.mkdir [{proof}]\ntasks: []")
+
+    assert not proof.exists()
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "more than 5000000 values"),
+        ("name: p\ntasks: &a [*a]\n", "nested more than 200 deep"),
+        ("[" * 100_000, "nested more than 200 deep"),
+        ("- " * 100_000, "nested more than 200 deep"),
+        ("{a: " * 20_000 + "1" + "}" * 20_000, "nested more than 200 deep"),
+        ("\n".join("  " * i + "a:" for i in range(400)), "nested more than 200 deep"),
+    ],
+    ids=["aliases", "self", "brackets", "dashes", "braces", "indent"],
+)
+def test_a_yaml_bomb_is_refused_and_the_process_lives(text: str, message: str):
+    program = (
+        "import sys; from coterie import Plan\n"
+        "try: Plan.from_yaml(sys.stdin.read())\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", program], input=text, capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("PlanError")
+    assert message in ended.stdout
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, json.dumps(document(input={"a": "DEEP"})).replace('"DEEP"', "[" * 300 + "]" * 300)])
+def test_deeply_nested_json_is_refused(text: str):
+    with pytest.raises(PlanError, match="nested"):
+        Plan.from_json(text)
+
+
+def test_a_huge_text_is_not_parsed():
+    with pytest.raises(PlanError, match=f"at most {MAX_PLAN_BYTES} are read"):
+        Plan.from_json(" " * (MAX_PLAN_BYTES + 1))
+
+
+def test_a_file_without_an_end_is_not_read_to_its_end():
+    with pytest.raises(PlanError, match=f"'/dev/zero' has more than {MAX_PLAN_BYTES} bytes"):
+        Plan.from_file("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["gone.yaml", ".", "nul\0.json"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str):
+    with pytest.raises(PlanError, match="cannot read the plan file .* check the path"):
+        Plan.from_file(tmp_path / name)
+
+
+def test_ten_thousand_tasks_go_through_yaml_and_json():
+    plan = Plan("big", [Task(f"t{i}", "x", depends_on=[f"t{i // 2}"] if i else []) for i in range(10_000)])
+
+    assert Plan.from_json(plan.to_json()).hash == plan.hash
+    assert Plan.from_yaml(plan.to_yaml()).hash == plan.hash
+
+
+# The JSON Schema.
+
+
+@settings(max_examples=50, deadline=None)
+@given(stories())
+def test_the_schema_takes_every_plan(story: Story):
+    assert violations(Plan.json_schema(), story.plan.to_dict()) == []
+
+
+def test_the_schema_takes_a_plan_with_everything_in_it():
+    assert violations(Plan.json_schema(), FULL.to_dict()) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "p"},
+        {**document(), "extra": 1},
+        document(timout_s=1),
+        document(trigger_rule="never"),
+        document(priority="high"),
+        document(retry={"attempts": 1}),
+        document(depends_on="b"),
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(wrong: Any):
+    assert violations(Plan.json_schema(), wrong)
+    with pytest.raises(Misuse):
+        Plan.from_dict(wrong)
+
+
+def test_the_schema_is_json_itself():
+    schema = Plan.json_schema()
+
+    assert json.loads(json.dumps(schema)) == yaml.safe_load(yaml.safe_dump(schema)) == schema
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
