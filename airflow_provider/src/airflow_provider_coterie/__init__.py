@@ -1,1 +1,46 @@
 """Run coterie plans as Airflow DAGs: connection, hook, operators and decorators."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_coterie.dag import plan_to_dag, plan_to_task_group
+    from airflow_provider_coterie.hook import CoterieHook
+    from airflow_provider_coterie.operators.agent import CoterieAgentOperator
+    from airflow_provider_coterie.operators.decompose import CoterieDecomposeOperator
+    from airflow_provider_coterie.operators.workflow import CoterieWorkflowOperator
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CoterieAgentOperator",
+    "CoterieDecomposeOperator",
+    "CoterieHook",
+    "CoterieWorkflowOperator",
+    "plan_to_dag",
+    "plan_to_task_group",
+]
+
+# Loaded when first used: Airflow imports this package to discover the provider, in every process.
+_HOME = {
+    "CoterieAgentOperator": "operators.agent",
+    "CoterieDecomposeOperator": "operators.decompose",
+    "CoterieHook": "hook",
+    "CoterieWorkflowOperator": "operators.workflow",
+    "plan_to_dag": "dag",
+    "plan_to_task_group": "dag",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'airflow_provider_coterie' has no attribute {name!r}")
+    value = getattr(import_module(f"airflow_provider_coterie.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

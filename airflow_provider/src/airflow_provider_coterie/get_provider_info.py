@@ -1,0 +1,65 @@
+"""What this distribution tells Airflow about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["get_provider_info"]
+
+_TEXT = {"type": ["string", "null"]}
+_PACKAGE = "airflow_provider_coterie"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's metadata, in the form of `airflow/provider_info.schema.json`. Imports nothing."""
+    return {
+        "package-name": "airflow-provider-coterie",
+        "name": "Coterie",
+        "description": "Coordinate a team of agents: run `coterie` plans as DAGs.",
+        "integrations": [{"integration-name": "Coterie"}],
+        "connection-types": [_connection_type()],
+        "hooks": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.hook"]}],
+        "operators": [{"integration-name": "Coterie", "python-modules": _operator_modules()}],
+        "task-decorators": [{"name": "coterie_agent", "class-name": f"{_PACKAGE}.decorator.coterie_agent_task"}],
+        "plugins": [{"name": "coterie", "plugin-class": f"{_PACKAGE}.plugin.CoteriePlugin"}],
+    }
+
+
+def _operator_modules() -> list[str]:
+    return [f"{_PACKAGE}.operators.{name}" for name in ("agent", "decompose", "foreach", "result", "workflow")]
+
+
+def _connection_type() -> dict[str, Any]:
+    return {
+        "connection-type": "coterie",
+        "hook-class-name": f"{_PACKAGE}.hook.CoterieHook",
+        "hook-name": "Coterie",
+        "conn-fields": {
+            "artifacts": {
+                "label": "Artifact store",
+                "description": "URL for outputs, such as s3://bucket/prefix. Credentials come from the driver's "
+                "environment, never from here.",
+                "schema": _TEXT,
+            },
+            "namespace": {
+                "label": "Namespace",
+                "description": "Keeps deployments that share a store apart; 'default' if empty.",
+                "schema": _TEXT,
+            },
+            "team_path": {
+                "label": "Team",
+                "description": "package.module:team, for tasks that name none themselves.",
+                "schema": _TEXT,
+            },
+            "shared_file_system": {
+                "label": "Shared file system",
+                "description": "A file:// store lies on a file system that every worker mounts at the same path.",
+                "schema": {"type": ["boolean", "null"], "default": False},
+            },
+        },
+        "ui-field-behaviour": {
+            "hidden-fields": ["host", "schema", "login", "password", "port", "extra"],
+            "relabeling": {},
+            "placeholders": {"artifacts": "s3://bucket/coterie", "namespace": "default"},
+        },
+    }

@@ -1,0 +1,135 @@
+"""One task for one agent: of a plan, or alone in a DAG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from airflow.sdk import Context
+
+from airflow_provider_coterie.limit import execution_limit
+from airflow_provider_coterie.operators.plan_task import PlanTaskOperator, Surroundings
+from coterie import ArtifactStore, Ref, Retry, Task, TaskResult
+from coterie.errors import Misuse
+from coterie.ids import TaskId, content_hash
+
+__all__ = ["CoterieAgentOperator"]
+
+_FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
+
+
+class CoterieAgentOperator(PlanTaskOperator):
+    """Have an agent of the team perform one task; its output is the return value, as a `Ref`.
+
+    agent_type: the skill asked for (templated).
+    input: a JSON object (templated). A `Ref` in it, such as another agent's output, is replaced by its value.
+    team_path: `package.module:team`; by default the connection's. Never templated: importing it runs code.
+    timeout_s: seconds for one attempt. task_retry: attempts within this Airflow try; Airflow's own `retries` serve
+    lost workers and stores that do not answer, never a failed agent.
+    agent_priority: among tasks that wait for the same agents in one process, higher ones start first.
+    plan_node: set by `plan_to_dag`; the plan's task then counts, word for word, and nothing of it is templated.
+
+    The agent sees the results of the direct upstream tasks under their Airflow ids; the output of one that is not
+    coterie's is what it returned, if that is JSON. Mapped upstream tasks are read through `input`.
+
+    Unless given, `execution_timeout` covers all attempts and the back-offs between them, with a minute of slack.
+    """
+
+    template_fields: Sequence[str] = ("input", "agent_type")
+    template_fields_renderers = {"input": "json"}  # noqa: RUF012  # Airflow's own form
+
+    def __init__(
+        self,
+        *,
+        agent_type: str | None = None,
+        input: Mapping[str, Any] | None = None,  # noqa: A002  # the word that plans use
+        timeout_s: float | None = None,
+        task_retry: Retry | None = None,
+        agent_priority: int = 0,
+        **kwargs: Any,  # Airflow's own arguments, checked by it
+    ) -> None:
+        node = kwargs.get("plan_node")
+        given = node.task if node is not None else None
+        author_timeout = kwargs.get("execution_timeout")
+        if author_timeout is None:
+            limit = execution_limit(given.timeout_s, given.retry) if given else execution_limit(timeout_s, task_retry)
+            kwargs["execution_timeout"] = limit
+        super().__init__(**kwargs)
+        self.author_timeout = author_timeout
+        self.agent_type = given.agent_type if given is not None else agent_type
+        self.input = given.input if given is not None else input
+        self.timeout_s = timeout_s
+        self.task_retry = task_retry
+        self.agent_priority = agent_priority
+
+    def task_of(self) -> Task:
+        """The plan's task; or one made of the arguments, still without its input."""
+        if self.plan_node is not None:
+            return self.plan_node.task
+        if not self.agent_type:
+            raise Misuse(f"the task {self.task_id!r} asks for no agent; pass agent_type")
+        return Task(
+            _plan_name(self.task_id),
+            self.agent_type,
+            depends_on=tuple(self.upstream_ids()),
+            timeout_s=self.timeout_s,
+            retry=self.task_retry,
+            priority=self.agent_priority,
+        )
+
+    def upstream_ids(self) -> Mapping[TaskId, str]:
+        """The plan's; or the direct upstream tasks, under their own ids."""
+        if self.plan_node is not None:
+            return super().upstream_ids()
+        return {name: name for name in sorted(self.upstream_task_ids)}
+
+    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+        """Render a lone task's fields. A plan's input is data: what looks like a template in it is none."""
+        if self.plan_node is None:
+            super().render_template_fields(context, jinja_env)
+
+    def execute(self, context: Context) -> Ref | None:
+        """Perform the task once; see `PlanTaskOperator.perform` for what is raised."""
+        given = None if self.plan_node is not None else _unlazy(self.input or {})
+
+        async def work(around: Surroundings) -> tuple[ArtifactStore, TaskResult]:
+            task = self.task_of()
+            if given is not None:
+                task = replace(task, input=await _loaded(around.store, given))
+            result = await around.orchestrator.execute_task(
+                task,
+                upstream=around.upstream,
+                workflow_id=around.identity.workflow_id,
+                params=around.params,
+                epoch=around.identity.epoch,
+            )
+            return around.store, result
+
+        return self.finish(context, *self.perform(context, work))
+
+
+def _plan_name(airflow_id: str) -> TaskId:
+    """A task id that coterie accepts: Airflow's own may hold dots and letters of any script."""
+    name = _FOREIGN.sub("_", airflow_id)[:100]
+    if name == airflow_id and name[0] not in "_-":
+        return name
+    return f"{name.lstrip('_-') or 'task'}-{content_hash(airflow_id)[:8]}"
+
+
+def _unlazy(value: Any) -> Any:
+    """Fetch what Airflow hands over lazily (the outputs of a mapped task), before the event loop is entered."""
+    if isinstance(value, Mapping):
+        return {key: _unlazy(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [_unlazy(item) for item in value]
+    return value
+
+
+async def _loaded(store: ArtifactStore, value: Any) -> Any:
+    if isinstance(value, Ref):
+        return await store.load(value)
+    if isinstance(value, dict):
+        return {key: await _loaded(store, item) for key, item in value.items()}
+    return [await _loaded(store, item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,164 @@
+"""What the operators share that stand for a task of a plan: connection, identity, record, and an end on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
+from airflow_provider_coterie.identity import RunIdentity, identity_of
+from airflow_provider_coterie.limit import team_limit
+from airflow_provider_coterie.node import PlanNode
+from airflow_provider_coterie.upstream import pull_ends, results_of
+from airflow_provider_coterie.wire import RECORD_KEY, pack_record
+from airflow_provider_coterie.work import Work
+from coterie import ArtifactStore, ErrorInfo, Orchestrator, Ref, Task, TaskResult, Team
+from coterie.errors import CoterieError, Unavailable
+from coterie.ids import TaskId
+
+__all__ = ["PlanTaskOperator", "Surroundings"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """All that performing a task needs: who works, where outputs go, whose run it is, and what came before."""
+
+    orchestrator: Orchestrator
+    store: ArtifactStore
+    identity: RunIdentity
+    upstream: Mapping[TaskId, TaskResult]
+    params: Mapping[str, Any]
+
+
+class PlanTaskOperator(BaseOperator):
+    """Performs a task of a plan, wholly or in part.
+
+    Subclasses say which task (`task_of`) and whose results it sees (`upstream_ids`).
+    """
+
+    ui_color = "#e8f0e4"
+    shallow_copy_attrs: Sequence[str] = ("plan_node",)
+
+    def __init__(
+        self,
+        *,
+        team_path: str | None = None,
+        coterie_conn_id: str = DEFAULT_CONN_ID,
+        plan_node: PlanNode | None = None,
+        **kwargs: Any,  # Airflow's own arguments, checked by it
+    ) -> None:
+        super().__init__(**kwargs)
+        self.author_timeout = kwargs.get("execution_timeout")
+        self.team_path = team_path
+        self.coterie_conn_id = coterie_conn_id
+        self.plan_node = plan_node
+        self._work = Work()
+        self._opened: CoterieHook | None = None
+
+    @property
+    def hook(self) -> CoterieHook:
+        """The connection, read once."""
+        if self._opened is None:
+            self._opened = CoterieHook(self.coterie_conn_id, executor=self.executor)
+        return self._opened
+
+    def task_of(self) -> Task:
+        """The task to perform."""
+        raise NotImplementedError
+
+    def upstream_ids(self) -> Mapping[TaskId, str]:
+        """The Airflow tasks whose results the agent sees, by the ids under which it sees them."""
+        return self.plan_node.upstream_ids() if self.plan_node is not None else {}
+
+    def units(self) -> int:
+        """How many units of work follow one another here at most: 1, or the items of a part."""
+        return 1
+
+    def on_kill(self) -> None:
+        """End the agent, and the processes that it started."""
+        self._work.stop()
+
+    def pre_execute(self, context: Context) -> None:  # noqa: ARG002  # Airflow's signature
+        """Let `execution_timeout` cover what the team's own policies allow, unless the DAG's author set one."""
+        # Whatever is wrong with the connection or team, `execute` says, and records.
+        with suppress(CoterieError):
+            task, team = self.task_of(), self.hook.team(self.team_path)
+            limit = team_limit(team.of_type(task.agent_type), task.timeout_s, task.retry, units=self.units())
+            if self.author_timeout is None and limit is not None:
+                self.execution_timeout = limit
+
+    def perform(self, context: Context, work: Callable[[Surroundings], Awaitable[T]]) -> T:
+        """Do `work` with all that it needs; it ends before any kill or time-out of Airflow goes on.
+
+        Raises:
+            AirflowFailException: the work failed for good; its record says how.
+            Unavailable: a store did not answer; a later try may succeed.
+        """
+        try:
+            return self._perform(context, work)
+        except Unavailable as error:
+            self.record(context, None, self._failure(error))
+            raise
+        except CoterieError as error:
+            self.record(context, None, self._failure(error))
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+    def finish(self, context: Context, store: ArtifactStore, result: TaskResult) -> Ref | None:
+        """Push the record of a performed task; its output is the return value.
+
+        Raises:
+            AirflowSkipException: its condition is false. AirflowFailException: it did not succeed.
+        """
+        if result.state == "skipped":
+            raise AirflowSkipException(f"the condition of {result.task_id!r} is false")
+        self.record(context, store, result)
+        output = result.output if isinstance(result.output, Ref) else None
+        if result.state == "succeeded":
+            return output
+        if output is not None:
+            # What did succeed of a foreach: dependants that run whatever happened may read it.
+            context["ti"].xcom_push("return_value", output)
+        raise AirflowFailException(str(result.error or f"{result.task_id!r} ended {result.state}"))
+
+    def record(self, context: Context, store: ArtifactStore | None, result: TaskResult) -> None:
+        """Push how the task ended."""
+        context["ti"].xcom_push(RECORD_KEY, self._work.run(pack_record(store, result)))
+
+    def _perform(self, context: Context, work: Callable[[Surroundings], Awaitable[T]]) -> T:
+        node = self.plan_node
+        identity = identity_of(context, node.group_id if node is not None else None)
+        team = self.hook.team(self.team_path)
+        self._check(team)
+        runtime = self.hook.runtime(team)
+        params = self._params(context)
+        # Airflow's calls, all of them, before the event loop is entered.
+        ends = pull_ends(context, self.upstream_ids())
+
+        async def do() -> T:
+            async with runtime:
+                store = runtime.artifacts
+                assert store is not None
+                upstream = await results_of(store, ends)
+                return await work(Surroundings(runtime.orchestrator, store, identity, upstream, params))
+
+        return self._work.run(do())
+
+    def _check(self, team: Team) -> None:
+        """Refuse before anything runs: of a plan, every task's agent type must be served."""
+        team.check(self.plan_node.plan if self.plan_node is not None else [self.task_of()])
+
+    def _params(self, context: Context) -> dict[str, Any]:
+        given = dict(context.get("params") or {})
+        if self.plan_node is None:
+            return given
+        return {name: given.get(name, default) for name, default in self.plan_node.plan.params.items()}
+
+    def _failure(self, error: CoterieError) -> TaskResult:
+        return TaskResult(self.task_of().id, "failed", error=ErrorInfo.of(error), attempts=1)

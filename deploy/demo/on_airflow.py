@@ -1,0 +1,71 @@
+"""The review on a real Airflow, started for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from airflow_server import AirflowServer
+from outcome import Outcome, read_outcome
+
+from coterie import Ref, WorkflowResult, sync
+
+__all__ = ["review_on_airflow"]
+
+ENGINE = "Airflow"
+DAG_ID = "code_review"
+POLL_S = 1.0
+TIMEOUT_S = 900.0
+
+
+def review_on_airflow(
+    source: str, *, python: Path, dags: Path, state: Path, output: Path, say: Callable[[str], None]
+) -> Outcome:
+    """Start Airflow with our example DAGs, trigger the review over the REST API, wait, read, stop."""
+    began = time.monotonic()
+    artifacts = f"file://{state / 'artifacts'}"
+    connection = json.dumps({"conn_type": "coterie", "extra": {"artifacts": artifacts}})
+    say("starting Airflow: scheduler, DAG processor, triggerer, API server")
+    with AirflowServer(
+        dags, python=python.absolute(), home=state / "home", env={"AIRFLOW_CONN_COTERIE_DEFAULT": connection}
+    ) as airflow:
+        say(f"healthy at {airflow.url}")
+        run_id = airflow.trigger(DAG_ID, {"source": source})
+        say(f"triggered {DAG_ID} as {run_id}")
+        _follow(airflow, run_id, say)
+        instances = airflow.tasks(DAG_ID, run_id)
+        ref = airflow.xcom(DAG_ID, run_id, "workflow_result")
+        store = sync.ArtifactStore(artifacts)
+        result: Any = store.load(
+            Ref.deserialize(json.loads(ref)["__data__"] if isinstance(ref, str) else ref["__data__"])
+        )
+        return read_outcome(
+            ENGINE,
+            WorkflowResult.from_dict(result),
+            store,
+            folder=output,
+            tasks=len(instances),
+            processes=len({one["pid"] for one in instances if one["pid"] is not None}),
+            wall_s=time.monotonic() - began,
+        )
+
+
+def _follow(airflow: AirflowServer, run_id: str, say: Callable[[str], None]) -> None:
+    """Say what ends, until the run has."""
+    told: set[tuple[str, int]] = set()
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        run = airflow.call("GET", f"/api/v2/dags/{DAG_ID}/dagRuns/{run_id}")
+        for one in airflow.tasks(DAG_ID, run_id):
+            key = (one["task_id"], one["map_index"])
+            if key not in told and one["end_date"] is not None:
+                told.add(key)
+                part = f"[{one['rendered_map_index'] or one['map_index']}]" if one["map_index"] >= 0 else ""
+                say(f"{one['task_id']}{part} {one['state']}")
+        if run["state"] in ("success", "failed"):
+            return
+        time.sleep(POLL_S)
+    raise RuntimeError(f"the review on Airflow did not end within {TIMEOUT_S:g} s; look at {airflow.log}")

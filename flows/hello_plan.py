@@ -1,0 +1,46 @@
+"""Three agents, one plan, one Prefect flow: `python flows/hello_plan.py`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from coterie import JsonValue, Plan, Task, TaskContext, Team
+from prefect_coterie import plan_to_flow
+
+team = Team("hello")
+
+
+@team.agent("greeter")
+async def greet(task_input: dict[str, JsonValue]) -> str:
+    """Greet somebody by name."""
+    return f"Hello, {task_input['name']}!"
+
+
+@team.agent("counter")
+async def count(_: dict[str, JsonValue], ctx: TaskContext) -> dict[str, int]:
+    """Count the letters of the greeting."""
+    greeting = await ctx.output("greet", str)
+    return {"letters": sum(letter.isalpha() for letter in greeting)}
+
+
+@team.agent("reporter")
+async def report(_: dict[str, JsonValue], ctx: TaskContext) -> str:
+    """Put both together."""
+    greeting, counted = await ctx.output("greet", str), await ctx.output("count")
+    return f"{greeting} ({counted['letters']} letters)"
+
+
+plan = Plan(
+    "hello-plan",
+    [
+        Task("greet", "greeter", input={"name": {"$param": "name"}}),
+        Task("count", "counter", depends_on=("greet",)),
+        Task("report", "reporter", depends_on=("greet", "count"), trigger_rule="all_done"),
+    ],
+    params={"name": "world"},
+)
+
+hello_plan = plan_to_flow(plan, team=team)
+
+if __name__ == "__main__":
+    asyncio.run(hello_plan())

@@ -1,0 +1,99 @@
+"""Run a plan inside a flow: one Prefect task run for each plan task, started when the plan's rules allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Literal
+
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Completed, Failed
+
+from coterie import Plan, WorkflowResult
+from coterie.conclude import conclude
+from coterie.errors import Misuse
+from coterie.ids import check_workflow_id
+from coterie.walk import walk
+from prefect_coterie.location import check_reach
+from prefect_coterie.session import Job, shared_session
+from prefect_coterie.source import ArtifactsSource, TeamSource, artifacts_of, open_team, team_of
+from prefect_coterie.steps import Steps
+from prefect_coterie.tasks import workflow_id_here
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from coterie import JsonValue, Ref
+
+__all__ = ["OnPartial", "final_state", "run_plan"]
+
+OnPartial = Literal["succeed", "fail"]
+
+_NAMED_IN_MESSAGE = 10
+
+
+async def run_plan(
+    plan: Plan,
+    *,
+    team: TeamSource,
+    artifacts: ArtifactsSource | None = None,
+    params: Mapping[str, JsonValue] | None = None,
+    workflow_id: str | None = None,
+    foreach_parts: int = 8,
+    submit: bool = False,
+) -> WorkflowResult:
+    """Run `plan` inside the surrounding flow run and say how each task ended; failures are in the result.
+
+    team, artifacts: a block, its name, or a path and a URL. params: over the plan's own.
+    workflow_id: by default `prefect.<flow run id>`; another run's continues it under the same identity.
+    foreach_parts: into how many task runs a foreach is cut, at most.
+    submit: hand the tasks to the flow's task runner. By default they run in the flow's own event loop, where
+    agents' capacities hold for the whole run; a runner's task runs know nothing of each other.
+
+    Raises:
+        UnknownAgentType, PolicyError, Misuse: nothing has run.
+    """
+    context = FlowRunContext.get()
+    if context is None:
+        raise Misuse("run_plan was called outside of a flow run; call it in a flow, or use plan_to_flow")
+    name = check_workflow_id(workflow_id or workflow_id_here())
+    job = Job(await team_of(team), await artifacts_of(artifacts), name, plan.bind(params))
+    known = open_team(job.team)
+    known.check(plan)
+    await check_reach(job.artifacts, context.task_runner if submit else None)
+    steps = Steps(job, known, foreach_parts=foreach_parts, submit=submit)
+    async with nullcontext() if submit else shared_session(job):
+        results = await walk(plan, steps.perform, steps.note)
+    return conclude(plan, results, workflow_id=name)
+
+
+def final_state(result: WorkflowResult, stored: Ref | None = None, *, on_partial: OnPartial = "succeed") -> State[Any]:
+    """The state for a flow to return: Completed, Completed/Partial, Failed/Partial, Failed or Cancelled.
+
+    Its data is a small JSON object: workflow_id, status, plan (name and hash) and `stored`, the reference to the
+    whole `WorkflowResult` if it was stored. A partial result fails the flow only where `on_partial` is "fail".
+    """
+    data = {
+        "workflow_id": result.workflow_id,
+        "status": result.status,
+        "plan": {"name": result.plan_name, "hash": result.plan_hash},
+        "stored": stored.serialize() if stored is not None else None,
+    }
+    message = _summary(result)
+    if result.status == "succeeded":
+        return Completed(message=message, data=data)
+    if result.status == "partial":
+        kind = Completed if on_partial == "succeed" else Failed
+        return kind(name="Partial", message=message, data=data)
+    if result.status == "cancelled":
+        return Cancelled(message=message, data=data)
+    return Failed(message=message, data=data)
+
+
+def _summary(result: WorkflowResult) -> str:
+    lacking = [f"{one.task_id} {one.state}" for one in result if one.state not in ("succeeded", "skipped")]
+    if not lacking:
+        return f"{len(result.tasks)} tasks ended well"
+    more = f" and {len(lacking) - _NAMED_IN_MESSAGE} more" if len(lacking) > _NAMED_IN_MESSAGE else ""
+    named = ", ".join(lacking[:_NAMED_IN_MESSAGE])
+    return f"{len(lacking)} of {len(result.tasks)} tasks did not succeed: {named}{more}"

@@ -1,0 +1,56 @@
+"""How the Prefect tasks of this package behave: stored results, no reuse, retries for unavailable stores alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prefect.cache_policies import CachePolicy
+
+from coterie.errors import Unavailable
+
+if TYPE_CHECKING:
+    from prefect import Task
+    from prefect.client.schemas.objects import State, TaskRun
+    from prefect.context import TaskRunContext
+
+__all__ = ["OPTIONS", "timeout_seconds_for", "worth_a_retry"]
+
+# For what surrounds an agent's own time: loading inputs, storing outputs, ending children.
+SLACK_S = 60.0
+
+
+class _StoredOnce(CachePolicy):
+    """Each task run has its own result; none is ever taken for another's.
+
+    With `NO_CACHE` Prefect announces where a result lies, and does not write it.
+    """
+
+    def compute_key(
+        self,
+        task_ctx: TaskRunContext,
+        inputs: dict[str, Any],  # noqa: ARG002  # the signature is Prefect's
+        flow_parameters: dict[str, Any],  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> str | None:
+        """The key of the result in Prefect's storage."""
+        return f"coterie-{task_ctx.task_run.id}"
+
+
+def worth_a_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+    """Whether the scheduler should try again: only if a store was unavailable. All else coterie has tried."""
+    return isinstance(state.data, Unavailable)
+
+
+def timeout_seconds_for(timeout_s: float | None, attempts: int, waits_s: float) -> float | None:
+    """When Prefect gives up on a task run: never before coterie itself does."""
+    return None if timeout_s is None else timeout_s * attempts + waits_s + SLACK_S
+
+
+OPTIONS: dict[str, Any] = {
+    "cache_policy": _StoredOnce(),
+    "persist_result": True,
+    "result_serializer": "json",
+    "retries": 2,
+    "retry_delay_seconds": [2.0, 15.0],
+    "retry_condition_fn": worth_a_retry,
+}

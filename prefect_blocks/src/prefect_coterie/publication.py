@@ -1,0 +1,116 @@
+"""Show a result among a flow run's artifacts: a table of tasks, the report as Markdown, a link to its page."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
+
+from coterie import ArtifactStore, JsonValue, Ref, TaskResult, WorkflowResult
+from coterie.errors import Misuse
+
+__all__ = ["MAX_MARKDOWN_BYTES", "MAX_ROWS", "publish_report", "publish_result"]
+
+# Artifacts lie in the server's database, which is no place for payloads.
+MAX_MARKDOWN_BYTES = 128 * 1024
+MAX_ROWS = 500
+
+
+async def publish_result(result: WorkflowResult, artifacts: ArtifactStore) -> None:  # noqa: ARG001  # see `Publish`
+    """Create a table artifact, `<plan>-result`: one row a task, at most `MAX_ROWS`, those without success first."""
+    rows, left_out = rows_of(result), len(result.tasks) - MAX_ROWS
+    more = f"; {left_out} more tasks are in the stored result" if left_out > 0 else ""
+    await acreate_table_artifact(
+        table=rows,
+        key=_key(result, "result"),
+        description=f"Run `{result.workflow_id}` of the plan `{result.plan_name}` ended **{result.status}**{more}.",
+    )
+
+
+async def publish_report(
+    result: WorkflowResult, artifacts: ArtifactStore, *, task_id: str = "report", folder: Path | str | None = None
+) -> None:
+    """Create the table of `publish_result` and, from the output of `task_id`, two more artifacts.
+
+    `<plan>-report`: its Markdown, cut at `MAX_MARKDOWN_BYTES`; `<plan>-page`: a link to its HTML.
+    The output is an object whose fields `markdown` and `html` are references (`Ref.portable()`); either may be absent.
+    folder: where a copy of the HTML goes, as `<workflow id>.html`, for a browser on this machine; by default
+    `pages` in a store on disk. The link points there, or at the object in a store elsewhere.
+
+    Raises:
+        Misuse: the output of the task is no such object.
+    """
+    await publish_result(result, artifacts)
+    report = result.tasks.get(task_id)
+    if report is None or report.state != "succeeded":
+        return
+    output = await artifacts.load(report.output) if isinstance(report.output, Ref) else report.output
+    markdown = _reference(output, "markdown", task_id, artifacts)
+    html = _reference(output, "html", task_id, artifacts)
+    if markdown is not None:
+        text = (await artifacts.read_bytes(markdown)).decode("utf-8", errors="replace")
+        await acreate_markdown_artifact(markdown=bounded(text, markdown.uri), key=_key(result, "report"))
+    if html is not None:
+        link = await _page(artifacts, html, result, folder)
+        await acreate_link_artifact(link=link, link_text="Open the report", key=_key(result, "page"))
+
+
+def rows_of(result: WorkflowResult) -> list[dict[str, Any]]:
+    """One row a task, at most `MAX_ROWS`: those without success first, else in the plan's order."""
+    rows = [_row(one) for one in result]
+    rows.sort(key=lambda row: row["state"] in ("succeeded", "skipped"))
+    return rows[:MAX_ROWS]
+
+
+def bounded(text: str, whole: str, *, max_bytes: int = MAX_MARKDOWN_BYTES) -> str:
+    """`text`, or as many of its lines as fit into `max_bytes` of UTF-8, with a note where the whole of it lies."""
+    content = text.encode()
+    if len(content) <= max_bytes:
+        return text
+    note = f"\n\n*Cut here: {len(content)} bytes in all. The whole report lies at `{whole}`.*\n"
+    kept = content[: max_bytes - len(note.encode())].decode("utf-8", errors="ignore")
+    return kept[: kept.rfind("\n") + 1 or len(kept)] + note
+
+
+def _row(result: TaskResult) -> dict[str, Any]:
+    items = f"{result.items.total - result.items.failed} of {result.items.total}" if result.items else ""
+    return {
+        "task": result.task_id,
+        "state": result.state,
+        "seconds": round(result.duration_s, 3),
+        "attempts": result.attempts,
+        "agent": result.agent_id or "",
+        "items": items,
+        "error": str(result.error) if result.error else "",
+    }
+
+
+def _reference(output: JsonValue, name: str, task_id: str, artifacts: ArtifactStore) -> Ref | None:
+    if not isinstance(output, Mapping):
+        raise Misuse(f"the output of {task_id!r} is no JSON object; name the task that wrote the report")
+    found = output.get(name)
+    return artifacts.recall(found) if isinstance(found, Mapping) else None
+
+
+async def _page(artifacts: ArtifactStore, html: Ref, result: WorkflowResult, folder: Path | str | None) -> str:
+    if folder is None and not artifacts.url.startswith("file://"):
+        return html.uri
+    pages = Path(folder) if folder is not None else Path(urlsplit(artifacts.url).path, artifacts.namespace, "pages")
+    page = await asyncio.to_thread(_new_file, pages, f"{result.workflow_id}.html")
+    await artifacts.copy_to(html, page)
+    return page.as_uri()
+
+
+def _new_file(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute() / name
+
+
+def _key(result: WorkflowResult, kind: str) -> str:
+    # All that Prefect takes: lower-case letters, digits and dashes.
+    return re.sub(r"[^a-z0-9]+", "-", f"{result.plan_name}-{kind}".lower()).strip("-")

@@ -1,0 +1,95 @@
+"""The team and stores that a task run works with: those of the plan run around it, or its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from coterie import Runtime, Team
+from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
+from prefect_coterie.source import namespace_of, open_team
+
+if TYPE_CHECKING:
+    from coterie import JsonValue
+
+__all__ = ["Job", "session", "shared_session", "stop_sessions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all task runs of one plan run are told. It travels to other processes."""
+
+    team: CoterieTeam | Team
+    artifacts: CoterieArtifacts
+    workflow_id: str
+    params: dict[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    job: Job
+    runtime: Runtime
+    loop: asyncio.AbstractEventLoop
+
+
+_working: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]]] = {}
+_shared: ContextVar[_Shared | None] = ContextVar("prefect_coterie_session", default=None)
+
+
+@asynccontextmanager
+async def shared_session(job: Job) -> AsyncIterator[Runtime]:
+    """Open the job's runtime for all its task runs in this event loop: an agent's capacity is theirs together."""
+    async with _open(job) as runtime:
+        token = _shared.set(_Shared(job, runtime, asyncio.get_running_loop()))
+        try:
+            yield runtime
+        finally:
+            _shared.reset(token)
+
+
+@asynccontextmanager
+async def session(job: Job) -> AsyncIterator[Runtime]:
+    """The runtime of the surrounding `shared_session` of this job, else one that lives as long as this block."""
+    found = _shared.get()
+    # A task runner's thread inherits the variable, but has a loop of its own.
+    if found is not None and found.job == job and found.loop is asyncio.get_running_loop():
+        yield found.runtime
+        return
+    async with _open(job) as runtime:
+        with _noted(job.workflow_id):
+            yield runtime
+
+
+def stop_sessions(workflow_id: str) -> None:
+    """Cancel the task runs of this run that have sessions of their own in this process: in a runner's threads.
+
+    Prefect's thread pool waits for its threads, and does not interrupt them.
+    """
+    for loop, work in tuple(_working.get(workflow_id, ())):
+        # A loop that has closed in the meantime has nothing left to cancel.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(work.cancel)
+
+
+@contextmanager
+def _noted(workflow_id: str) -> Iterator[None]:
+    entry = asyncio.get_running_loop(), asyncio.current_task()
+    if entry[1] is None:
+        yield
+        return
+    here = _working.setdefault(workflow_id, set())
+    here.add((entry[0], entry[1]))
+    try:
+        yield
+    finally:
+        here.discard((entry[0], entry[1]))
+        if not here:
+            _working.pop(workflow_id, None)
+
+
+def _open(job: Job) -> Runtime:
+    return Runtime(open_team(job.team), artifacts=job.artifacts.get_store(), namespace=namespace_of(job.team))

@@ -1,0 +1,83 @@
+"""What flows are given for a team and its artifacts: a block, a block's name, a path or a URL."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeAlias, TypeVar
+
+from prefect.settings import get_current_settings
+
+from coterie import Team
+from coterie.errors import Misuse
+from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
+
+__all__ = ["ArtifactsSource", "TeamSource", "artifacts_of", "namespace_of", "open_team", "team_of"]
+
+# A block; its name (`prod`, `coterie-team/prod`); a path (`package.module:team`, `team.yaml`); or the team itself.
+TeamSource: TypeAlias = "CoterieTeam | Team | str"
+# A block; its name (`prod`, `coterie-artifacts/prod`); or an absolute path or URL.
+ArtifactsSource: TypeAlias = "CoterieArtifacts | str"
+
+B = TypeVar("B", CoterieTeam, CoterieArtifacts)
+
+_TEAM_SLUG = "coterie-team/"
+_ARTIFACTS_SLUG = "coterie-artifacts/"
+
+
+async def team_of(source: TeamSource) -> CoterieTeam | Team:
+    """The block behind `source`; for a path, one that is not saved. A team stays itself.
+
+    Raises:
+        Misuse: it is not a team, or the server has no block of that name.
+    """
+    if isinstance(source, (CoterieTeam, Team)):
+        return source
+    _require_text(source, "team", "a path 'package.module:team', a CoterieTeam block or its name")
+    if ":" in source or source.endswith((".yaml", ".yml")):
+        return CoterieTeam(team_path=source)
+    return await _load(CoterieTeam, source.removeprefix(_TEAM_SLUG))
+
+
+async def artifacts_of(source: ArtifactsSource | None) -> CoterieArtifacts:
+    """The block behind `source`; for a URL, one that is not saved.
+
+    None means `COTERIE_ARTIFACTS`, else a folder beside Prefect's own results on this machine.
+
+    Raises:
+        Misuse: it is no location, or the server has no block of that name.
+    """
+    if isinstance(source, CoterieArtifacts):
+        return source
+    if source is None:
+        local = get_current_settings().results.local_storage_path / "coterie"
+        namespace = os.environ.get("COTERIE_NAMESPACE", "default")
+        return CoterieArtifacts(url=os.environ.get("COTERIE_ARTIFACTS", f"file://{local}"), namespace=namespace)
+    _require_text(source, "artifacts", "a URL, a CoterieArtifacts block or its name")
+    if "://" in source or source.startswith("/"):
+        return CoterieArtifacts(url=source)
+    return await _load(CoterieArtifacts, source.removeprefix(_ARTIFACTS_SLUG))
+
+
+def open_team(team: CoterieTeam | Team) -> Team:
+    """The team itself, imported if need be; see `CoterieTeam.get_team`."""
+    return team if isinstance(team, Team) else team.get_team()
+
+
+def namespace_of(team: CoterieTeam | Team) -> str:
+    """The namespace of the team's identities."""
+    return "default" if isinstance(team, Team) else team.namespace
+
+
+async def _load(block: type[B], name: str) -> B:
+    try:
+        return await block.aload(name)
+    except ValueError as error:
+        slug = block.get_block_type_slug()
+        raise Misuse(
+            f"no block {slug}/{name!r} can be loaded: {error}; save one of that name, or pass a path or URL"
+        ) from error
+
+
+def _require_text(source: object, what: str, kinds: str) -> None:
+    if not isinstance(source, str) or not source:
+        raise Misuse(f"{what} is {source!r}; pass {kinds}")

@@ -1,0 +1,143 @@
+"""The Prefect side of a walk through a plan: a task run for whatever the plan does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from prefect.utilities.annotations import opaque
+
+from coterie import Parts, Task, TaskResult
+from coterie.conclude import never_ran
+from coterie.items import recall_failed_items
+from prefect_coterie.plan_tasks import gather_parts, perform_part, perform_task, split_items, stand_in
+from prefect_coterie.policy import timeout_seconds_for
+from prefect_coterie.record import Record, failure, read_record
+from prefect_coterie.session import Job, stop_sessions
+
+if TYPE_CHECKING:
+    from prefect import Task as PrefectTask
+    from prefect.client.schemas.objects import State
+    from prefect.futures import PrefectFuture
+
+    from coterie import Team
+
+__all__ = ["Steps"]
+
+
+class Steps:
+    """What `coterie.walk` calls. One of them serves one plan run.
+
+    submit: hand task runs to the flow's task runner, else await them in this event loop.
+    """
+
+    def __init__(self, job: Job, team: Team, *, foreach_parts: int, submit: bool) -> None:
+        self._job = job
+        self._team = team
+        self._store = job.artifacts.get_store()
+        self._foreach_parts = foreach_parts
+        self._submit = submit
+        # The very objects that Prefect handed out: it draws a task run's dependencies from their identity.
+        self._records: dict[str, Record] = {}
+
+    async def perform(self, task: Task, upstream: Mapping[str, TaskResult]) -> TaskResult:
+        """Run a plan task as one task run; a foreach as several, the last of which stands for it."""
+        before = [self._records[name] for name in upstream if name in self._records]
+        if task.foreach is None:
+            return await self._settle(task, await self._call(perform_task, task, task.id, upstream=before))
+        began = time.time(), time.monotonic()
+        found = await self._foreach(task, before)
+        if found.state == "skipped":
+            return found
+        found = await recall_failed_items(self._store, found)
+        return replace(found, started_at=began[0], duration_s=time.monotonic() - began[1])
+
+    async def note(self, task: Task, result: TaskResult) -> None:
+        """Show a task that never runs, in a state that says why."""
+        state = await self._run(stand_in, {"title": task.id, "result": opaque(result)})
+        await self._settle(task, state)
+
+    async def _foreach(self, task: Task, before: list[Record]) -> TaskResult:
+        split = await read_record(
+            await self._call(split_items, task, f"{task.id}.parts", upstream=before, max_parts=self._foreach_parts)
+        )
+        if isinstance(split, BaseException):
+            return await self._without_parts(task, failure(task.id, split))
+        if split["cut"] is None:
+            return await self._without_parts(task, never_ran(task.id, "skipped"))
+        ended = await asyncio.gather(
+            *(self._part(task, before, split, part.index) for part in Parts.deserialize(split["cut"]))
+        )
+        done = [one for one in ended if one is not None]
+        state = await self._call(gather_parts, task, task.id, split=split, ended=done)
+        return await self._settle(task, state)
+
+    async def _part(self, task: Task, before: list[Record], split: Record, index: int) -> Record | None:
+        part = Parts.deserialize(split["cut"])[index]
+        name = f"{task.id}.{part.start}-{part.stop - 1}"
+        found = await read_record(await self._call(perform_part, task, name, upstream=before, split=split, index=index))
+        return None if isinstance(found, BaseException) else found
+
+    async def _without_parts(self, task: Task, result: TaskResult) -> TaskResult:
+        await self.note(task, result)
+        return result
+
+    async def _settle(self, task: Task, state: State[Any]) -> TaskResult:
+        found = await read_record(state)
+        if isinstance(found, BaseException):
+            result = failure(task.id, found)
+            self._records[task.id] = result.to_dict()
+            return result
+        self._records[task.id] = found
+        return TaskResult.from_dict(found)
+
+    async def _call(self, what: PrefectTask[..., Any], task: Task, title: str, **parameters: Any) -> State[Any]:
+        timeout_s = self._timeout_s(task) if what is perform_task else None
+        limited = what if timeout_s is None else what.with_options(timeout_seconds=timeout_s)
+        return await self._run(
+            limited, {"title": title, "wanted": opaque(task), "job": opaque(self._job), **parameters}
+        )
+
+    async def _run(self, what: PrefectTask[..., Any], parameters: dict[str, Any]) -> State[Any]:
+        if not self._submit:
+            state: State[Any] = await what(**parameters, return_state=True)
+            return state
+        try:
+            return await _ended(what.submit(**parameters))
+        except asyncio.CancelledError:
+            stop_sessions(self._job.workflow_id)
+            raise
+
+    def _timeout_s(self, task: Task) -> float | None:
+        """Only where task runs wait for nobody: in the shared loop a task's queueing would count as its time."""
+        if not self._submit:
+            return None
+        agents = self._team.of_type(task.agent_type)
+        limits = [task.timeout_s or agent.timeout_s for agent in agents]
+        retries = [task.retry or agent.retry for agent in agents]
+        attempts = max(retry.max_attempts if retry else 1 for retry in retries)
+        waits_s = max((retry.max_attempts * retry.cap_s for retry in retries if retry), default=0.0)
+        if any(limit is None for limit in limits):
+            return None
+        return timeout_seconds_for(max(limit for limit in limits if limit is not None), attempts, waits_s)
+
+
+async def _ended(future: PrefectFuture[Any]) -> State[Any]:
+    """The final state of a submitted task run, without blocking the loop."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def tell(_: object) -> None:
+        loop.call_soon_threadsafe(settle)
+
+    future.add_done_callback(tell)
+    await done
+    await asyncio.to_thread(future.wait)
+    return future.state

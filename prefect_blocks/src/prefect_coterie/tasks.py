@@ -1,0 +1,137 @@
+"""Prefect tasks that run one agent: `arun_agent`, and `run_agent` for code that cannot await."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from prefect import task
+from prefect.context import FlowRunContext, TaskRunContext
+
+from coterie import Task, TaskResult
+from coterie.errors import Misuse, StepFailed
+from prefect_coterie.policy import OPTIONS
+from prefect_coterie.record import Record, record_state
+from prefect_coterie.session import Job, session
+from prefect_coterie.source import ArtifactsSource, TeamSource, artifacts_of, team_of
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from coterie import JsonValue
+
+__all__ = ["Outcome", "arun_agent", "run_agent", "workflow_id_here"]
+
+# A record, or a state that carries one.
+Outcome: TypeAlias = "Record | State[Record]"
+
+
+@task(name="run-agent", task_run_name="{agent_type}", **OPTIONS)
+async def arun_agent(
+    agent_type: str,
+    task_input: Mapping[str, JsonValue] | None = None,
+    *,
+    team: TeamSource,
+    artifacts: ArtifactsSource | None = None,
+    plan_task: Task | None = None,
+    upstream: Iterable[Record] = (),
+    workflow_id: str | None = None,
+    params: Mapping[str, JsonValue] | None = None,
+) -> Record:
+    """Run one agent of a team and return the record of how it ended, `TaskResult.to_dict()`.
+
+    agent_type: the skill that is asked for; task_input: a JSON object.
+    team, artifacts: a block, its name, or a path and a URL.
+    plan_task: a task of a plan, in place of a lone one of `agent_type` with `task_input`.
+    upstream: records of tasks that ended before; the agent finds them in its context.
+    workflow_id: by default `prefect.<flow run id>`.
+
+    Raises:
+        StepFailed: the agent failed; `.record` is its record.
+        UnknownAgentType, Misuse: nothing has run.
+        Unavailable: the artifact store failed; Prefect tries again.
+    """
+    records = list(upstream)
+    wanted = plan_task or _lone_task(agent_type, task_input, records)
+    job = Job(await team_of(team), await artifacts_of(artifacts), workflow_id or workflow_id_here(), dict(params or {}))
+    return _record_or_raise(await perform(wanted, job, records))
+
+
+@task(name="run-agent", task_run_name="{agent_type}", **OPTIONS)
+def run_agent(
+    agent_type: str,
+    task_input: Mapping[str, JsonValue] | None = None,
+    *,
+    team: TeamSource,
+    artifacts: ArtifactsSource | None = None,
+    plan_task: Task | None = None,
+    upstream: Iterable[Record] = (),
+    workflow_id: str | None = None,
+    params: Mapping[str, JsonValue] | None = None,
+) -> Record:
+    """`arun_agent`, blocking; not to be called where an event loop runs.
+
+    Prefect cannot interrupt a blocking task in a worker thread: give the agent itself a time-out.
+    """
+    from coterie.sync import run
+
+    found: Record = run(
+        arun_agent.fn(
+            agent_type,
+            task_input,
+            team=team,
+            artifacts=artifacts,
+            plan_task=plan_task,
+            upstream=upstream,
+            workflow_id=workflow_id or workflow_id_here(),
+            params=params,
+        )
+    )
+    return found
+
+
+async def perform(wanted: Task, job: Job, upstream: Iterable[Record]) -> TaskResult:
+    """Run one task with the job's team and store."""
+    before = {record["task_id"]: TaskResult.from_dict(record) for record in upstream}
+    async with session(job) as runtime:
+        return await runtime.orchestrator.execute_task(
+            wanted, upstream=before, workflow_id=job.workflow_id, params=job.params
+        )
+
+
+def workflow_id_here() -> str:
+    """The identity of the run around: the same for all its tasks and their retries.
+
+    Raises:
+        Misuse: there is no run around.
+    """
+    flow, one = FlowRunContext.get(), TaskRunContext.get()
+    if flow is not None and flow.flow_run is not None:
+        return f"prefect.{flow.flow_run.id}"
+    if one is not None:
+        return f"prefect.{one.task_run.flow_run_id or one.task_run.id}"
+    raise Misuse("this runs outside of any Prefect run; call it in a flow or task, or give a workflow_id")
+
+
+def _lone_task(agent_type: str, task_input: Mapping[str, Any] | None, upstream: list[Record]) -> Task:
+    before = tuple(record["task_id"] for record in upstream)
+    return Task(agent_type, agent_type, input=dict(task_input or {}), depends_on=before)
+
+
+def _record_or_raise(result: TaskResult) -> Record:
+    if result.state in ("succeeded", "skipped"):
+        return result.to_dict()
+    error = AgentFailed(f"{result.task_id!r} ended {result.state}: {result.error}")
+    error.record = result.to_dict()
+    raise error
+
+
+class AgentFailed(StepFailed):
+    """An agent that was run on its own failed. `record` is what became of it."""
+
+    record: Record
+
+
+def returned(result: TaskResult) -> Outcome:
+    """What a plan's task run returns: its record, in a state that says the same."""
+    return result.to_dict() if result.state == "succeeded" else record_state(result)

@@ -1,0 +1,83 @@
+"""An Airflow home of this session's own; and, for the tests marked `airflow`, one running server."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deploy.demo.airflow_server import AirflowServer
+
+from tests.airflow.in_airflow import InAirflow
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+
+# Before anything imports Airflow, which reads its settings once.
+_HOME = Path(tempfile.mkdtemp(prefix="coterie-airflow-tests-"))
+for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+    del os.environ[_name]
+os.environ |= {
+    "AIRFLOW_HOME": str(_HOME),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__DAGS_FOLDER": str(_HOME / "dags"),
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+}
+(_HOME / "dags").mkdir()
+
+
+def connection(artifacts: Path | str, **extra: object) -> str:
+    """A connection of type `coterie` as an environment variable holds it."""
+    url = f"file://{artifacts}" if isinstance(artifacts, Path) else artifacts
+    return json.dumps({"conn_type": "coterie", "extra": {"artifacts": url, **extra}})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def airflow_home() -> Iterator[Path]:
+    yield _HOME
+    shutil.rmtree(_HOME, ignore_errors=True)
+    # Airflow makes its folders again, should anything else ask for its settings.
+    atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_database(airflow_home: Path) -> Path:
+    command = [str(Path(sys.executable).parent / "airflow"), "db", "migrate"]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return airflow_home / "airflow.db"
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty artifact store, and the default connection to it."""
+    folder = tmp_path / "artifacts"
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", connection(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact store of the server's runs."""
+    return tmp_path_factory.mktemp("scheduler") / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def server(server_artifacts: Path) -> Iterator[AirflowServer]:
+    """A real Airflow, for the whole session."""
+    environment = {"AIRFLOW_CONN_COTERIE_DEFAULT": connection(server_artifacts), "PYTHONPATH": str(REPOSITORY)}
+    python = Path(sys.executable)
+    with AirflowServer(HERE / "scheduler_dags", python=python, env=environment) as running:
+        yield running
+
+
+@pytest.fixture
+def in_airflow(airflow_database: Path, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InAirflow:
+    """Runs DAG files with `dag.test()`."""
+    return InAirflow(tmp_path / "bundles", artifacts, monkeypatch)

@@ -1,0 +1,92 @@
+"""The connection: read from where Airflow keeps it, checked, opened."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_coterie import CoterieHook, hook
+from airflow_provider_coterie.hook import CoterieSettings
+from coterie import Ref
+from coterie.errors import Misuse, PolicyError
+from tests.airflow.conftest import connection
+
+
+def test_a_connection_in_the_environment_is_read(monkeypatch):
+    extra = {"namespace": "blue", "team_path": "tests.airflow.agents:team", "shared_file_system": True}
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", connection("file:///store", **extra))
+
+    settings = CoterieHook("mine").settings
+
+    assert settings == CoterieSettings("file:///store", "blue", "tests.airflow.agents:team", shared_file_system=True)
+
+
+def test_a_connection_may_be_a_uri(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", "coterie://?artifacts=s3%3A%2F%2Fbucket%2Fprefix")
+
+    assert CoterieHook("mine").settings == CoterieSettings("s3://bucket/prefix")
+
+
+@pytest.mark.usefixtures("airflow_database")
+def test_a_missing_connection_is_named(monkeypatch):
+    monkeypatch.delenv("COTERIE_ARTIFACTS", raising=False)
+
+    with pytest.raises(Misuse, match=r"no connection 'nowhere'.*AIRFLOW_CONN_NOWHERE="):
+        _ = CoterieHook("nowhere").settings
+
+
+@pytest.mark.usefixtures("airflow_database")
+def test_the_environment_stands_for_the_default_connection(monkeypatch):
+    monkeypatch.setenv("COTERIE_ARTIFACTS", "file:///from/environment")
+
+    assert CoterieHook().settings == CoterieSettings("file:///from/environment")
+
+
+def test_a_connection_without_a_store_is_refused(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", '{"conn_type": "coterie"}')
+
+    with pytest.raises(Misuse, match="names no artifact store"):
+        _ = CoterieHook("mine").settings
+
+
+def test_credentials_in_the_store_s_url_are_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", connection("s3://key:hunter2@bucket/prefix"))
+
+    with pytest.raises(Misuse) as refusal:
+        CoterieHook("mine").get_conn()
+
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_a_local_store_is_refused_in_a_worker_of_a_fleet(monkeypatch, artifacts):
+    monkeypatch.setattr(hook, "is_in_process", lambda: False)
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor,CeleryExecutor")
+
+    assert CoterieHook().settings.artifacts == f"file://{artifacts}"
+    with pytest.raises(PolicyError, match="'CeleryExecutor'"):
+        _ = CoterieHook(executor="CeleryExecutor").settings
+
+
+def test_the_form_s_button_stores_and_reads_an_object(artifacts):
+    ok, message = CoterieHook().test_connection()
+
+    assert ok, message
+    assert str(artifacts) in message
+
+
+def test_the_form_s_button_says_what_is_wrong(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", connection(tmp_path / "file" / "below"))
+
+    ok, message = CoterieHook().test_connection()
+
+    assert not ok
+    assert "check that it is reachable" in message
+
+
+def test_a_hook_loads_a_reference(artifacts):
+    assert CoterieHook().load(Ref.inline(b'{"a": 1}')) == {"a": 1}
+
+
+def test_without_a_team_the_error_says_where_to_name_one(artifacts):
+    with pytest.raises(Misuse, match="neither the task nor the connection 'coterie_default' names a team"):
+        CoterieHook().team()

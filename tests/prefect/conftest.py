@@ -1,0 +1,51 @@
+"""One real Prefect server for all these tests; the clients here and in child processes know no other."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deploy.demo.prefect_server import PrefectServer
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+_server: PrefectServer | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prefect reads its settings when it is imported, which happens when the tests are collected."""
+    global _server  # noqa: PLW0603
+    # Prefect leaves connections of its own to the garbage collector.
+    config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
+    _server = PrefectServer(Path(tempfile.mkdtemp(prefix="coterie-prefect-")))
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        del os.environ[name]
+    os.environ.update(_server.settings)
+    # The team lies in the repository, for the processes that flows start too.
+    os.environ["PYTHONPATH"] = str(REPOSITORY)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server() -> Iterator[PrefectServer]:
+    assert _server is not None
+    with _server:
+        yield _server
+        _drain()
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    """An empty artifact store of the test's own."""
+    return f"file://{tmp_path}/artifacts"
+
+
+def _drain() -> None:
+    """Prefect sends logs and events from threads that would go on trying after the server is gone."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.instance().drain()
+    EventsWorker.drain_all(timeout=10)

@@ -1,0 +1,134 @@
+"""The blocks: Prefect's own standards, what the server stores, and what must never change."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect import get_client
+from prefect.blocks.core import Block
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect.testing.standard_test_suites import blocks as standard
+
+from coterie import ArtifactStore, sync
+from coterie.errors import Misuse
+from prefect_coterie import CoterieArtifacts, CoterieTeam
+from tests.prefect.trial import TEAM, team
+
+pytestmark = pytest.mark.prefect
+
+LOGO = Path(__file__).resolve().parents[2] / "docs" / "assets" / "logo.png"
+
+
+def _our_page(url: str) -> io.BytesIO:
+    """The project's site, as far as the standards look at it: the logo lies in this repository."""
+    assert url.endswith("/logo.png"), url
+    return io.BytesIO(LOGO.read_bytes())
+
+
+@pytest.fixture(autouse=True)
+def our_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standard, "urlopen", _our_page)
+
+
+class TestTeamStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return CoterieTeam
+
+
+class TestArtifactsStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return CoterieArtifacts
+
+
+@pytest.mark.parametrize(
+    ("block", "slug", "fields"),
+    [
+        (CoterieTeam, "coterie-team", ["team_path", "namespace"]),
+        (CoterieArtifacts, "coterie-artifacts", ["url", "namespace", "storage_options", "shared_file_system"]),
+    ],
+)
+def test_slugs_and_the_order_of_fields_are_for_ever(block: type[Block], slug: str, fields: list[str]):
+    assert block.get_block_type_slug() == slug
+    assert list(block.model_fields)[: len(fields)] == fields
+
+
+async def test_the_command_line_registers_both():
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_coterie"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+    assert "registered 2 blocks" in done.stdout
+    async with get_client() as client:
+        for slug in ("coterie-team", "coterie-artifacts"):
+            assert (await client.read_block_type_by_slug(slug)).logo_url is not None
+
+
+async def test_a_saved_team_is_imported_where_it_is_used():
+    await CoterieTeam(team_path=TEAM, namespace="blue").asave("saved", overwrite=True)
+
+    block = await CoterieTeam.aload("saved")
+
+    assert block.get_team() is team
+    assert block.namespace == "blue"
+
+
+async def test_options_of_a_store_are_kept_secret():
+    block = CoterieArtifacts(url="s3://bucket/prefix", storage_options={"key": "me", "secret": "hush-hush"})
+    await block.asave("secret", overwrite=True)
+
+    async with get_client() as client:
+        document = await client.read_block_document_by_name("secret", "coterie-artifacts", include_secrets=False)
+    loaded = await CoterieArtifacts.aload("secret")
+
+    assert "hush-hush" not in f"{block!r} {block} {document.data}"
+    assert loaded.storage_options.get_secret_value() == {"key": "me", "secret": "hush-hush"}
+
+
+async def test_artifacts_open_a_store_for_coroutines_and_for_others(tmp_path: Path):
+    block = CoterieArtifacts(url=f"file://{tmp_path}", namespace="blue")
+
+    ref = await block.get_store().put(["x" * 1000])
+
+    assert isinstance(block.get_store(), ArtifactStore)
+    assert isinstance(block.get_blocking_store(), sync.ArtifactStore)
+    assert "/blue/" in ref.uri
+    assert await block.get_store().load(ref) == ["x" * 1000]
+
+
+def test_credentials_in_a_url_are_refused():
+    block = CoterieArtifacts(url="s3://me:hush-hush@bucket/prefix")
+
+    with pytest.raises(Misuse, match="credentials") as refusal:
+        block.get_store()
+    assert "hush-hush" not in str(refusal.value)
+
+
+def test_a_namespace_is_a_name():
+    with pytest.raises(ValueError, match="not a usable name"):
+        CoterieTeam(team_path=TEAM, namespace="a/b")
+
+
+def test_importing_the_package_contacts_no_server_and_loads_no_team():
+    program = (
+        "import socket, sys\n"
+        "def refuse(*_): raise AssertionError('a connection was opened')\n"
+        "socket.socket.connect = refuse\n"
+        "import prefect_coterie\n"
+        "print(*[name for name in ('coterie.teams', 'fsspec', 'upath', 'pydantic_ai') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+
+    assert [name for name in done.stdout.split() if name != "fsspec"] == []
