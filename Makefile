@@ -128,17 +128,25 @@ format: setup-core ## Format the code and mend what can be mended.
 
 ## Tests
 
-.PHONY: test test-core test-airflow test-prefect test-full test-system coverage
-test: test-core test-airflow test-prefect ## Run every test that needs wheels alone, real schedulers included.
+.PHONY: test test-core test-docs test-airflow test-prefect test-demo test-full test-system coverage
+test: test-core test-docs test-airflow test-prefect test-demo ## Run every test that needs wheels alone, real schedulers included.
 
-test-core: setup-core ## Run the core's and the documents' tests; PY=3.12 or 3.13 for another Python.
-	$(CORE_PYTHON) -m pytest $(wildcard tests/core tests/docs) $(PYTEST_ARGS)
+test-core: setup-core ## Run the core's tests; PY=3.12 or 3.13 for another Python.
+	$(CORE_PYTHON) -m pytest tests/core $(PYTEST_ARGS)
+
+test-docs: setup ## Run every code block of the documents, each in the environment that it is for.
+	COTERIE_AIRFLOW_PYTHON=$(AIRFLOW_PYTHON) COTERIE_PREFECT_PYTHON=$(PREFECT_PYTHON) \
+		$(CORE_PYTHON) -m pytest tests/docs $(PYTEST_ARGS)
 
 test-airflow: setup-airflow ## Run the Airflow provider's tests, a real scheduler included.
 	$(AIRFLOW_PYTHON) -m pytest tests/airflow $(PYTEST_ARGS)
 
 test-prefect: setup-prefect ## Run the Prefect blocks' tests, a real server included.
 	$(PREFECT_PYTHON) -m pytest tests/prefect $(PYTEST_ARGS)
+
+test-demo: setup ## Run the demo's tests: the three engines side by side.
+	COTERIE_AIRFLOW_PYTHON=$(AIRFLOW_PYTHON) COTERIE_PREFECT_PYTHON=$(PREFECT_PYTHON) \
+		$(CORE_PYTHON) -m pytest tests/demo $(PYTEST_ARGS)
 
 test-full: override PYTEST_ARGS += -m "not system"
 test-full: test ## Run every test, those that take minutes included.

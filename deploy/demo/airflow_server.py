@@ -11,12 +11,14 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,6 +29,7 @@ __all__ = ["AirflowServer", "AirflowServerError"]
 T = TypeVar("T")
 
 PAGE_ROWS = 100
+ATTEMPTS = 4
 STOP_S = 15.0
 ENDED = ("success", "failed")
 
@@ -51,11 +54,12 @@ class AirflowServer:
         home: Path | None = None,
         parallelism: int = 4,
     ) -> None:
-        self.dags_folder = dags_folder
-        self._bin = python.parent
+        self.dags_folder = dags_folder.absolute()
+        self._bin = python.absolute().parent
         self._own_home = home is None
-        self.home = home or Path(tempfile.mkdtemp(prefix="coterie-airflow-"))
+        self.home = (home or Path(tempfile.mkdtemp(prefix="coterie-airflow-"))).absolute()
         self._ports = _free_ports(3)
+        self._database = self.home / "airflow.db"
         self.url = f"http://127.0.0.1:{self._ports[0]}"
         self.env = {**_inherited(self._bin), **self._settings(parallelism), **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,6 +90,9 @@ class AirflowServer:
             AirflowServerError: it ended, or was not healthy in time.
         """
         self.home.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self._database)) as database:
+            # Kept in the file: readers and the writer no longer wait for each other.
+            database.execute("PRAGMA journal_mode=WAL")
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [str(self._bin / "airflow"), "standalone"],
@@ -116,13 +123,18 @@ class AirflowServer:
         content = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         request = urllib.request.Request(self.url + path, content, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:500]}"
-            raise
-        return json.loads(text) if text else None
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    text = answer.read()
+                    return json.loads(text) if text else None
+            except urllib.error.HTTPError as error:
+                error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:500]}"
+                # The database was locked and the request undone: SQLite has one writer at a time.
+                if error.code != 500 or attempt == ATTEMPTS:
+                    raise
+            time.sleep(attempt)
+        raise AssertionError("the last attempt returns or raises")
 
     def trigger(
         self, dag_id: str, conf: Mapping[str, Any] | None = None, *, run_id: str | None = None, timeout_s: float = 120.0
@@ -222,6 +234,7 @@ class AirflowServer:
         settings = {
             "CORE__DAGS_FOLDER": str(self.dags_folder),
             "CORE__LOAD_EXAMPLES": "False",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._database}?timeout=60",
             "CORE__PARALLELISM": str(parallelism),
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -279,9 +292,19 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _alive(process: subprocess.Popen[bytes]) -> bool:
+    """Whether anything of the group still runs; what has ended and nobody collects does not count."""
     process.poll()
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:
         return False
-    return True
+    states = [_group_and_state(path) for path in Path("/proc").glob("[0-9]*/stat")]
+    return not states or any(group == process.pid and state not in "ZX" for group, state in states)
+
+
+def _group_and_state(path: Path) -> tuple[int, str]:
+    try:
+        state, _, group = path.read_text("utf-8", "replace").rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return 0, "X"
+    return int(group), state

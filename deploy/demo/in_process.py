@@ -9,15 +9,18 @@ from pathlib import Path
 
 from outcome import Outcome, read_outcome
 
-from coterie import Event, Runtime, WorkflowResult, sync
-from coterie.teams.code_review import plan, team
+from coterie import Event, Plan, Runtime, Team, WorkflowResult, sync
+from coterie.teams.code_review import plan as review_plan
+from coterie.teams.code_review import team
 
 __all__ = ["review_in_process"]
 
 ENGINE = "in-process"
 
 
-def review_in_process(source: str, *, state: Path, output: Path, say: Callable[[str], None]) -> Outcome:
+def review_in_process(
+    source: str, *, state: Path, output: Path, say: Callable[[str], None], plan: Plan | None = None, team: Team = team
+) -> Outcome:
     """Review `source` with the local engine; state lies below `state`, the report in `output`."""
     began = time.monotonic()
     artifacts = f"file://{state / 'artifacts'}"
@@ -28,7 +31,7 @@ def review_in_process(source: str, *, state: Path, output: Path, say: Callable[[
 
     async def run() -> WorkflowResult:
         async with Runtime(team, artifacts=artifacts, on_event=tell) as runtime:
-            return await runtime.orchestrator.execute_workflow(plan(), params={"source": source})
+            return await runtime.orchestrator.execute_workflow(plan or review_plan(), params={"source": source})
 
     result = asyncio.run(run())
     return read_outcome(

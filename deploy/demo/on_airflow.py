@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +16,39 @@ from coterie import Ref, WorkflowResult, sync
 __all__ = ["review_on_airflow"]
 
 ENGINE = "Airflow"
-DAG_ID = "code_review"
+EXAMPLE = "code_review"
 POLL_S = 1.0
 TIMEOUT_S = 900.0
 
 
 def review_on_airflow(
-    source: str, *, python: Path, dags: Path, state: Path, output: Path, say: Callable[[str], None]
+    source: str,
+    *,
+    python: Path,
+    dags: Path,
+    state: Path,
+    output: Path,
+    say: Callable[[str], None],
+    dag_id: str = EXAMPLE,
+    env: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Start Airflow with our example DAGs, trigger the review over the REST API, wait, read, stop."""
+    """Start Airflow with the DAGs of a folder, trigger the review over the REST API, wait, read, stop."""
     began = time.monotonic()
     artifacts = f"file://{state / 'artifacts'}"
     connection = json.dumps({"conn_type": "coterie", "extra": {"artifacts": artifacts}})
     say("starting Airflow: scheduler, DAG processor, triggerer, API server")
     with AirflowServer(
-        dags, python=python.absolute(), home=state / "home", env={"AIRFLOW_CONN_COTERIE_DEFAULT": connection}
+        dags,
+        python=python.absolute(),
+        home=state / "home",
+        env={"AIRFLOW_CONN_COTERIE_DEFAULT": connection, **(env or {})},
     ) as airflow:
         say(f"healthy at {airflow.url}")
-        run_id = airflow.trigger(DAG_ID, {"source": source})
-        say(f"triggered {DAG_ID} as {run_id}")
-        _follow(airflow, run_id, say)
-        instances = airflow.tasks(DAG_ID, run_id)
-        ref = airflow.xcom(DAG_ID, run_id, "workflow_result")
+        run_id = airflow.trigger(dag_id, {"source": source})
+        say(f"triggered {dag_id} as {run_id}")
+        _follow(airflow, dag_id, run_id, say)
+        instances = airflow.tasks(dag_id, run_id)
+        ref = airflow.xcom(dag_id, run_id, "workflow_result")
         store = sync.ArtifactStore(artifacts)
         result: Any = store.load(
             Ref.deserialize(json.loads(ref)["__data__"] if isinstance(ref, str) else ref["__data__"])
@@ -53,13 +64,13 @@ def review_on_airflow(
         )
 
 
-def _follow(airflow: AirflowServer, run_id: str, say: Callable[[str], None]) -> None:
+def _follow(airflow: AirflowServer, dag_id: str, run_id: str, say: Callable[[str], None]) -> None:
     """Say what ends, until the run has."""
     told: set[tuple[str, int]] = set()
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        run = airflow.call("GET", f"/api/v2/dags/{DAG_ID}/dagRuns/{run_id}")
-        for one in airflow.tasks(DAG_ID, run_id):
+        run = airflow.call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+        for one in airflow.tasks(dag_id, run_id):
             key = (one["task_id"], one["map_index"])
             if key not in told and one["end_date"] is not None:
                 told.add(key)

@@ -20,7 +20,7 @@ from coterie import Ref, WorkflowResult, sync
 __all__ = ["review_on_prefect"]
 
 ENGINE = "Prefect"
-FLOW = "code_review"
+EXAMPLE = "code_review"
 POLL_S = 1.0
 TIMEOUT_S = 900.0
 PAGE_ROWS = 200
@@ -28,15 +28,22 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
 
 def review_on_prefect(
-    source: str, *, python: Path, flows: Path, state: Path, output: Path, say: Callable[[str], None]
+    source: str,
+    *,
+    python: Path,
+    flows: Path,
+    state: Path,
+    output: Path,
+    say: Callable[[str], None],
+    flow: str = EXAMPLE,
 ) -> Outcome:
-    """Start a server, run our example flow against it in a process of its own, wait, read, stop."""
+    """Start a server, run a flow of a folder against it in a process of its own, wait, read, stop."""
     began = time.monotonic()
     artifacts = f"file://{state / 'artifacts'}"
     say("starting a Prefect server")
     with PrefectServer(state / "home", python=python.absolute()) as server:
         say(f"healthy at {server.url}")
-        answer = _run_flow(server, [str(python.absolute()), *_script(flows, source)], artifacts, say)
+        answer = _run_flow(server, [str(python.absolute()), *_script(flows, flow, source)], artifacts, say)
         store = sync.ArtifactStore(artifacts)
         result: Any = store.load(Ref.deserialize(answer["data"]["stored"]))
         return read_outcome(
@@ -50,8 +57,8 @@ def review_on_prefect(
         )
 
 
-def _script(flows: Path, source: str) -> list[str]:
-    return [str(Path(__file__).with_name("run_flow.py")), str(flows), FLOW, source]
+def _script(flows: Path, flow: str, source: str) -> list[str]:
+    return [str(Path(__file__).with_name("run_flow.py")), str(flows), flow, source]
 
 
 def _run_flow(server: PrefectServer, command: list[str], artifacts: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -71,7 +78,7 @@ def _run_flow(server: PrefectServer, command: list[str], artifacts: str, say: Ca
     if process.returncode:
         raise RuntimeError(f"the flow ended with {process.returncode}: {log.read_text()[-1500:]}")
     answer: dict[str, Any] = json.loads(written.decode().splitlines()[-1])
-    say(f"{FLOW} {answer['state']}")
+    say(f"the flow {answer['state']}")
     return answer
 
 

@@ -22,6 +22,8 @@ REPOSITORY = HERE.parents[1]
 
 # Before anything imports Airflow, which reads its settings once.
 _HOME = Path(tempfile.mkdtemp(prefix="coterie-airflow-tests-"))
+# Registered first, so it runs last: Airflow writes there until the interpreter ends.
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
     del os.environ[_name]
 os.environ |= {
@@ -39,12 +41,9 @@ def connection(artifacts: Path | str, **extra: object) -> str:
     return json.dumps({"conn_type": "coterie", "extra": {"artifacts": url, **extra}})
 
 
-@pytest.fixture(scope="session", autouse=True)
-def airflow_home() -> Iterator[Path]:
-    yield _HOME
-    shutil.rmtree(_HOME, ignore_errors=True)
-    # Airflow makes its folders again, should anything else ask for its settings.
-    atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+@pytest.fixture(scope="session")
+def airflow_home() -> Path:
+    return _HOME
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,11 @@ from airflow.serialization.serialized_objects import DagSerialization
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = ["docs/how-to/run-on-airflow.md", "docs/reference/airflow.md", "airflow_provider/README.md"]
 
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     pytest.param(block, id=f"{Path(page).name}-{number}")
     for page in PAGES
-    for number, block in enumerate(
-        re.findall(r"^```python\n(.*?)^```", (REPOSITORY / page).read_text(), re.MULTILINE | re.DOTALL)
-    )
+    for number, block in enumerate(PYTHON.findall((REPOSITORY / page).read_text()))
 ]
 
 

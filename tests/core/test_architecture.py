@@ -186,9 +186,7 @@ def broken_layers(modules: Mapping[str, tuple[str, bool]]) -> list[str]:
         if not is_of(target, ["coterie"]) or here is None or excused:
             continue
         if there is None:
-            problems.append(
-                f"{found}, which is in no layer: add it to LAYERS in tests/core/test_architecture.py"
-            )
+            problems.append(f"{found}, which is in no layer: add it to LAYERS in tests/core/test_architecture.py")
         elif there[0] > here[0] or (there[0] == here[0] and there[1] != here[1]):
             relation = "its sibling" if there[0] == here[0] else "above it"
             problems.append(f"{found}: {here[1]!r} may not know {there[1]!r}, {relation}")
@@ -206,9 +204,7 @@ def impure_rules(modules: Mapping[str, tuple[str, bool]]) -> list[str]:
     for name, (source, _) in rules.items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.AsyncFunctionDef):
-                problems.append(
-                    f"{name}:{node.lineno} defines the coroutine {node.name!r}: a rule is synchronous"
-                )
+                problems.append(f"{name}:{node.lineno} defines the coroutine {node.name!r}: a rule is synchronous")
             called = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
             if called in IMPURE_BUILTINS and isinstance(node, ast.Call):
                 problems.append(f"{name}:{node.lineno} calls {called!r}: a rule touches nothing outside")
@@ -263,8 +259,7 @@ def private_imports(modules: Mapping[str, tuple[str, bool]]) -> list[str]:
     return [
         f"{found}: adapters use public names of the core alone; export it, or do without"
         for found in all_imports(modules)
-        if is_of(found.target, ["coterie"])
-        and any(part.startswith("_") for part in full_name(found).split("."))
+        if is_of(found.target, ["coterie"]) and any(part.startswith("_") for part in full_name(found).split("."))
     ]
 
 
@@ -315,9 +310,7 @@ def test_importing_coterie_loads_no_scheduler_client_or_driver():
     watched = sorted(SCHEDULERS | HEAVY.keys() - {"coverage"})  # this process may be measured
     program = f"import sys, coterie; print(*[name for name in {watched!r} if name in sys.modules])"
 
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
     assert loaded.stdout.split() == []
 
@@ -395,9 +388,7 @@ def test_a_rule_that_reaches_outside_is_caught(source: str):
 
 
 def test_a_scheduler_in_the_core_is_caught_inside_a_function_too():
-    (problem,) = known_schedulers(
-        fake(context="def current():\n    from airflow.sdk import get_current_context")
-    )
+    (problem,) = known_schedulers(fake(context="def current():\n    from airflow.sdk import get_current_context"))
 
     assert "coterie.context:2 imports 'airflow.sdk.get_current_context'" in problem
 
@@ -412,9 +403,7 @@ def test_a_heavy_import_on_loading_is_caught(source: str):
 
 
 def test_loading_a_driver_through_its_store_is_caught():
-    modules = fake(
-        stores__blobs="import fsspec", artifacts="", runtime="from coterie.stores.blobs import Blobs"
-    )
+    modules = fake(stores__blobs="import fsspec", artifacts="", runtime="from coterie.stores.blobs import Blobs")
 
     (problem,) = heavy_imports(modules)
 

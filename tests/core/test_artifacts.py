@@ -137,7 +137,7 @@ async def test_a_reference_with_another_size_or_hash_is_found_out(store: Artifac
 async def test_content_that_is_not_json_is_refused(store: ArtifactStore, content: bytes):
     ref = await store.put_bytes(content)
 
-    with pytest.raises(CorruptArtifact, match="is not JSON: .*; read it with read_bytes"):
+    with pytest.raises(CorruptArtifact, match=r"is not JSON: .*; read it with read_bytes"):
         await store.load(ref)
     assert await store.read_bytes(ref) == content
 
@@ -166,7 +166,7 @@ async def test_another_root_or_namespace_is_forbidden(store: ArtifactStore, tmp_
     ]
 
     for other in others:
-        with pytest.raises(ForbiddenLocation, match="use the store .and namespace. that wrote it"):
+        with pytest.raises(ForbiddenLocation, match=r"use the store .and namespace. that wrote it"):
             await other.load(ref)
 
 
@@ -226,7 +226,7 @@ def test_a_url_that_nobody_knows_is_refused(url: str):
 
 
 def test_a_namespace_is_a_name():
-    with pytest.raises(Misuse, match="namespace '../other'"):
+    with pytest.raises(Misuse, match=r"namespace '../other'"):
         ArtifactStore(MemoryBlobs(), namespace="../other")
 
 
@@ -259,7 +259,9 @@ async def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path, ki
     else:
         store = ArtifactStore("file:///proc/self/artifacts")
 
-    with pytest.raises(Unavailable, match="check that it is reachable and writable|create it, or correct its URL") as caught:
+    with pytest.raises(
+        Unavailable, match=r"check that it is reachable and writable|create it, or correct its URL"
+    ) as caught:
         await store.put(LONG)
 
     assert isinstance(caught.value.__cause__, OSError)
@@ -295,4 +297,6 @@ async def test_a_stored_document_is_canonical_json(store: ArtifactStore, tmp_pat
     await store.put({"b": LONG, "a": [1, 2.0, "é"]})
 
     content = files(tmp_path)[0].read_bytes()
-    assert content == json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert (
+        content == json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    )

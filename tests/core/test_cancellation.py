@@ -81,7 +81,9 @@ async def test_what_had_ended_before_the_cancellation_keeps_its_result():
     assert result.status == "cancelled"
 
 
-@pytest.mark.parametrize("task", [Task("t", "x"), Task("t", "x", foreach=ForEach(items=[1])), Task("t", "x", when=When("t2"))])
+@pytest.mark.parametrize(
+    "task", [Task("t", "x"), Task("t", "x", foreach=ForEach(items=[1])), Task("t", "x", when=When("t2"))]
+)
 async def test_a_run_can_be_cancelled_before_its_first_task_has_begun(task: Task):
     def cancel_soon(event: Event) -> None:
         if event.name == "run.started":

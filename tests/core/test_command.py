@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from coterie import Command, Orchestrator, Task, TaskResult, Team
+from coterie import Command, Orchestrator, Retry, Task, TaskResult, Team
 from coterie.command import run_command
-from coterie.errors import CommandFailed, PolicyError
+from coterie.errors import PolicyError
 
 PYTHON = sys.executable
 
@@ -48,7 +48,7 @@ async def pids_in(folder: Path, count: int) -> list[int]:
     """Wait until so many processes have left their number in the folder."""
     async with asyncio.timeout(30):
         while True:
-            pids = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+            pids = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]  # noqa: ASYNC240
             if len(pids) >= count:
                 return pids
             await asyncio.sleep(0.01)
@@ -56,7 +56,7 @@ async def pids_in(folder: Path, count: int) -> list[int]:
 
 async def gone(pids: list[int]) -> None:
     async with asyncio.timeout(30):
-        while any(map(alive, pids)):
+        while any(map(alive, pids)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -89,7 +89,10 @@ async def test_nan_is_not_json():
     result = await perform(python("print('[NaN]')"))
 
     assert result.error is not None
-    assert (result.error.type, result.error.message.split(";")[0]) == ("Misuse", "the output of 't'/0 is nan, which JSON cannot say")
+    assert (result.error.type, result.error.message.split(";")[0]) == (
+        "Misuse",
+        "the output of 't'/0 is nan, which JSON cannot say",
+    )
 
 
 async def test_a_program_need_not_read_its_input():
@@ -127,11 +130,27 @@ async def test_output_up_to_the_limit_is_fine():
 
 
 async def test_an_exit_code_and_the_last_words_are_reported():
-    message = message_of(await perform(python("import sys; print('first', 'x' * 500, 'the end', file=sys.stderr); sys.exit(3)")))
+    message = message_of(
+        await perform(python("import sys; print('first', 'x' * 500, 'the end', file=sys.stderr); sys.exit(3)"))
+    )
 
     assert "ended with exit code 3; it said: '" in message
     assert message.endswith("the end'")
     assert len(message) <= 300
+
+
+async def test_a_program_that_ended_badly_is_tried_again_where_the_task_says_so(tmp_path: Path):
+    flaky = f"import pathlib, sys; p = pathlib.Path({str(tmp_path / 'came')!r}); sys.exit(75) if not p.exists() and p.touch() is None else print(1)"
+
+    result = await perform(python(flaky), retry=Retry(max_attempts=2, base_s=0, cap_s=0))
+
+    assert (result.state, result.attempts, result.output) == ("succeeded", 2, 1)
+
+
+async def test_a_missing_program_is_not_looked_for_again():
+    result = await perform(Command(["no-such-program"]), retry=Retry(max_attempts=3, base_s=0, cap_s=0))
+
+    assert (result.state, result.attempts) == ("failed", 1)
 
 
 async def test_an_exit_code_may_count_as_success():
@@ -161,7 +180,14 @@ async def test_a_missing_folder_is_a_failure_of_the_task():
 
 @pytest.mark.parametrize(
     "options",
-    [{"argv": []}, {"argv": "ls -l"}, {"argv": ["ls", 1]}, {"output_limit_bytes": 0}, {"kill_grace_s": -1}, {"output": "xml"}],
+    [
+        {"argv": []},
+        {"argv": "ls -l"},
+        {"argv": ["ls", 1]},
+        {"output_limit_bytes": 0},
+        {"kill_grace_s": -1},
+        {"output": "xml"},
+    ],
 )
 def test_a_command_that_cannot_work_is_refused(options: dict[str, Any]):
     with pytest.raises(PolicyError):
@@ -176,14 +202,18 @@ async def test_the_environment_is_not_inherited(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("LANG", "C.UTF-8")
 
     result = await perform(
-        python("import json, os; print(json.dumps([dict(os.environ), os.getcwd()]))", env={"MODE": "test"}, cwd=str(tmp_path))
+        python(
+            "import json, os; print(json.dumps([dict(os.environ), os.getcwd()]))",
+            env={"MODE": "test"},
+            cwd=str(tmp_path),
+        )
     )
 
     assert isinstance(result.output, list)
     environment, folder = result.output
     assert "SECRET_TOKEN" not in environment
     assert (environment["MODE"], environment["LANG"], environment["PATH"]) == ("test", "C.UTF-8", os.environ["PATH"])
-    assert folder == str(tmp_path.resolve())
+    assert folder == str(tmp_path.resolve())  # noqa: ASYNC240
 
 
 def test_a_models_plan_may_not_use_a_command():
@@ -255,7 +285,7 @@ async def test_children_that_outlive_a_finished_program_are_ended(tmp_path: Path
     result = await asyncio.wait_for(perform(family(tmp_path, leave=True, kill_grace_s=0.2)), 30)
 
     assert result.output == {}
-    await gone([int(path.name) for path in tmp_path.iterdir()])
+    await gone([int(path.name) for path in tmp_path.iterdir()])  # noqa: ASYNC240
 
 
 async def test_a_program_may_clean_up_within_the_grace(tmp_path: Path):

@@ -14,7 +14,9 @@ from coterie.errors import CorruptArtifact
 AT_ONCE = Retry(max_attempts=3, base_s=0, cap_s=0)
 
 
-async def run(handler: Any, *tasks: Task, store: ArtifactStore | None = None, namespace: str = "default", **fields: Any) -> WorkflowResult:
+async def run(
+    handler: Any, *tasks: Task, store: ArtifactStore | None = None, namespace: str = "default", **fields: Any
+) -> WorkflowResult:
     orchestrator = Orchestrator(artifacts=store, namespace=namespace)
     orchestrator.register_agent("a", "x", 4, handler=handler)
     params = fields.pop("params", {})
@@ -188,7 +190,7 @@ async def test_an_output_is_verified_when_it_is_asked_for(tmp_path: Path):
     async def agent(task_input: Any, ctx: TaskContext) -> Any:
         if ctx.task_id == "a":
             return "long " * 1000
-        (stored,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+        (stored,) = [path for path in tmp_path.rglob("*") if path.is_file()]  # noqa: ASYNC240
         stored.write_bytes(stored.read_bytes().replace(b"long", b"lung"))
         try:
             await ctx.output("a")
@@ -197,7 +199,12 @@ async def test_an_output_is_verified_when_it_is_asked_for(tmp_path: Path):
             raise
         return None
 
-    result = await run(agent, Task("a", "x"), Task("b", "x", depends_on=["a"], retry=AT_ONCE), store=ArtifactStore(f"file://{tmp_path}"))
+    result = await run(
+        agent,
+        Task("a", "x"),
+        Task("b", "x", depends_on=["a"], retry=AT_ONCE),
+        store=ArtifactStore(f"file://{tmp_path}"),
+    )
 
     assert result["b"].error is not None
     assert result["b"].error.type == "CorruptArtifact"

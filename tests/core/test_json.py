@@ -13,7 +13,11 @@ from coterie._json import MAX_DEPTH, canonical_bytes, content_shape, pointer_get
 from coterie.errors import Misuse
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text("aé€\U0001f600/~"),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("aé€\U0001f600/~"),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=12,
 )
@@ -65,7 +69,7 @@ def test_a_pointer_finds_what_lies_there(pointer: str, found: Any):
     assert pointer_get(document, pointer, "here") == found
 
 
-@pytest.mark.parametrize("pointer", ["/b", "/a/2", "/a/-", "/a/-1", "/a/01", "/a/٠", "/a/" + "9" * 5000, "/a/0/x"])
+@pytest.mark.parametrize("pointer", ["/b", "/a/2", "/a/-", "/a/-1", "/a/01", "/a/\u0660", "/a/" + "9" * 5000, "/a/0/x"])
 def test_a_pointer_to_nothing_names_the_step(pointer: str):
     with pytest.raises(Misuse, match=r"here: nothing lies at .* correct the pointer"):
         pointer_get({"a": [10, 20]}, pointer, "here")

@@ -103,7 +103,9 @@ async def test_the_items_of_a_long_foreach_take_turns_with_other_tasks():
     orchestrator = orchestrator_with(gate)
 
     run = asyncio.ensure_future(
-        orchestrator.execute_workflow([Task("long", "gate", foreach=ForEach(items=list(range(9)))), Task("short", "gate")])
+        orchestrator.execute_workflow(
+            [Task("long", "gate", foreach=ForEach(items=list(range(9)))), Task("short", "gate")]
+        )
     )
     await gate.has(1)
     gate.opened.set()
@@ -176,7 +178,7 @@ async def test_a_type_that_nobody_serves_is_refused_before_anything_runs():
     gate = Gate()
     orchestrator = orchestrator_with(gate)
 
-    with pytest.raises(UnknownAgentType, match="type 'gone' .asked for by the task 'b'.; known types: 'gate'"):
+    with pytest.raises(UnknownAgentType, match=r"type 'gone' .asked for by the task 'b'.; known types: 'gate'"):
         await orchestrator.execute_workflow([Task("a", "gate"), Task("b", "gone", depends_on=["a"])])
 
     assert gate.came == []
@@ -369,4 +371,7 @@ def test_a_team_brings_its_agents():
 
     status = Orchestrator(team).get_status()
 
-    assert [(agent.agent_id, agent.agent_type, agent.capacity) for agent in status.agents] == [("a", "x", 2), ("b", "x", 1)]
+    assert [(agent.agent_id, agent.agent_type, agent.capacity) for agent in status.agents] == [
+        ("a", "x", 2),
+        ("b", "x", 1),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie import ForEach, Plan, Retry, Task, When
-from coterie.errors import CycleFound, DuplicateTask, Misuse, PlanError, UnknownDependency
+from coterie.errors import CycleFound, DuplicateTask, Misuse, UnknownDependency
 
 
 def chain(*names: str) -> list[Task]:
@@ -29,7 +30,7 @@ def test_a_cycle_is_printed_as_a_path():
     assert " -> ".join(path) in str(caught.value)
     assert str(caught.value).endswith("remove one of these dependencies")
     waits_for = {task.id: task.upstream for task in tasks}
-    assert all(after in waits_for[before] for before, after in zip(path, path[1:], strict=False))
+    assert all(after in waits_for[before] for before, after in itertools.pairwise(path))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_any_single_back_edge_is_found(size: int, random: Any):
 
 
 def test_two_tasks_of_one_name_are_refused():
-    with pytest.raises(DuplicateTask, match="two tasks are called 'a'; .* rename one") as caught:
+    with pytest.raises(DuplicateTask, match=r"two tasks are called 'a'; .* rename one") as caught:
         Plan("p", [Task("a", "x"), Task("b", "x"), Task("a", "y")])
 
     assert caught.value.task_id == "a"
@@ -79,7 +80,7 @@ def test_two_tasks_of_one_name_are_refused():
     "fields", [{"depends_on": ["gone"]}, {"when": When("gone")}, {"foreach": ForEach(task="gone")}]
 )
 def test_a_reference_to_an_unknown_task_names_both_and_lists_the_known(fields: dict[str, Any]):
-    with pytest.raises(UnknownDependency, match="'a' refers to the task 'gone', .* known tasks: 'a', 'b'"):
+    with pytest.raises(UnknownDependency, match=r"'a' refers to the task 'gone', .* known tasks: 'a', 'b'"):
         Plan("p", [Task("a", "x", **fields), Task("b", "x")])
 
 

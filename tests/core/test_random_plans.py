@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -149,3 +150,14 @@ def test_the_verdict_never_depends_on_who_ends_first(story: Story, random):
 
     assert progress.unsettled == 0
     assert dict(zip(plan.graph.ids, progress.states, strict=True)) == story.expected()
+
+
+@pytest.mark.full
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(stories(most=40), st.integers(0, 300), st.lists(st.integers(0, 3), max_size=12))
+def test_large_plans_end_as_the_rules_say_cancelled_or_not(story: Story, moment: int, choices: list[int]):
+    test_every_task_ends_as_the_rules_say.hypothesis.inner_test(story, choices)
+    test_a_run_cancelled_at_any_moment_ends_and_gives_every_slot_back.hypothesis.inner_test(story, moment, choices)
+    test_a_run_whose_caller_is_cancelled_at_any_moment_leaves_nothing_behind.hypothesis.inner_test(
+        story, moment, choices
+    )

@@ -31,7 +31,10 @@ def enveloped(value: Any) -> int:
     return len(json.dumps(wrap(value)).encode())
 
 
-@given(st.binary(max_size=INLINE_BYTES), st.sampled_from(["application/json", ITEMS_MEDIA_TYPE, "x" * MAX_MEDIA_TYPE_CHARS]))
+@given(
+    st.binary(max_size=INLINE_BYTES),
+    st.sampled_from(["application/json", ITEMS_MEDIA_TYPE, "x" * MAX_MEDIA_TYPE_CHARS]),
+)
 def test_a_reference_that_carries_its_content_fits_a_kibibyte(content: bytes, media_type: str):
     ref = Ref.inline(content, media_type)
 
@@ -66,11 +69,13 @@ def test_what_a_split_list_hands_on_fits_a_kibibyte():
 
 def test_one_byte_more_than_fits_is_stored_elsewhere():
     assert Ref.inline(b"x" * INLINE_BYTES).is_inline
-    with pytest.raises(Misuse, match="401 bytes do not fit a reference .at most 400.; store them"):
+    with pytest.raises(Misuse, match=r"401 bytes do not fit a reference .at most 400.; store them"):
         Ref.inline(b"x" * (INLINE_BYTES + 1))
 
 
-@pytest.mark.parametrize("uri", ["s" * (MAX_URI_BYTES + 1), "é" * (MAX_URI_BYTES // 6 + 1), "data:" + "x" * MAX_URI_BYTES])
+@pytest.mark.parametrize(
+    "uri", ["s" * (MAX_URI_BYTES + 1), "é" * (MAX_URI_BYTES // 6 + 1), "data:" + "x" * MAX_URI_BYTES]
+)
 def test_a_long_uri_is_refused(uri: str):
     with pytest.raises(Misuse, match="use a shorter artifact store URL"):
         Ref(uri, SHA, 1)
@@ -102,7 +107,7 @@ def test_fields_that_cannot_be_are_refused(change: dict[str, Any]):
 
 @pytest.mark.parametrize("data", [{}, {"uri": "file:///a"}, [], "text", None, 5])
 def test_what_is_no_reference_is_refused(data: Any):
-    with pytest.raises(Misuse, match="not a reference: .*pass what `serialize` wrote"):
+    with pytest.raises(Misuse, match=r"not a reference: .*pass what `serialize` wrote"):
         Ref.deserialize(data)
 
 

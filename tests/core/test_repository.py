@@ -31,9 +31,7 @@ def tracked_files() -> list[PurePosixPath]:
     """Files that git tracks, or would on the next `git add`; in an unpacked archive, every file."""
     try:
         command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(
-            command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
-        )
+        listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
     names = [PurePosixPath(name) for name in listed.stdout.split("\0") if name]

@@ -27,7 +27,7 @@ def in_use(orchestrator: Orchestrator) -> int:
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -87,6 +87,41 @@ async def test_a_hanging_function_is_cut_off_and_keeps_its_slot_until_its_thread
     assert result.error is not None
     assert result.error.type == "TaskTimedOut"
     assert busy == 1
+
+
+async def test_functions_that_all_hang_do_not_keep_the_other_tasks_from_an_agent():
+    release = threading.Event()
+
+    def hang(task_input: Any, ctx: sync.TaskContext) -> str:
+        if ctx.item is None or ctx.item < 3:
+            release.wait(20)
+        return "done"
+
+    orchestrator = with_agent(hang)
+    each = Task("each", "x", foreach=ForEach(items=[1, 2, 3, 4], tolerate_failures=2), timeout_s=0.05)
+
+    result = await orchestrator.execute_workflow([each])
+    capacity = [agent.capacity for agent in orchestrator.get_status().agents]
+    release.set()
+    await until(lambda: in_use(orchestrator) == 0)
+
+    assert result["each"].output == ["done", "done"]
+    assert capacity == [3]
+    assert [agent.capacity for agent in orchestrator.get_status().agents] == [1]
+
+
+async def test_a_function_that_returns_a_coroutine_is_told_to_be_async():
+    async def later(task_input: Any, ctx: Any) -> Any:
+        return ctx.output("a")
+
+    def disguised(task_input: Any, ctx: sync.TaskContext) -> Any:
+        return later(task_input, ctx) if ctx.upstream else "first"
+
+    result = await with_agent(disguised).execute_workflow([Task("a", "x"), Task("b", "x", depends_on=["a"])])
+
+    assert result["b"].error is not None
+    assert result["b"].error.type == "Misuse"
+    assert "async def" in result["b"].error.message
 
 
 async def test_every_abandoned_attempt_gives_its_own_slot_back():
@@ -187,7 +222,7 @@ print(*[one.error.type for one in result])
 
 def test_hanging_functions_do_not_hold_up_the_end_of_the_program():
     ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", HANGING_PROGRAM], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", "-c", HANGING_PROGRAM], capture_output=True, text=True, timeout=60, check=False
     )
 
     assert (ended.returncode, ended.stdout.split()) == (0, ["TaskTimedOut", "TaskTimedOut"])

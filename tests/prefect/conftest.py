@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,11 @@ def server() -> Iterator[PrefectServer]:
     with _server:
         yield _server
         _drain()
+
+
+def pytest_unconfigure() -> None:
+    if _server is not None:
+        shutil.rmtree(_server.home, ignore_errors=True)
 
 
 @pytest.fixture

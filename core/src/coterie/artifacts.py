@@ -8,6 +8,8 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,9 +19,10 @@ from coterie.ids import check_name
 from coterie.ports import BlobStore
 from coterie.ref import INLINE_BYTES, JSON_MEDIA_TYPE, Ref, verify
 
-__all__ = ["ArtifactStore"]
+__all__ = ["ArtifactStore", "surrounding_artifacts", "using_artifacts"]
 
 _CHUNK_BYTES = 2**20
+_surrounding: ContextVar[ArtifactStore | None] = ContextVar("coterie_artifacts", default=None)
 
 
 class ArtifactStore:
@@ -151,6 +154,21 @@ class ArtifactStore:
             yield from self._blobs.chunks(f"{self.namespace}/sha256/{name}")
         except MissingArtifact as error:
             raise MissingArtifact(f"{ref.uri!r} is not there any more; run the task that wrote it again") from error
+
+
+@contextmanager
+def using_artifacts(store: ArtifactStore | None) -> Iterator[None]:
+    """Within this block, and in all that it starts, `Ref.load()` reads from `store`; None changes nothing."""
+    token = _surrounding.set(store if store is not None else _surrounding.get())
+    try:
+        yield
+    finally:
+        _surrounding.reset(token)
+
+
+def surrounding_artifacts() -> ArtifactStore | None:
+    """The store that `using_artifacts` named for the code that asks."""
+    return _surrounding.get()
 
 
 class _Unchanged(io.RawIOBase, BinaryIO):

@@ -12,7 +12,7 @@ from coterie._json import JsonValue
 from coterie.agent import to_json
 from coterie.clock import Clock
 from coterie.context import TaskContext
-from coterie.errors import ArtifactError, Final, Misuse, TaskTimedOut
+from coterie.errors import ArtifactError, CommandFailed, Final, Misuse, TaskTimedOut
 from coterie.events import Event, Listener
 from coterie.ids import AgentId, TaskState
 from coterie.ref import Ref
@@ -74,7 +74,7 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
             if context.thread is None:
                 slot.release()
             else:
-                context.release_with_thread(slot.release)
+                context.abandon(slot)
         retry = context.task.retry or agent.retry
         if retry is None or context.attempt >= retry.max_attempts or not _transient(failure):
             _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=failure)
@@ -129,5 +129,8 @@ def _wait_s(retry: Retry, attempt: int) -> float:
 
 
 def _transient(error: BaseException) -> bool:
-    """Whether trying again may help: a time-out or an agent's own error; not misuse, not a final failure."""
+    """Whether trying again may help: a time-out, a program that ended badly, an agent's own error; not misuse."""
+    if isinstance(error, CommandFailed):
+        # Without an exit code the program never ran to its end: it is missing, or writes too much.
+        return error.exit_code is not None
     return isinstance(error, TaskTimedOut) or not isinstance(error, (Final, Misuse, ArtifactError))

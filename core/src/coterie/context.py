@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,11 +21,14 @@ from coterie.task import Task
 if TYPE_CHECKING:
     from coterie.agent import Agent
     from coterie.artifacts import ArtifactStore
+    from coterie.slots import Slot
     from coterie.sync import TaskContext as BlockingContext
 
 __all__ = ["Run", "TaskContext"]
 
 _log = logging.getLogger("coterie.task")
+# A library is silent until its user sets logging up; failures are in the results.
+logging.getLogger("coterie").addHandler(logging.NullHandler())
 
 
 @dataclass(slots=True, eq=False)
@@ -57,7 +60,7 @@ class TaskContext:
     item_key: ItemKey | None = None
     item_index: int | None = None
     thread: threading.Thread | None = None
-    late_releases: dict[threading.Thread, Callable[[], None]] | None = None
+    abandoned: dict[threading.Thread, Slot] | None = None
 
     def __init__(self, run: Run, task: Task, task_input: dict[str, JsonValue]) -> None:
         self.run = run
@@ -183,17 +186,18 @@ class TaskContext:
         """Told when it ends; a slot whose agent ran on in an abandoned thread is given back only then."""
         if self.thread is thread:
             self.thread = None
-        release = (self.late_releases or {}).pop(thread, None)
-        if release is not None:
-            release()
+        slot = (self.abandoned or {}).pop(thread, None)
+        if slot is not None:
+            slot.recover()
 
-    def release_with_thread(self, release: Callable[[], None]) -> None:
-        """Call `release` when this attempt's thread ends; another attempt has a thread of its own."""
+    def abandon(self, slot: Slot) -> None:
+        """Leave this attempt's thread to itself; another attempt has a thread of its own."""
         if self.thread is None:
-            release()
+            slot.release()
             return
-        self.late_releases = {**(self.late_releases or {}), self.thread: release}
+        self.abandoned = {**(self.abandoned or {}), self.thread: slot}
         self.thread = None
+        slot.abandon()
 
     def _result(self, task_id: TaskId) -> TaskResult:
         if task_id not in self.task.upstream:

@@ -99,6 +99,10 @@ class PlanRun:
         self._emit("run.finished", None, status=result.status)
         return result
 
+    async def wait(self) -> None:
+        """Until every task has ended."""
+        await self._over.wait()
+
     def cancel(self) -> None:
         """Stop: what runs is cancelled, what has not started never will; `execute` then returns."""
         if self._cancelled:

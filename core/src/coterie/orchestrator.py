@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from coterie._json import JsonValue
 from coterie._rules.foreach import keys_of
 from coterie._rules.params import bind_params, fill
 from coterie.agent import Agent, Handler
-from coterie.artifacts import ArtifactStore
+from coterie.artifacts import ArtifactStore, using_artifacts
 from coterie.attempt import perform
 from coterie.clock import Clock, SystemClock
 from coterie.context import Run, TaskContext
@@ -145,7 +146,8 @@ class Orchestrator:
         plan_run = PlanRun(plan, run, self._slots, self._clock, self._listener)
         self._runs[run.workflow_id] = plan_run
         try:
-            return await plan_run.execute()
+            with using_artifacts(self.artifacts):
+                return await plan_run.execute()
         finally:
             del self._runs[run.workflow_id]
 
@@ -174,7 +176,8 @@ class Orchestrator:
             if not await condition_says_run(context):
                 return TaskResult(task.id, "skipped")
             self._emit("task.started", run, task, agent_type=task.agent_type)
-            result = await self._perform(context, pool)
+            with using_artifacts(self.artifacts):
+                result = await self._perform(context, pool)
         except Unavailable:
             raise
         # A list or condition that cannot be read is the task's failure, as in a whole plan.
@@ -236,14 +239,15 @@ class Orchestrator:
         items = await self._list(part.ref)
         keys = keys_of(foreach_of(task), items, task.id)
         entries = [(index, keys[index], items[index]) for index in range(part.start, part.stop)]
-        done = await perform_items(
-            self._context(run, task),
-            self._slots.of(task.agent_type, task_id=task.id),
-            entries,
-            total=len(items),
-            clock=self._clock,
-            listener=self._listener,
-        )
+        with using_artifacts(self.artifacts):
+            done = await perform_items(
+                self._context(run, task),
+                self._slots.of(task.agent_type, task_id=task.id),
+                entries,
+                total=len(items),
+                clock=self._clock,
+                listener=self._listener,
+            )
         ref = await store_items(self._store(), done)
         failed = sum(item.state != "succeeded" for item in done)
         return PartResult(ref, part.token, part.index, len(done), failed)
@@ -278,6 +282,14 @@ class Orchestrator:
         if run is None:
             raise Misuse(f"no run {workflow_id!r} is in progress here; in progress: {', '.join(self._runs) or 'none'}")
         run.cancel()
+
+    async def stop(self, *, grace_s: float) -> None:
+        """Cancel every run in progress here and wait up to `grace_s` seconds until their agents have ended."""
+        runs = list(self._runs.values())
+        for run in runs:
+            run.cancel()
+        if runs:
+            await asyncio.wait([asyncio.create_task(run.wait()) for run in runs], timeout=grace_s)
 
     def get_status(self) -> OrchestratorStatus:
         """What the agents and runs of this process are doing now."""

@@ -15,6 +15,8 @@ from coterie.team import Team
 
 __all__ = ["Runtime"]
 
+CLOSE_GRACE_S = 10.0
+
 
 class Runtime:
     """A team with its stores, ready to work; close it when done.
@@ -53,7 +55,6 @@ class Runtime:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End what still runs and release what is held; safe to call twice."""
+        """End what still runs, wait for that at most 10 s, and release what is held; safe to call twice."""
         self._closed = True
-        for run in self.orchestrator.get_status().runs:
-            self.orchestrator.cancel(run.workflow_id)
+        await self.orchestrator.stop(grace_s=CLOSE_GRACE_S)

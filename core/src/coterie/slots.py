@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
 from collections.abc import Callable, Iterable
 
 from coterie.agent import Agent, Call, compile_call
@@ -16,6 +17,8 @@ from coterie.ids import AgentId, AgentType
 
 __all__ = ["Slot", "Slots", "TypeSlots"]
 
+_log = logging.getLogger("coterie.agent")
+
 # Called with a taken slot; answers whether it is used (else the next waiter is asked).
 Grant = Callable[["Slot"], bool]
 
@@ -23,13 +26,14 @@ Grant = Callable[["Slot"], bool]
 class Slot:
     """The slots of one agent. `call` performs a task."""
 
-    __slots__ = ("agent", "call", "capacity", "in_use", "pool")
+    __slots__ = ("agent", "call", "capacity", "in_use", "pool", "stuck")
 
     def __init__(self, agent: Agent, pool: TypeSlots) -> None:
         self.agent = agent
         self.call: Call = compile_call(agent)
         self.capacity = agent.capacity
         self.in_use = 0
+        self.stuck = 0
         self.pool = pool
 
     def release(self) -> None:
@@ -37,6 +41,25 @@ class Slot:
         self.in_use -= 1
         if self.pool.waiting:
             self.pool.hand_over()
+
+    def abandon(self) -> None:
+        """Keep a slot busy for a call that nobody waits for any more, in a thread that cannot be stopped.
+
+        When every slot of the type is lost in this way, one more is opened: capacity is exceeded rather than
+        all that wait lost to agents that hang.
+        """
+        self.stuck += 1
+        if self.pool.all_stuck():
+            self.capacity += 1
+            _log.warning("agent.stuck %s: every slot is held by a call that timed out; one more opens", self.agent.id)
+            self.pool.hand_over()
+
+    def recover(self) -> None:
+        """Such a call has ended after all: give its slot back, or close the one that was opened in its stead."""
+        self.stuck -= 1
+        if self.capacity > self.agent.capacity:
+            self.capacity -= 1
+        self.release()
 
 
 class TypeSlots:
@@ -53,6 +76,10 @@ class TypeSlots:
     def capacity(self) -> int:
         """Slots in all."""
         return sum(slot.capacity for slot in self.agents)
+
+    def all_stuck(self) -> bool:
+        """Whether every slot is held by an abandoned call."""
+        return all(slot.stuck >= slot.capacity for slot in self.agents)
 
     def take(self) -> Slot | None:
         """Take a slot of the least loaded agent, or None if all are busy."""

@@ -12,19 +12,19 @@ import os
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from coterie._json import JsonValue
+from coterie.artifacts import surrounding_artifacts, using_artifacts
 from coterie.errors import Misuse
 from coterie.ids import TaskId, WorkflowId
 from coterie.ref import JSON_MEDIA_TYPE, Ref
 from coterie.result import ItemResult, TaskResult, WorkflowResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from coterie import artifacts, context, orchestrator
     from coterie.plan import Plan
@@ -37,7 +37,6 @@ T = TypeVar("T")
 # How long an interrupted caller waits for its work to end: a command agent has its children killed meanwhile.
 CANCEL_GRACE_S = 15.0
 
-_ambient: ContextVar[artifacts.ArtifactStore | None] = ContextVar("coterie_artifacts", default=None)
 _fallbacks: list[Callable[[], artifacts.ArtifactStore | None]] = []
 _lock = threading.Lock()
 _portal: _Portal | None = None
@@ -158,17 +157,20 @@ class TaskContext:
         return self._wait(self._wrapped.items(task_id))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if _runs_here(self._loop):
+            work.close()
+            raise Misuse(
+                f"an agent of {self._wrapped.task.agent_type!r} is a plain function that returned a coroutine, which "
+                "would block the event loop it waits for; declare the function with `async def`"
+            )
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-@contextmanager
-def using_artifacts(store: artifacts.ArtifactStore) -> Iterator[None]:
-    """Within this block, `Ref.load()` reads from `store`."""
-    token = _ambient.set(store)
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
     try:
-        yield
-    finally:
-        _ambient.reset(token)
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 def add_artifacts_fallback(find: Callable[[], artifacts.ArtifactStore | None]) -> None:
@@ -188,7 +190,7 @@ def load_ref(ref: Ref) -> JsonValue:
 
 
 def _ambient_store() -> artifacts.ArtifactStore:
-    store = _ambient.get()
+    store = surrounding_artifacts()
     if store is not None:
         return store
     url = os.environ.get("COTERIE_ARTIFACTS")
@@ -217,8 +219,9 @@ class _Portal:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Await `work` there, with this thread's context variables; cancel it there if this thread is interrupted."""
         call = _Call(work, self._loop)
-        self._loop.call_soon_threadsafe(call.start, context=copy_context())
         try:
+            # In here too: an interruption may strike as soon as the work is on its way.
+            self._loop.call_soon_threadsafe(call.start, context=copy_context())
             return call.future.result()
         except BaseException:
             call.cancel_and_wait(CANCEL_GRACE_S)
@@ -233,6 +236,7 @@ class _Portal:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.close()
 
 
 def _get_portal() -> _Portal:
@@ -243,6 +247,15 @@ def _get_portal() -> _Portal:
             _portal = _Portal()
             atexit.register(_portal.close)
         return _portal
+
+
+def _renew_lock() -> None:
+    # Another thread may have held it when this process was forked; here nobody would ever release it.
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class _Call(Generic[T]):
@@ -257,6 +270,7 @@ class _Call(Generic[T]):
     def start(self) -> None:
         """In the loop: begin."""
         self._task = self._loop.create_task(self._settle())
+        self._task.add_done_callback(self._close)
 
     def cancel_and_wait(self, grace_s: float) -> None:
         """In the calling thread: have the work cancelled, and wait for its end, but not for ever."""
@@ -267,6 +281,8 @@ class _Call(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        else:
+            self._close()
 
     async def _settle(self) -> None:
         try:
@@ -274,3 +290,9 @@ class _Call(Generic[T]):
         # Also SystemExit and its like: they belong to the caller; left here they would end the loop's thread.
         except BaseException as error:  # noqa: BLE001
             self.future.set_exception(error)
+
+    def _close(self, _: asyncio.Task[None] | None = None) -> None:
+        # Cancelled before its first step, the work never ran: nobody else answers the caller.
+        if not self.future.done():
+            self._work.close()
+            self.future.set_exception(asyncio.CancelledError())

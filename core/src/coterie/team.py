@@ -154,7 +154,7 @@ class Team:
 
 
 def _import(path: str, what: str) -> Any:
-    module_name, colon, attribute = path.partition(":")
+    module_name, colon, attribute = path.partition(":") if isinstance(path, str) else ("", "", "")
     if not colon or not module_name or not attribute:
         raise Misuse(f"the {what} path {path!r} is not 'package.module:name'; write the module, a colon, the name")
     try:
@@ -163,6 +163,9 @@ def _import(path: str, what: str) -> Any:
         raise Misuse(
             f"cannot import {module_name!r} for the {what} {path!r}: {error}; install it where this runs"
         ) from error
+    # Whatever else the module does when it is loaded; the cause is kept, with its traceback.
+    except Exception as error:
+        raise Misuse(f"cannot load {path!r}: {type(error).__name__}: {error}; mend the module") from error
     for step in attribute.split("."):
         if not hasattr(found, step):
             raise Misuse(f"{module_name!r} has no {attribute!r}; correct the {what} path {path!r}")
@@ -177,7 +180,7 @@ def _from_yaml(path: Path) -> Team:
         document = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise Misuse(f"cannot read the team file {str(path)!r}: {error.strerror}; check the path") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Misuse(f"the team file {str(path)!r} is not YAML: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("agents"), list):
         raise Misuse(f"the team file {str(path)!r} needs a name and a list of agents")
@@ -209,9 +212,20 @@ def _add_entry(team: Team, entry: object, path: Path) -> None:
             str(entry.get("version", "0")),
             bool(entry.get("plannable", "handler" in entry)),
             entry.get("timeout_s"),
-            Retry(**entry["retry"]) if entry.get("retry") else None,
+            _retry(entry.get("retry"), f"{str(path)!r}: the agent {entry['agent_type']!r}"),
         )
     )
+
+
+def _retry(value: object, where: str) -> Retry | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise Misuse(f"{where}: retry is {value!r}; give max_attempts, base_s, cap_s")
+    try:
+        return Retry(**value)
+    except TypeError as error:
+        raise Misuse(f"{where}: retry is wrong: {error}; give max_attempts, base_s, cap_s") from error
 
 
 def _command(value: object) -> Command:

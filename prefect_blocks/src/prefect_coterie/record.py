@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from prefect.client.schemas.objects import State
@@ -42,9 +41,9 @@ async def read_record(state: State[Any]) -> Record | BaseException:
     # A state whose data cannot be had (a crashed worker, a lost result file) is the task's failure.
     except Exception as error:  # noqa: BLE001
         return error
-    if isinstance(found, Mapping):
-        return dict(found) if not isinstance(found, dict) else found
-    return found if isinstance(found, BaseException) else RuntimeError(f"it left no record but {found!r}")
+    if isinstance(found, (dict, BaseException)):
+        return found
+    return RuntimeError(f"it left no record but {found!r}")
 
 
 def failure(task_id: str, error: BaseException) -> TaskResult:

@@ -45,7 +45,8 @@ class Steps:
 
     async def perform(self, task: Task, upstream: Mapping[str, TaskResult]) -> TaskResult:
         """Run a plan task as one task run; a foreach as several, the last of which stands for it."""
-        before = [self._records[name] for name in upstream if name in self._records]
+        # A task that never runs is known at once, its stand-in's record a little later.
+        before = [self._records.get(name) or result.to_dict() for name, result in upstream.items()]
         if task.foreach is None:
             return await self._settle(task, await self._call(perform_task, task, task.id, upstream=before))
         began = time.time(), time.monotonic()

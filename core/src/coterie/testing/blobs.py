@@ -179,11 +179,9 @@ class _BreaksOff(io.RawIOBase, BinaryIO):
         self._left = size_bytes
 
     def read(self, size: int = -1) -> bytes:
-        if not self._left:
+        if not self._left or size < 0:
             raise OSError("the source broke off")
         count = min(size, self._left, 4096)
-        if size < 0:
-            raise OSError("the source broke off")
         self._left -= count
         return b"x" * count
 
