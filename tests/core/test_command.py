@@ -140,7 +140,10 @@ async def test_an_exit_code_and_the_last_words_are_reported():
 
 
 async def test_a_program_that_ended_badly_is_tried_again_where_the_task_says_so(tmp_path: Path):
-    flaky = f"import pathlib, sys; p = pathlib.Path({str(tmp_path / 'came')!r}); sys.exit(75) if not p.exists() and p.touch() is None else print(1)"
+    flaky = (
+        f"import pathlib, sys; came = pathlib.Path({str(tmp_path / 'came')!r}); first = not came.exists(); "
+        "came.touch(); sys.exit(75) if first else print(1)"
+    )
 
     result = await perform(python(flaky), retry=Retry(max_attempts=2, base_s=0, cap_s=0))
 
