@@ -78,12 +78,18 @@ async def results_of(store: ArtifactStore, ends: Mapping[TaskId, Ended]) -> dict
 def _pull(ti: RunningTask, airflow_id: str, state: str) -> Ended:
     if state not in ("success", "failed"):
         return Ended(state)
-    record = ti.xcom_pull(task_ids=airflow_id, key=RECORD_KEY, map_indexes=-1)
+    record = _pull_if_there(ti, airflow_id, RECORD_KEY)
     output = None
     # A task that is not coterie's may return what this process cannot read, and perhaps need not.
     with suppress(ImportError):
-        output = ti.xcom_pull(task_ids=airflow_id, key=_RETURN_KEY, map_indexes=-1)
+        output = _pull_if_there(ti, airflow_id, _RETURN_KEY)
     return Ended(state, record, output)
+
+
+def _pull_if_there(ti: RunningTask, airflow_id: str, key: str) -> object:
+    # Without a map index Airflow lists what there is; asked for one that is absent, it would log an error.
+    found: object = ti.xcom_pull(task_ids=airflow_id, key=key)
+    return None if found == [] else found
 
 
 async def _result(store: ArtifactStore, name: TaskId, end: Ended) -> TaskResult | None:
