@@ -165,7 +165,7 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 
 .PHONY: demo bench
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
-	@$(CORE_PYTHON) deploy/demo/run.py --uv '$(UV)' --airflow-python $(AIRFLOW_PYTHON) --prefect-python $(PREFECT_PYTHON) \
+	@$(CORE_PYTHON) -m deploy.demo.run --uv '$(UV)' --airflow-python $(AIRFLOW_PYTHON) --prefect-python $(PREFECT_PYTHON) \
 		$(if $(REPO),--repo '$(REPO)')
 
 bench: setup-benchmarks ## Measure scheduling beside other libraries.

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -23,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
+
+from deploy.demo.process_group import end_group, free_ports
 
 __all__ = ["AirflowServer", "AirflowServerError"]
 
@@ -58,7 +59,7 @@ class AirflowServer:
         self._bin = python.absolute().parent
         self._own_home = home is None
         self.home = (home or Path(tempfile.mkdtemp(prefix="coterie-airflow-"))).absolute()
-        self._ports = _free_ports(3)
+        self._ports = free_ports(3)
         self._database = self.home / "airflow.db"
         self.url = f"http://127.0.0.1:{self._ports[0]}"
         self.env = {**_inherited(self._bin), **self._settings(parallelism), **(env or {})}
@@ -110,7 +111,7 @@ class AirflowServer:
         """End every process of it, and remove its home if it is its own. Safe to call twice."""
         process, self._process = self._process, None
         if process is not None:
-            _end_group(process)
+            end_group(process, first=signal.SIGTERM, patience_s=STOP_S)
         if self._own_home:
             shutil.rmtree(self.home, ignore_errors=True)
 
@@ -265,46 +266,3 @@ def _inherited(folder: Path) -> dict[str, str]:
     foreign = ("AIRFLOW", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "PATH": f"{folder}{os.pathsep}{kept.get('PATH', os.defpath)}"}
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the whole group, SIGKILL to what is left of it."""
-    for number, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, 5.0)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline and _alive(process):
-            time.sleep(0.1)
-    process.wait()
-
-
-def _alive(process: subprocess.Popen[bytes]) -> bool:
-    """Whether anything of the group still runs; what has ended and nobody collects does not count."""
-    process.poll()
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    states = [_group_and_state(path) for path in Path("/proc").glob("[0-9]*/stat")]
-    return not states or any(group == process.pid and state not in "ZX" for group, state in states)
-
-
-def _group_and_state(path: Path) -> tuple[int, str]:
-    try:
-        state, _, group = path.read_text("utf-8", "replace").rpartition(")")[2].split()[:3]
-    except (OSError, ValueError):
-        return 0, "X"
-    return int(group), state

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from outcome import Outcome, read_outcome
+from deploy.demo.outcome import Outcome, read_outcome
 
 from coterie import Event, Plan, Runtime, Team, WorkflowResult, sync
 from coterie.teams.code_review import plan as review_plan

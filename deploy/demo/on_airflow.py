@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow_server import AirflowServer
-from outcome import Outcome, read_outcome
+from deploy.demo.airflow_server import AirflowServer
+from deploy.demo.outcome import Outcome, read_outcome
 
 from coterie import Ref, WorkflowResult, sync
 

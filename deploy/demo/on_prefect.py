@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -12,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from outcome import Outcome, read_outcome
-from prefect_server import PrefectServer
+from deploy.demo.outcome import Outcome, read_outcome
+from deploy.demo.prefect_server import PrefectServer
+from deploy.demo.process_group import end_group
 
 from coterie import Ref, WorkflowResult, sync
 
@@ -23,6 +23,7 @@ ENGINE = "Prefect"
 EXAMPLE = "code_review"
 POLL_S = 1.0
 TIMEOUT_S = 900.0
+STOP_S = 20.0
 PAGE_ROWS = 200
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 
@@ -74,7 +75,7 @@ def _run_flow(server: PrefectServer, command: list[str], artifacts: str, say: Ca
             _follow(server, process, say)
             written = process.stdout.read() if process.stdout else b""
         finally:
-            _end(process)
+            end_group(process, first=signal.SIGINT, patience_s=STOP_S)
     if process.returncode:
         raise RuntimeError(f"the flow ended with {process.returncode}: {log.read_text()[-1500:]}")
     answer: dict[str, Any] = json.loads(written.decode().splitlines()[-1])
@@ -108,13 +109,3 @@ def _task_runs(server: PrefectServer) -> list[dict[str, Any]]:
         runs.extend(page)
         if len(page) < PAGE_ROWS:
             return runs
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the flow's process, and what it left of its group, if it has not ended by itself."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)

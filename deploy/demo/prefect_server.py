@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from deploy.demo.process_group import end_group, free_ports
 
 __all__ = ["PrefectServer", "ServerFailed"]
 
@@ -46,7 +47,7 @@ class PrefectServer:
         stop_timeout_s: float = 20.0,
     ) -> None:
         self.home = Path(home).absolute()
-        self.port = port or _free_port()
+        self.port = port or free_ports(1)[0]
         self.log_path = self.home / "server.log"
         self._python = str(python)
         self._ui = ui
@@ -129,17 +130,8 @@ class PrefectServer:
     def stop(self) -> None:
         """Interrupt the server as Ctrl-C would, and kill it if that takes too long; safe to call twice."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        try:
-            _signal_group(process, signal.SIGINT)
-            process.wait(timeout=self._stop_timeout_s)
-        except subprocess.TimeoutExpired:
-            # Killed below, like whatever it left of its group.
-            pass
-        finally:
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
+        if process is not None:
+            end_group(process, first=signal.SIGINT, patience_s=self._stop_timeout_s)
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self._startup_timeout_s
@@ -163,17 +155,3 @@ def _answers(url: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return

@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from code_base import DEFAULT, fetch_default
-from in_process import review_in_process
-from on_airflow import review_on_airflow
-from on_prefect import review_on_prefect
-from outcome import Outcome
+from deploy.demo.code_base import DEFAULT, fetch_default
+from deploy.demo.in_process import review_in_process
+from deploy.demo.on_airflow import review_on_airflow
+from deploy.demo.on_prefect import review_on_prefect
+from deploy.demo.outcome import Outcome
 from rich.console import Console
 from rich.table import Table
 

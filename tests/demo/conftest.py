@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.seeded_repository import write_seeded_repository
-
-ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "deploy" / "demo"
-
-# The demo is a folder of scripts, not a package.
-sys.path.insert(0, str(DEMO))
 
 
 def _python(variable: str) -> Path:

@@ -16,8 +16,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def command(airflow_python: Path, prefect_python: Path, repository: Path, output: Path) -> list[str]:
     interpreters = ["--airflow-python", str(airflow_python), "--prefect-python", str(prefect_python)]
-    script = str(ROOT / "deploy" / "demo" / "run.py")
-    return [sys.executable, "-u", script, *interpreters, "--repo", str(repository), "--output", str(output)]
+    return [
+        sys.executable,
+        "-u",
+        "-m",
+        "deploy.demo.run",
+        *interpreters,
+        "--repo",
+        str(repository),
+        "--output",
+        str(output),
+    ]
 
 
 def processes_below(folder: Path) -> list[str]:
@@ -44,6 +53,7 @@ def test_three_engines_give_one_report_with_the_findings_of_every_agent(
         capture_output=True,
         text=True,
         check=False,
+        cwd=ROOT,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
 
@@ -67,6 +77,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_state(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        cwd=ROOT,
         env={**os.environ, "TMPDIR": str(scratch)},
         start_new_session=True,
     ) as demo:

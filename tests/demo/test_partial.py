@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from in_process import review_in_process
-from on_airflow import review_on_airflow
-from on_prefect import review_on_prefect
+from deploy.demo.in_process import review_in_process
+from deploy.demo.on_airflow import review_on_airflow
+from deploy.demo.on_prefect import review_on_prefect
 
 from tests.support import faulty_review
 
