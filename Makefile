@@ -111,7 +111,7 @@ check-style: setup-core
 typecheck = $(1)/bin/mypy --strict --cache-dir .mypy_cache/$(notdir $(1)) $(2)
 
 check-core: setup-core
-	$(call typecheck,$(CORE),-p coterie)
+	$(call typecheck,$(CORE),-p coterie -p deploy)
 
 check-airflow: setup-airflow
 	$(call typecheck,$(AIRFLOW),-p airflow_provider_coterie)
