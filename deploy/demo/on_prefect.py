@@ -64,21 +64,20 @@ def _script(flows: Path, flow: str, source: str) -> list[str]:
 
 def _run_flow(server: PrefectServer, command: list[str], artifacts: str, say: Callable[[str], None]) -> dict[str, Any]:
     environment = {**server.environment(), "COTERIE_ARTIFACTS": artifacts}
-    log = server.home / "flow.log"
+    log, output = server.home / "flow.log", server.home / "flow.out"
     with (
         log.open("wb") as errors,
-        subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
-        ) as process,
+        # Not a pipe: nobody reads before the end, and one that is full would stop the flow.
+        output.open("wb") as written,
+        subprocess.Popen(command, env=environment, stdout=written, stderr=errors, start_new_session=True) as process,
     ):
         try:
             _follow(server, process, say)
-            written = process.stdout.read() if process.stdout else b""
         finally:
             end_group(process, first=signal.SIGINT, patience_s=STOP_S)
     if process.returncode:
         raise RuntimeError(f"the flow ended with {process.returncode}: {log.read_text()[-1500:]}")
-    answer: dict[str, Any] = json.loads(written.decode().splitlines()[-1])
+    answer: dict[str, Any] = json.loads(output.read_text().splitlines()[-1])
     say(f"the flow {answer['state']}")
     return answer
 

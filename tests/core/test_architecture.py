@@ -27,7 +27,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"names": {"errors", "ids", "_json"}},
     {"values": {"task"}},
     {"rules": {"_rules"}},
-    {"ports": {"ports", "clock", "plan", "_plan_format", "ref", "result", "events", "_threads"}},
+    {"ports": {"ports", "clock", "plan", "_plan_format", "_yaml", "ref", "result", "events", "_threads"}},
     {
         "stores": {"stores"},
         "shells": {

@@ -36,6 +36,17 @@ class TestAFolder(BlobStoreContract):
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("name", ["run#1", "a?b", "50%25", "sp ace", "a:b@c"])
+@pytest.mark.parametrize("scheme", ["", "file://", "file:", "file://localhost"])
+def test_a_folder_is_taken_as_it_is_written(tmp_path: Path, scheme: str, name: str):
+    blobs = FsspecBlobs(f"{scheme}{tmp_path}/{name}/blobs")
+
+    blobs.write("one", io.BytesIO(b"content"))
+
+    assert (tmp_path / name / "blobs" / "one").read_bytes() == b"content"
+    assert FsspecBlobs(blobs.root).size_bytes("one") == len(b"content")
+
+
 class TestMemory(BlobStoreContract):
     @pytest.fixture
     def blobs(self) -> FsspecBlobs:

@@ -7,7 +7,7 @@ import datetime as dt
 import functools
 import json
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 import pytest
@@ -191,3 +191,12 @@ async def test_input_that_does_not_fit_the_declared_type_says_where():
     assert error_of(result)[0] == "Misuse"
     assert error_of(result)[1].startswith("the agent 'a' cannot take its input: rgb/1: Input should be a valid integer")
     assert result.attempts == 1
+
+
+async def test_a_type_may_carry_whatever_notes():
+    async def agent(task_input: Annotated[Colour, {"unit": "none"}]) -> str:
+        return task_input.name
+
+    result = await perform(agent, input={"name": "red", "rgb": [255, 0, 0]})
+
+    assert result.output == "red"

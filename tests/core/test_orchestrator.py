@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -375,3 +376,42 @@ def test_a_team_brings_its_agents():
         ("a", "x", 2),
         ("b", "x", 1),
     ]
+
+
+REQUEST: ContextVar[Any] = ContextVar("request", default="nobody's")
+
+
+async def test_an_agent_sees_the_context_of_its_own_run_and_of_nobody_else():
+    seen: dict[str, Any] = {}
+
+    async def agent(task_input: Any, ctx: TaskContext) -> None:
+        seen[ctx.task_id] = REQUEST.get()
+        REQUEST.set(ctx.task_id)
+        await asyncio.sleep(0)
+
+    async def run(name: str) -> None:
+        REQUEST.set(name)
+        await orchestrator.execute_workflow([Task(f"{name}{n}", "gate") for n in range(3)])
+
+    orchestrator = orchestrator_with(agent, capacity=1)
+    await asyncio.gather(run("a"), run("b"))
+
+    assert seen == {"a0": "a", "a1": "a", "a2": "a", "b0": "b", "b1": "b", "b2": "b"}
+
+
+async def test_context_that_cannot_be_compared_does_not_stop_a_run():
+    class Odd:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("as arrays of numbers do")
+
+    async def agent(task_input: Any, ctx: TaskContext) -> None:
+        REQUEST.set(Odd())
+
+    REQUEST.set(Odd())
+    orchestrator = orchestrator_with(agent)
+    async with asyncio.timeout(5):
+        result = await orchestrator.execute_workflow([Task("a", "gate"), Task("b", "gate", depends_on=["a"])])
+
+    assert result.status == "succeeded"

@@ -204,3 +204,9 @@ async def test_a_part_of_something_else_is_refused(orchestrator: Orchestrator):
 
 def test_no_items_make_no_parts():
     assert list(Parts(Ref.inline(b"[]"), 0, 0)) == []
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 1), (1, 9), (2, 1)])
+async def test_a_part_that_its_list_does_not_have_is_refused(orchestrator: Orchestrator, start: int, stop: int):
+    with pytest.raises(Misuse, match="the list has 2 items, and no part"):
+        await orchestrator.execute_part(over([1, 2]), Part(Ref.inline(b"[1,2]"), "token", 0, start, stop))

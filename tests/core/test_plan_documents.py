@@ -198,6 +198,27 @@ def test_ten_thousand_tasks_are_read_from_yaml_and_json():
     assert Plan.from_yaml(text).hash == plan.hash
 
 
+def merging(levels: int, width: int) -> str:
+    """A few lines whose merge keys stand for `width ** levels` entries."""
+    first = "a0: &a0 {" + ", ".join(f"k{n}: 0" for n in range(width)) + "}"
+    more = [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * width)}]}}" for n in range(1, levels)]
+    return "\n".join(
+        ["name: p", "tasks: [{id: a, agent_type: x}]", "params:", *(f"  {line}" for line in (first, *more))]
+    )
+
+
+def test_merge_keys_put_one_mapping_into_another():
+    text = "name: p\ntasks:\n- &first {id: a, agent_type: x, priority: 2}\n- {<<: [*first], id: b}\n"
+
+    assert Plan.from_yaml(text) == Plan("p", [Task("a", "x", priority=2), Task("b", "x", priority=2)])
+    assert Plan.from_yaml(merging(3, 4)).params["a2"] == dict.fromkeys(["k0", "k1", "k2", "k3"], 0)
+
+
+def test_merge_keys_that_multiply_are_refused_before_they_fill_the_memory():
+    with pytest.raises(PlanError, match="merge keys"):
+        Plan.from_yaml(merging(30, 10))
+
+
 # The JSON Schema.
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coterie import Event, Orchestrator, TaskContext, WorkflowResult
-from coterie._rules.progress import Progress, derive_states
+from coterie._rules.progress import Progress
 from tests.core.random_plans import Story, stories
 
 EXAMPLES = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -122,19 +122,6 @@ def test_a_run_whose_caller_is_cancelled_at_any_moment_leaves_nothing_behind(
     assert tasks_left == 1
     assert {agent.in_use for agent in stage.orchestrator.get_status().agents} == {0}
     assert stage.orchestrator.get_status().runs == ()
-
-
-@EXAMPLES
-@given(stories())
-def test_the_states_derived_from_those_that_ran_are_the_expected_ones(story: Story):
-    expected = story.expected()
-    position = story.plan.graph.position
-    rules = [task.trigger_rule for task in story.plan.tasks]
-    ran = [(position[name], state) for name, state in expected.items() if state != "upstream_failed"]
-
-    derived = derive_states(story.plan.graph, rules, ran)
-
-    assert derived == [expected[task.id] for task in story.plan.tasks]
 
 
 @EXAMPLES

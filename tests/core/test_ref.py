@@ -74,7 +74,8 @@ def test_one_byte_more_than_fits_is_stored_elsewhere():
 
 
 @pytest.mark.parametrize(
-    "uri", ["s" * (MAX_URI_BYTES + 1), "é" * (MAX_URI_BYTES // 6 + 1), "data:" + "x" * MAX_URI_BYTES]
+    "uri",
+    ["s" * (MAX_URI_BYTES + 1), "é" * (MAX_URI_BYTES // 6 + 1), "\0" * MAX_URI_BYTES, "data:" + "x" * MAX_URI_BYTES],
 )
 def test_a_long_uri_is_refused(uri: str):
     with pytest.raises(Misuse, match="use a shorter artifact store URL"):
@@ -95,6 +96,8 @@ def test_a_long_uri_is_refused(uri: str):
         {"size_bytes": 1.0},
         {"media_type": "x" * 81},
         {"media_type": "é"},
+        {"media_type": "\0" * 80},
+        {"media_type": '"' * 80},
         {"media_type": None},
     ],
 )
@@ -141,3 +144,9 @@ def test_the_wire_format_is_as_it_always_was():
         "size_bytes": 2,
         "media_type": "application/json",
     }
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"{", b"[" * 399])
+def test_an_inline_value_that_is_no_json_is_corrupt(content: bytes):
+    with pytest.raises(CorruptArtifact, match="is not JSON"):
+        Ref.inline(content).load()

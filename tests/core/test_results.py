@@ -133,3 +133,9 @@ def test_what_is_no_task_result_is_refused(document: Any):
 )
 def test_the_status_of_a_run_follows_from_its_tasks(states: Any, outputs: Any, status: str):
     assert run_status(states, outputs) == status
+
+
+@pytest.mark.parametrize("document", [{}, [], None, {"tasks": None}, {"tasks": [{"task_id": "a"}]}, {"tasks": []}])
+def test_what_is_no_workflow_result_is_refused(document: Any):
+    with pytest.raises(Misuse, match=r"not a (workflow|task) result"):
+        WorkflowResult.from_dict(document)

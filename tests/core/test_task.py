@@ -134,3 +134,12 @@ def test_input_that_holds_itself_is_refused():
 
     with pytest.raises(Misuse, match="nested more than 200 deep; flatten it"):
         Task("a", "x", input={"deep": endless})
+
+
+def test_a_condition_compares_with_plain_json_however_it_is_written():
+    assert When("a", "", "in", ("x", "y")) == When("a", "", "in", ["x", "y"])
+
+
+def test_a_condition_on_what_is_no_json_is_refused():
+    with pytest.raises(Misuse, match="when value is a set"):
+        When("a", "", "in", {"x"})  # type: ignore[arg-type]

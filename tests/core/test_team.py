@@ -151,6 +151,8 @@ def test_a_module_that_breaks_when_it_is_imported_is_named(tmp_path: Path, monke
         ),
         ("agents: [{agent_type: x, command: ls -l}]", "argv is 'ls -l'"),
         ("agents: [{agent_type: x, command: {args: [ls]}}]", "see coterie.Command for its fields"),
+        ("agents: [{agent_type: x, command: {argv: [ls], ok_exit_codes: 1}}]", "see coterie.Command for its fields"),
+        ("agents: [{agent_type: x, command: {argv: [ls], env: {PORT: 80}}}]", "env sets PORT to what is no text"),
         ("agents: [{agent_type: x, command: [ls], capacity: two}]", "capacity 'two'"),
         ("agents: [{agent_type: x, command: [ls], timeout_s: long}]", "timeout_s 'long'"),
         ("agents: [{agent_type: x, command: [ls], retry: {attempts: 2}}]", "agent 'x': retry is wrong: .*'attempts'"),

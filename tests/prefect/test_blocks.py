@@ -17,6 +17,7 @@ from prefect.testing.standard_test_suites import blocks as standard
 from coterie import ArtifactStore, sync
 from coterie.errors import Misuse
 from prefect_coterie import CoterieArtifacts, CoterieTeam
+from prefect_coterie.source import artifacts_of, namespace_of, team_of
 from tests.prefect.trial import TEAM, team
 
 pytestmark = pytest.mark.prefect
@@ -132,3 +133,19 @@ def test_importing_the_package_contacts_no_server_and_loads_no_team():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
 
     assert [name for name in done.stdout.split() if name != "fsspec"] == []
+
+
+async def test_without_a_block_the_environment_names_the_namespace(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COTERIE_NAMESPACE", "green")
+
+    assert namespace_of(await team_of(TEAM)) == namespace_of(team) == "green"
+    assert (await artifacts_of(None)).namespace == "green"
+    assert namespace_of(CoterieTeam(team_path=TEAM, namespace="blue")) == "blue"
+
+
+async def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COTERIE_NAMESPACE", "")
+    monkeypatch.setenv("COTERIE_ARTIFACTS", "")
+
+    assert namespace_of(await team_of(TEAM)) == "default"
+    assert (await artifacts_of(None)).url.startswith("file:///")

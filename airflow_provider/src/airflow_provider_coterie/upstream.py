@@ -15,7 +15,7 @@ from airflow_provider_coterie.wire import RECORD_KEY, unpack_record
 from coterie import ArtifactStore, Ref, TaskResult
 from coterie.conclude import lost, never_ran
 from coterie.ids import TaskId
-from coterie.items import is_items, load_items
+from coterie.items import recall_failed_items
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -104,18 +104,10 @@ async def _result(store: ArtifactStore, name: TaskId, end: Ended) -> TaskResult 
             record = TaskResult(name, "succeeded")
     elif record is None or record.state == "succeeded":
         return lost(name)
-    return await _with_items(store, replace(record, task_id=name, output=_output(end.output, record)))
+    return await recall_failed_items(store, replace(record, task_id=name, output=_output(end.output, record)))
 
 
 def _output(value: object, record: TaskResult) -> Any:
     if record.state == "succeeded" or (isinstance(value, Ref) and record.items is not None):
         return value
     return None
-
-
-async def _with_items(store: ArtifactStore, result: TaskResult) -> TaskResult:
-    """The items of a foreach that failed, from its index."""
-    if result.items is None or not result.items.failed or not is_items(result.output):
-        return result
-    items = await load_items(store, result.output)  # type: ignore[arg-type]  # `is_items` says it is a Ref
-    return replace(result, failed_items=tuple(item for item in items if item.state != "succeeded"))

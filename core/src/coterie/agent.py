@@ -188,9 +188,18 @@ class _Validated:
             ) from error
 
 
-@lru_cache(maxsize=256)
 def type_adapter(wanted: Any) -> Any:
     """A pydantic TypeAdapter, built once a type."""
+    try:
+        hash(wanted)
+    except TypeError:
+        # An annotation may hold anything, such as a dict in `Annotated`: built each time.
+        return _built.__wrapped__(wanted)
+    return _built(wanted)
+
+
+@lru_cache(maxsize=256)
+def _built(wanted: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(wanted)

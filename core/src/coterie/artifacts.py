@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from coterie._json import JsonValue, canonical_bytes
-from coterie.errors import CorruptArtifact, ForbiddenLocation, MissingArtifact, Misuse
+from coterie.errors import ForbiddenLocation, MissingArtifact, Misuse
 from coterie.ids import check_name
 from coterie.ports import BlobStore
-from coterie.ref import INLINE_BYTES, JSON_MEDIA_TYPE, Ref, verify
+from coterie.ref import INLINE_BYTES, JSON_MEDIA_TYPE, Ref, parsed, verify
 
 __all__ = ["ArtifactStore", "surrounding_artifacts", "using_artifacts"]
 
@@ -85,12 +84,7 @@ class ArtifactStore:
         Raises:
             MissingArtifact, CorruptArtifact, ForbiddenLocation, Unavailable.
         """
-        content = await self.read_bytes(ref)
-        try:
-            value: JsonValue = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise CorruptArtifact(f"{ref.uri[:200]!r} is not JSON: {error}; read it with read_bytes") from error
-        return value
+        return parsed(ref, await self.read_bytes(ref))
 
     async def read_bytes(self, ref: Ref) -> bytes:
         """The bytes behind `ref`, verified, in memory."""

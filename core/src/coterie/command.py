@@ -53,6 +53,9 @@ class Command:
     def __post_init__(self) -> None:
         if isinstance(self.argv, str) or not self.argv or not all(isinstance(part, str) for part in self.argv):
             raise PolicyError(f"argv is {self.argv!r}; give a list of strings, the program first")
+        if not all(isinstance(part, str) for pair in dict(self.env).items() for part in pair):
+            # The names alone: the values may be secret.
+            raise PolicyError(f"env sets {', '.join(map(str, self.env))} to what is no text; quote numbers and such")
         if self.output_limit_bytes < 1 or self.kill_grace_s < 0 or self.output not in ("json", "text"):
             raise PolicyError(
                 f"a command needs output_limit_bytes >= 1, kill_grace_s >= 0 and output 'json' or 'text', got {self!r}"

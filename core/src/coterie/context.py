@@ -14,7 +14,7 @@ from coterie._rules.params import fill
 from coterie.errors import MissingOutput
 from coterie.ids import ItemKey, TaskId, WorkflowId, content_hash, fingerprint, idempotency_key
 from coterie.items import is_items, load_items
-from coterie.ref import Ref
+from coterie.ref import Ref, parsed
 from coterie.result import ItemResult, TaskResult
 from coterie.task import Task
 
@@ -221,10 +221,7 @@ class TaskContext:
             # A copy: what one agent does to its inputs must not reach another.
             return require_json(output, "output")
         if output.is_inline:
-            import json
-
-            value: JsonValue = json.loads(output.inline_bytes())
-            return value
+            return parsed(output, output.inline_bytes())
         if self.artifacts is None:
             raise MissingOutput(f"the output lies at {output.uri!r}, but this run has no artifact store; give it one")
         return await self.artifacts.load(output)

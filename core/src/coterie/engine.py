@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Iterator, Mapping
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from itertools import count
 from typing import Any
@@ -63,6 +63,7 @@ class PlanRun:
         self._cancelled = False
         self._crash: BaseException | None = None
         self._over = asyncio.Event()
+        self._context = copy_context()
         run.results = _Results(plan, self._ended, clock.now() - clock.monotonic())
 
     @property
@@ -72,6 +73,8 @@ class PlanRun:
 
     async def execute(self) -> WorkflowResult:
         """Run to the end. Cancelled itself, it first ends every task, then raises CancelledError."""
+        # What workers begin with: they are often called for in the midst of another run, or of an agent.
+        self._context = copy_context()
         started_at, began = self._clock.now(), self._clock.monotonic()
         self._emit("run.started", None, tasks=len(self._tasks))
         for i in self._progress.start():
@@ -158,7 +161,7 @@ class PlanRun:
             self._hire(self._work())
 
     def _hire(self, work: Coroutine[Any, Any, None]) -> None:
-        worker = asyncio.create_task(work)
+        worker = asyncio.create_task(work, context=self._context.copy())
         self._workers.add(worker)
         worker.add_done_callback(self._dismiss)
 
@@ -168,7 +171,7 @@ class PlanRun:
 
     async def _work(self) -> None:
         self._worker_coming = False
-        me, pristine, queue = asyncio.current_task(), copy_context(), self._queue
+        me, queue = asyncio.current_task(), self._queue
         for turn in count(1):
             if not queue:
                 return
@@ -181,7 +184,7 @@ class PlanRun:
             self._settle(i, ended)
             self._settling = False
             # What an agent left behind in its asyncio task must not reach the next one: a fresh worker takes over.
-            if copy_context() != pristine or (me is not None and me.cancelling()):
+            if _has_changed(self._context) or (me is not None and me.cancelling()):
                 self._call_worker()
                 return
             if turn % _TURNS == 0:
@@ -275,6 +278,15 @@ def _pools_of(plan: Plan, slots: Slots) -> list[TypeSlots]:
         if task.agent_type not in known:
             known[task.agent_type] = slots.of(task.agent_type, task_id=task.id)
     return [known[task.agent_type] for task in plan.tasks]
+
+
+def _has_changed(pristine: Context) -> bool:
+    """Whether the code that ran here set context variables, or changed their values."""
+    try:
+        return copy_context() != pristine
+    # Values are compared by their own `__eq__`, which may raise anything: a fresh worker is always right.
+    except Exception:  # noqa: BLE001
+        return True
 
 
 class _Results(Mapping[TaskId, TaskResult]):

@@ -155,7 +155,7 @@ async def load_items(artifacts: ArtifactStore, ref: Ref) -> list[ItemResult]:
 async def recall_failed_items(artifacts: ArtifactStore, result: TaskResult) -> TaskResult:
     """`result` with its `failed_items`, which do not travel between processes; others are returned as they are."""
     lacking = result.items is not None and result.items.failed > 0 and not result.failed_items
-    if not lacking or not isinstance(result.output, Ref):
+    if not lacking or not isinstance(result.output, Ref) or not is_items(result.output):
         return result
     items = await load_items(artifacts, result.output)
     return replace(result, failed_items=tuple(item for item in items if item.state != "succeeded"))

@@ -233,10 +233,12 @@ class Orchestrator:
         """Perform the items of one part; failed items are in the result, not raised.
 
         Raises:
-            Unavailable: the artifact store failed.
+            Misuse: the part is not one of its list. Unavailable: the artifact store failed.
         """
         run = self._run(workflow_id, dict(params or {}), upstream, epoch)
         items = await self._list(part.ref)
+        if not 0 <= part.start <= part.stop <= len(items):
+            raise Misuse(f"the list has {len(items)} items, and no part {part.start} to {part.stop}; run `split` again")
         keys = keys_of(foreach_of(task), items, task.id)
         entries = [(index, keys[index], items[index]) for index in range(part.start, part.stop)]
         with using_artifacts(self.artifacts):

@@ -163,16 +163,9 @@ class Plan:
     @classmethod
     def from_yaml(cls, text: str | bytes) -> Plan:
         """Build a plan from YAML text (safe subset: no tags, no objects)."""
-        import yaml
+        from coterie._yaml import load_yaml
 
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-        def load(source: str | bytes) -> object:
-            _refuse_deep_yaml(yaml.parse(source, Loader=loader))
-            # CSafeLoader is the safe loader on libyaml: plain data only.
-            return yaml.load(source, Loader=loader)  # noqa: S506
-
-        return cls._parse(text, load, "YAML")
+        return cls._parse(text, lambda source: load_yaml(source, max_values=MAX_PLAN_VALUES), "YAML")
 
     @classmethod
     def from_file(cls, path: str | Path) -> Plan:
@@ -219,14 +212,3 @@ class Plan:
                     f"the input of {task.id!r} refers to the parameter {name!r}, which the plan does not declare; "
                     "add it to params with its default"
                 )
-
-
-def _refuse_deep_yaml(events: Iterable[Any]) -> None:
-    """Deep nesting would end the whole process: libyaml's composer recurses in C, where nothing catches it."""
-    from yaml.events import CollectionEndEvent, CollectionStartEvent
-
-    depth = 0
-    for event in events:
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise PlanError(f"the plan is nested more than {MAX_DEPTH} deep; flatten it")

@@ -47,13 +47,12 @@ class Ref:
             raise Misuse(f"a reference's size_bytes is {self.size_bytes!r:.200}; give a whole number >= 0")
         if not _DIGEST.match(self.sha256):
             raise Misuse(f"a reference's sha256 is {self.sha256[:200]!r}; give 64 lower-case hexadecimal digits")
-        if len(self.media_type) > MAX_MEDIA_TYPE_CHARS or not self.media_type.isascii():
+        if _json_bytes(self.media_type) > MAX_MEDIA_TYPE_CHARS or not self.media_type.isascii():
             raise Misuse(
                 f"a reference's media type is {self.media_type[:200]!r}; "
                 f"give at most {MAX_MEDIA_TYPE_CHARS} ASCII letters"
             )
-        # As JSON, where a letter outside ASCII takes six bytes or more.
-        size = len(self.uri) if self.uri.isascii() else len(json.dumps(self.uri))
+        size = _json_bytes(self.uri)
         if size > MAX_URI_BYTES:
             raise Misuse(
                 f"the reference's URI takes {size} bytes as JSON, at most {MAX_URI_BYTES} fit; "
@@ -131,6 +130,25 @@ class Ref:
             return Ref(data["uri"], data["sha256"], data["size_bytes"], data["media_type"])
         except (KeyError, TypeError) as error:
             raise Misuse(f"not a reference: {error!r} in {str(data)[:200]!r}; pass what `serialize` wrote") from error
+
+
+def _json_bytes(text: str) -> int:
+    """How long a text is as JSON, where a control character or a letter outside ASCII takes six bytes or more."""
+    plain = text.isascii() and text.isprintable() and not ('"' in text or "\\" in text)
+    return len(text) if plain else len(json.dumps(text))
+
+
+def parsed(ref: Ref, content: bytes) -> JsonValue:
+    """The JSON value that `ref` pointed at.
+
+    Raises:
+        CorruptArtifact: the content is not JSON.
+    """
+    try:
+        value: JsonValue = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CorruptArtifact(f"{ref.uri[:200]!r} is not JSON: {error}; read it with read_bytes") from error
+    return value
 
 
 def verify(ref: Ref, sha256: str, size_bytes: int) -> None:

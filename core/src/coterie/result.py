@@ -254,18 +254,25 @@ class WorkflowResult:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> WorkflowResult:
-        """Read the form that `to_dict` writes."""
-        tasks = [_from_failed_items(entry) for entry in document["tasks"]]
-        return cls(
-            document["workflow_id"],
-            document["plan"]["name"],
-            document["plan"]["hash"],
-            {result.task_id: result for result in tasks},
-            tuple(document["outputs"]),
-            document["status"],
-            document["started_at"],
-            document["duration_s"],
-        )
+        """Read the form that `to_dict` writes.
+
+        Raises:
+            Misuse: the document is not a workflow result.
+        """
+        try:
+            tasks = [_from_failed_items(entry) for entry in document["tasks"]]
+            return cls(
+                document["workflow_id"],
+                document["plan"]["name"],
+                document["plan"]["hash"],
+                {result.task_id: result for result in tasks},
+                tuple(document["outputs"]),
+                document["status"],
+                document["started_at"],
+                document["duration_s"],
+            )
+        except (KeyError, TypeError, AttributeError) as problem:
+            raise Misuse(f"not a workflow result: {problem!r}; pass what `WorkflowResult.to_dict` wrote") from problem
 
 
 def output_to_dict(output: JsonValue | Ref) -> dict[str, Any]:

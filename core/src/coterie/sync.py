@@ -20,7 +20,7 @@ from coterie._json import JsonValue
 from coterie.artifacts import surrounding_artifacts, using_artifacts
 from coterie.errors import Misuse
 from coterie.ids import TaskId, WorkflowId
-from coterie.ref import JSON_MEDIA_TYPE, Ref
+from coterie.ref import JSON_MEDIA_TYPE, Ref, parsed
 from coterie.result import ItemResult, TaskResult, WorkflowResult
 
 if TYPE_CHECKING:
@@ -181,11 +181,8 @@ def add_artifacts_fallback(find: Callable[[], artifacts.ArtifactStore | None]) -
 
 def load_ref(ref: Ref) -> JsonValue:
     """What `Ref.load` does."""
-    import json
-
     if ref.is_inline:
-        value: JsonValue = json.loads(ref.inline_bytes())
-        return value
+        return parsed(ref, ref.inline_bytes())
     return run(_ambient_store().load(ref))
 
 
@@ -197,7 +194,7 @@ def _ambient_store() -> artifacts.ArtifactStore:
     if url:
         from coterie.artifacts import ArtifactStore as Async
 
-        return Async(url, namespace=os.environ.get("COTERIE_NAMESPACE", "default"))
+        return Async(url, namespace=os.environ.get("COTERIE_NAMESPACE") or "default")
     for find in _fallbacks:
         found = find()
         if found is not None:

@@ -67,6 +67,7 @@ class When:
         _check_pointer(self.pointer, "when")
         if self.op not in _OPERATORS:
             raise PolicyError(f"when has the operator {self.op!r}; use one of {', '.join(_OPERATORS)}")
+        object.__setattr__(self, "value", require_json(self.value, "when value"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

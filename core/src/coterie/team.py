@@ -231,8 +231,8 @@ def _retry(value: object, where: str) -> Retry | None:
 def _command(value: object) -> Command:
     if isinstance(value, dict):
         fields = dict(value)
-        fields["ok_exit_codes"] = tuple(fields.get("ok_exit_codes", (0,)))
         try:
+            fields["ok_exit_codes"] = tuple(fields.get("ok_exit_codes", (0,)))
             return Command(**fields)
         except TypeError as error:
             raise Misuse(f"the command {value!r} is wrong: {error}; see coterie.Command for its fields") from error

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
 
@@ -100,7 +99,8 @@ def _reference(output: JsonValue, name: str, task_id: str, artifacts: ArtifactSt
 async def _page(artifacts: ArtifactStore, html: Ref, result: WorkflowResult, folder: Path | str | None) -> str:
     if folder is None and not artifacts.url.startswith("file://"):
         return html.uri
-    pages = Path(folder) if folder is not None else Path(urlsplit(artifacts.url).path, artifacts.namespace, "pages")
+    root = artifacts.url.removeprefix("file://")
+    pages = Path(folder) if folder is not None else Path(root, artifacts.namespace, "pages")
     page = await asyncio.to_thread(_new_file, pages, f"{result.workflow_id}.html")
     await artifacts.copy_to(html, page)
     return page.as_uri()

@@ -34,7 +34,7 @@ async def team_of(source: TeamSource) -> CoterieTeam | Team:
         return source
     _require_text(source, "team", "a path 'package.module:team', a CoterieTeam block or its name")
     if ":" in source or source.endswith((".yaml", ".yml")):
-        return CoterieTeam(team_path=source)
+        return CoterieTeam(team_path=source, namespace=_namespace_here())
     return await _load(CoterieTeam, source.removeprefix(_TEAM_SLUG))
 
 
@@ -50,8 +50,8 @@ async def artifacts_of(source: ArtifactsSource | None) -> CoterieArtifacts:
         return source
     if source is None:
         local = get_current_settings().results.local_storage_path / "coterie"
-        namespace = os.environ.get("COTERIE_NAMESPACE", "default")
-        return CoterieArtifacts(url=os.environ.get("COTERIE_ARTIFACTS", f"file://{local}"), namespace=namespace)
+        url = os.environ.get("COTERIE_ARTIFACTS") or f"file://{local}"
+        return CoterieArtifacts(url=url, namespace=_namespace_here())
     _require_text(source, "artifacts", "a URL, a CoterieArtifacts block or its name")
     if "://" in source or source.startswith("/"):
         return CoterieArtifacts(url=source)
@@ -64,8 +64,12 @@ def open_team(team: CoterieTeam | Team) -> Team:
 
 
 def namespace_of(team: CoterieTeam | Team) -> str:
-    """The namespace of the team's identities."""
-    return "default" if isinstance(team, Team) else team.namespace
+    """The namespace of the team's identities: a block's own, else `COTERIE_NAMESPACE`, as on every engine."""
+    return _namespace_here() if isinstance(team, Team) else team.namespace
+
+
+def _namespace_here() -> str:
+    return os.environ.get("COTERIE_NAMESPACE") or "default"
 
 
 async def _load(block: type[B], name: str) -> B:

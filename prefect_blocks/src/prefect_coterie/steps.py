@@ -69,10 +69,11 @@ class Steps:
             return await self._without_parts(task, failure(task.id, split))
         if split["cut"] is None:
             return await self._without_parts(task, never_ran(task.id, "skipped"))
-        ended = await asyncio.gather(
-            *(self._part(task, before, split, part.index) for part in Parts.deserialize(split["cut"]))
-        )
-        done = [one for one in ended if one is not None]
+        # Not `gather`, which leaves the other parts at work when one cannot be run at all.
+        async with asyncio.TaskGroup() as group:
+            parts = Parts.deserialize(split["cut"])
+            ended = [group.create_task(self._part(task, before, split, part.index)) for part in parts]
+        done = [record for one in ended if (record := one.result()) is not None]
         state = await self._call(gather_parts, task, task.id, split=split, ended=done)
         return await self._settle(task, state)
 

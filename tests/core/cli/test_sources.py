@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie import sync
 from coterie.cli.sources import artifacts_url, load_plan, parse_params
 from coterie.cli.survivors import descendants
 
@@ -62,3 +63,15 @@ def test_descendants_are_found_at_any_depth():
     table = [(1, 0, 1), (10, 1, 10), (11, 10, 11), (12, 11, 11), (13, 1, 13)]
 
     assert sorted(descendants(10, table)) == [(11, 11), (12, 11)]
+
+
+def test_artifacts_go_to_a_folder_whatever_its_name(folder):
+    store = sync.ArtifactStore(artifacts_url("one #1 %"))
+
+    store.put_bytes(b"content")
+
+    assert len([path for path in (folder / "one #1 %").rglob("*") if path.is_file()]) == 1
+
+
+def test_a_home_that_nobody_has_is_a_name_like_any_other(folder):
+    assert artifacts_url("~nobody-of-that-name/x") == f"file://{folder}/~nobody-of-that-name/x"

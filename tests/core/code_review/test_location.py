@@ -115,3 +115,9 @@ def test_branches_tags_and_commits_are_revisions(revision: str):
 def test_options_ranges_and_patterns_are_no_revisions(revision: str):
     with pytest.raises(UnknownRevision, match="branch, a tag or a commit"):
         check_revision(revision, "shop")
+
+
+@pytest.mark.parametrize("source", ["~nobody-of-that-name/shop", "a" * 5000, "a/" * 3000])
+def test_a_folder_that_cannot_be_is_missing(source: str):
+    with pytest.raises(MissingSource, match="does not exist"):
+        read_source(source)

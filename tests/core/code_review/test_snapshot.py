@@ -306,3 +306,28 @@ async def test_cancelling_ends_a_fetch_that_hangs(store: ArtifactStore):
             await running
         # Only when git has gone is its connection closed.
         await ended.wait()
+
+
+async def test_a_tracked_file_behind_a_link_to_elsewhere_is_not_read(
+    repository: Path, tmp_path: Path, store: ArtifactStore
+):
+    shutil.move(repository / "shop", tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "orders.py").write_text("SECRET = 1\n")
+    (repository / "shop").symlink_to(tmp_path / "elsewhere")
+
+    manifest = await take_snapshot(str(repository), None, store)
+
+    assert not [path for path in paths(manifest) if path.startswith("shop/")]
+    assert reasons(manifest)["shop/orders.py"] == "its folder is a symbolic link"
+
+
+async def test_names_that_no_file_system_takes_are_left_out_of_a_commit(repository: Path, store: ArtifactStore):
+    blob = git(repository, "rev-parse", "HEAD:shop/orders.py")
+    for name in ("a" * 300 + ".py", "/".join(["folder"] * 600) + "/b.py"):
+        git(repository, "update-index", "--add", "--cacheinfo", f"100644,{blob},{name}")
+    git(repository, "commit", "--quiet", "-m", "Long names")
+
+    manifest = await take_snapshot(str(repository), "HEAD", store)
+
+    assert max(map(len, paths(manifest))) < 255
+    assert list(reasons(manifest).values()).count("its name is not portable") == 2

@@ -162,6 +162,31 @@ def pytest_unconfigure():
     assert findings == []
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        "os.mkfifo(path)",
+        "os.symlink('/dev/zero', path)",
+        "os.mkdir(path)",
+        """open(path, 'w').write('[' * 100_000)""",
+        """open(path, 'w').write('{"tests": 5}')""",
+    ],
+)
+async def test_whatever_lies_where_the_outcomes_should_be_is_a_finding(tmp_path: Path, left: str):
+    conftest = f"""
+import os
+def pytest_unconfigure():
+    path = os.environ["COTERIE_OUTCOMES"]
+    os.unlink(path)
+    {left}
+"""
+    async with asyncio.timeout(30):
+        trial, findings = await trial_of(tmp_path, {"conftest.py": conftest, "test_a.py": "def test_a(): ...\n"})
+
+    assert trial.failure is not None
+    assert [finding.rule for finding in findings] == ["test-run-failed"]
+
+
 async def test_cancelling_kills_the_tests_and_their_children(tmp_path: Path):
     os.mkfifo(tmp_path / "pids")
     text = f"""

@@ -1,12 +1,13 @@
 """Which task may run next: trigger rules, skip and failure propagation, cancellation.
 
-Decides only: the caller runs what `ready` names and reports each end with `settle`. The same code drives the
-in-process engine and the Prefect flow, and tells on Airflow what became of the tasks that never ran.
+Decides only: the caller runs what `start` and `settle` name and reports each end with `settle`. The same code
+drives the in-process engine and the Prefect flow; where a scheduler drives, as on Airflow, `decide` tells afterwards
+what became of the tasks that never ran.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from coterie._rules.plan import Graph
@@ -14,7 +15,7 @@ from coterie.errors import Misuse
 from coterie.ids import TaskState
 from coterie.task import TriggerRule
 
-__all__ = ["Decision", "Progress", "decide", "derive_states"]
+__all__ = ["Decision", "Progress", "decide"]
 
 Decision = Literal["wait", "run", "skip", "block"]
 
@@ -146,21 +147,3 @@ class Progress:
         never.append((i, verdict))
         if propagate:
             self._propagate([(i, verdict)], ready, never)
-
-
-def derive_states(
-    graph: Graph, rules: Sequence[TriggerRule], known: Iterable[tuple[int, TaskState]]
-) -> list[TaskState | None]:
-    """The state of every task, given those of the tasks that ran: what the rules make of the rest.
-
-    A task that should have run and is not in `known` stays None.
-    """
-    ran = dict(known)
-    progress = Progress(graph, rules)
-    ready = progress.start()
-    while ready:
-        position = ready.pop()
-        if position in ran:
-            more, _ = progress.settle(position, ran[position])
-            ready.extend(more)
-    return progress.states

@@ -97,7 +97,7 @@ class LiveProgress:
         for row in rows:
             style = STYLES[row.state]
             table.add_row(
-                Text(MARKS[row.state], style=style), row.task_id, Text(row.agent_type, style="dim"), _told(row)
+                Text(MARKS[row.state], style=style), row.task_id, Text(row.agent_type, style="dim"), Text(_told(row))
             )
         hidden = len(board.rows) - len(rows)
         more = [Text(f"and {count_of(hidden, 'task')} more", style="dim")] if hidden else []

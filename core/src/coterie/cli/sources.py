@@ -79,9 +79,9 @@ def artifacts_url(given: str | None) -> str:
     """
     url = given or os.environ.get("COTERIE_ARTIFACTS")
     if url:
-        return url if "://" in url else Path(url).expanduser().resolve().as_uri()
+        return url if "://" in url else _url_of(_folder(url))
     home = os.environ.get("COTERIE_HOME")
-    folder = (Path(home).expanduser().resolve() if home else _cache()) / "artifacts"
+    folder = (_folder(home) if home else _cache()) / "artifacts"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,8 +91,18 @@ def artifacts_url(given: str | None) -> str:
                 "that can be written"
             ) from error
     if os.access(folder, os.W_OK | os.X_OK):
-        return folder.as_uri()
-    return Path(tempfile.mkdtemp(prefix="coterie-artifacts-")).as_uri()
+        return _url_of(folder)
+    return _url_of(Path(tempfile.mkdtemp(prefix="coterie-artifacts-")))
+
+
+def _folder(text: str) -> Path:
+    # As a shell reads it: a `~` that nobody's home is known for stays.
+    return Path(os.path.expanduser(text)).resolve()  # noqa: PTH111
+
+
+def _url_of(folder: Path) -> str:
+    # Not `as_uri()`, which escapes: a store takes the path as it is written.
+    return f"file://{folder}"
 
 
 def _cache() -> Path:

@@ -22,6 +22,7 @@ __all__ = ["FsspecBlobs"]
 _COPY_BYTES = 2**20
 # Shorter objects are sent whole, in one request; longer ones in pieces.
 _WHOLE_BYTES = 16 * 2**20
+_LOCAL_SCHEMES = ("", "file", "local")
 
 
 class FsspecBlobs:
@@ -35,7 +36,7 @@ class FsspecBlobs:
 
     def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
         self._root = _open_root(url, options or {})
-        self._local = self._root.protocol in ("", "file", "local")
+        self._local = self._root.protocol in _LOCAL_SCHEMES
         self._in_memory = self._root.protocol == "memory"
 
     @property
@@ -130,10 +131,11 @@ def _open_root(url: str, options: Mapping[str, Any]) -> UPath:
             f"the artifact store URL with the scheme {parts.scheme!r} carries credentials; "
             "give them to the driver by its environment, a connection or a block"
         )
-    if parts.scheme in ("", "file", "local") and not (parts.path.startswith("/") and parts.netloc in ("", "localhost")):
+    local = _local_path(url, parts) if parts.scheme in _LOCAL_SCHEMES else None
+    if local is not None and not (local.startswith("/") and parts.netloc in ("", "localhost")):
         raise Misuse(f"the artifact store {url!r} is a relative path; give an absolute path, as in 'file:///var/lib/x'")
     try:
-        root = UPath(parts.path) if parts.scheme in ("", "file", "local") else UPath(url, **options)
+        root = UPath(local) if local is not None else UPath(url, **options)
         # Finds the driver now, not at the first write.
         root.fs  # noqa: B018
     # Each driver has its own errors for its own settings.
@@ -142,6 +144,12 @@ def _open_root(url: str, options: Mapping[str, Any]) -> UPath:
             f"no driver for the artifact store {url!r}: {error}; install it (for S3: pip install 'coterie[s3]')"
         ) from error
     return root
+
+
+def _local_path(url: str, parts: SplitResult) -> str:
+    """The path as it is written: `?`, `#` and `%` mean nothing in the name of a folder."""
+    rest = url[len(parts.scheme) + 1 :] if parts.scheme else url
+    return rest[2 + len(parts.netloc) :] if rest.startswith("//") else rest
 
 
 def _has_credentials(parts: SplitResult) -> bool:

@@ -25,6 +25,7 @@ __all__ = ["Found", "Limits", "Listing", "list_commit", "list_folder", "list_wor
 _LINK, _SUBMODULE = "120000", "160000"
 LINK_INSIDE = "a symbolic link; its target is reviewed where it lies"
 LINK_OUTSIDE = "a symbolic link that points outside the source"
+LINK_BEHIND = "its folder is a symbolic link"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +186,10 @@ def _add_local(listing: Listing, root: Path, raw: bytes) -> None:
         listing.skip(path, reason)
         return
     full = root / path
+    if full.parent.resolve() != full.parent:
+        # Tracked in a folder that has become a link since: whatever lies behind it is not the source's.
+        listing.skip(path, LINK_BEHIND)
+        return
     try:
         status = full.lstat()
     except (FileNotFoundError, NotADirectoryError):

@@ -6,6 +6,7 @@ program (`ext::`), be taken for an option, or put a secret into a log.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +60,16 @@ def read_source(source: str) -> Folder | Remote:
     scheme = _SCHEME.match(source)
     if scheme is not None:
         return _read_url(source, scheme[1].lower(), scheme[2])
-    path = Path(source).expanduser()
+    # Not Path's own, which raise for a user without a home and for a name that is too long.
+    path = os.path.expanduser(source)  # noqa: PTH111
+    exists = os.path.exists(path)  # noqa: PTH110
     scp = _SCP.fullmatch(source)
-    if scp is not None and not path.exists():
+    if scp is not None and not exists:
         return Remote(source, f"ssh://{scp['host']}/{scp['path'].lstrip('/')}")
-    if not path.is_dir():
-        what = "is not a folder" if path.exists() else "does not exist"
+    if not exists or not Path(path).is_dir():
+        what = "is not a folder" if exists else "does not exist"
         raise MissingSource(f"the source {_shown(source)!r} {what}; name an existing folder, or a git URL")
-    return Folder(path)
+    return Folder(Path(path))
 
 
 def check_revision(revision: str | None, name: str) -> str | None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Manifest", "SourceFile", "fresh_folder", "materialise", "read_files"]
 
 SCHEMA = 1
+# What POSIX file systems take, less the folder that files are written to.
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 3072
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -110,11 +113,14 @@ class Manifest:
 
 def is_safe(path: str) -> bool:
     """Whether a path can only lead to a file below its folder, and not into a repository's own data."""
-    if not path or "\0" in path or "\\" in path or len(path) > 4096:
+    if not path or "\0" in path or "\\" in path:
         return False
     try:
-        path.encode()
+        raw = path.encode()
     except UnicodeEncodeError:
+        return False
+    # A commit may hold names that no file system takes: they must not cost the other files their review.
+    if len(raw) > MAX_PATH_BYTES or any(len(part) > MAX_NAME_BYTES for part in raw.split(b"/")):
         return False
     return all(part not in ("", ".", "..") and part.lower() != ".git" for part in path.split("/"))
 

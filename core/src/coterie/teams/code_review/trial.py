@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ from coterie.teams.code_review.process import complaint, run_program
 __all__ = ["Trial", "trial_findings", "try_tests"]
 
 _OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
-_MAX_OUTCOME_BYTES = 64 * 2**20
+_MAX_RESULT_BYTES = 64 * 2**20
 _MAX_FILE_BYTES = 2**30
 LOW_COVERAGE = 0.5
 
@@ -113,13 +114,21 @@ async def _run(argv: list[str], root: Path, scratch: Path, timeout_s: float) -> 
 def _read_outcomes(path: Path, done: CommandOutput) -> tuple[Outcome, ...]:
     """The plugin's file; whatever the reviewed code may have made of it, only well-formed entries count."""
     try:
-        if path.stat().st_size > _MAX_OUTCOME_BYTES:
-            raise StepFailed("the list of outcomes is too long")
-        entries: list[Any] = json.loads(path.read_bytes())["tests"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries: list[Any] = list(_read_json(path)["tests"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         said = complaint(done)
         raise StepFailed(f"pytest ended with exit code {done.exit_code} before any test: {said!r}") from error
     return tuple(outcome for entry in entries if (outcome := _read_outcome(entry)) is not None)
+
+
+def _read_json(path: Path) -> Any:
+    """What a process of the reviewed code wrote; it may have put anything there, also what never ends."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_RESULT_BYTES:
+            raise ValueError("no file, or too long")
+        return json.loads(file.read(_MAX_RESULT_BYTES))
 
 
 def _read_outcome(entry: Any) -> Outcome | None:
@@ -133,10 +142,10 @@ def _read_outcome(entry: Any) -> Outcome | None:
 
 def _read_coverage(path: Path) -> dict[str, tuple[int, int]] | None:
     try:
-        files: dict[str, Any] = json.loads(path.read_bytes())["files"]
+        files: dict[str, Any] = _read_json(path)["files"]
         counts = {name: entry["summary"] for name, entry in sorted(files.items())}
         return {name: (int(each["covered_lines"]), int(each["num_statements"])) for name, each in counts.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Nothing was executed, or the reviewed code spoiled the file: there is no coverage to tell of.
         return None
 
