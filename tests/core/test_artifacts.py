@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coterie import ArtifactStore, Ref
-from coterie.errors import CorruptArtifact, ForbiddenLocation, MissingArtifact, Misuse, Unavailable
+from coterie.errors import CorruptArtifact, ForbiddenLocation, MissingArtifact, Misuse, PolicyError, Unavailable
 from coterie.ref import INLINE_BYTES
 from coterie.testing import FaultyBlobs, MemoryBlobs
 
@@ -300,3 +301,23 @@ async def test_a_stored_document_is_canonical_json(store: ArtifactStore, tmp_pat
     assert (
         content == json.dumps(json.loads(content), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     )
+
+
+async def test_a_store_that_does_not_answer_is_unavailable():
+    release = threading.Event()
+
+    class Hanging(MemoryBlobs):
+        def size_bytes(self, name: str) -> int | None:
+            release.wait(20)
+            return super().size_bytes(name)
+
+    store = ArtifactStore(Hanging(), timeout_s=0.05)
+
+    with pytest.raises(Unavailable, match="did not answer within"):
+        await store.put_bytes(b"x")
+    release.set()
+
+
+def test_a_store_that_may_never_answer_is_refused():
+    with pytest.raises(PolicyError, match="timeout_s 0"):
+        ArtifactStore(MemoryBlobs(), timeout_s=0)

@@ -200,3 +200,24 @@ async def test_a_type_may_carry_whatever_notes():
     result = await perform(agent, input={"name": "red", "rgb": [255, 0, 0]})
 
     assert result.output == "red"
+
+
+async def test_an_object_of_numbers_is_validated_an_object_of_anything_is_not():
+    async def numbers(task_input: dict[str, int]) -> int:
+        return sum(task_input.values())
+
+    async def anything(task_input: dict[str, Any]) -> int:
+        return len(task_input)
+
+    orchestrator = Orchestrator()
+    orchestrator.register_agent("numbers", "numbers", handler=numbers)
+    orchestrator.register_agent("anything", "anything", handler=anything)
+
+    good, bad, free = [
+        await orchestrator.execute_task(Task("t", agent_type, input=given))
+        for agent_type, given in (("numbers", {"a": 1}), ("numbers", {"a": "no int"}), ("anything", {"a": "no int"}))
+    ]
+
+    assert (good.output, free.output) == (1, 1)
+    assert bad.error is not None
+    assert bad.error.type == "Misuse"

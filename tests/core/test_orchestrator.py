@@ -415,3 +415,60 @@ async def test_context_that_cannot_be_compared_does_not_stop_a_run():
         result = await orchestrator.execute_workflow([Task("a", "gate"), Task("b", "gate", depends_on=["a"])])
 
     assert result.status == "succeeded"
+
+
+async def test_a_cancelled_run_leaves_nobody_in_the_queue():
+    began = asyncio.Event()
+
+    async def wait(task_input: Any) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    orchestrator = Orchestrator()
+    orchestrator.register_agent("a", "x", 1, handler=wait)
+    orchestrator.register_agent("b", "y", 1, handler=wait)
+    both = [asyncio.create_task(orchestrator.execute_workflow([Task("t", "x")], workflow_id="other"))]
+    await began.wait()
+    many = [Task(f"t{number}", "x") for number in range(50)]
+    both.append(asyncio.create_task(orchestrator.execute_workflow(many, workflow_id="queued")))
+    while not orchestrator.get_status().waiting:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+    orchestrator.cancel("queued")
+
+    assert dict(orchestrator.get_status().waiting) == {}
+    orchestrator.cancel("other")
+    assert [result.status for result in await asyncio.gather(*both)] == ["cancelled", "cancelled"]
+
+
+async def test_stopping_ends_single_tasks_too():
+    began = asyncio.Event()
+
+    async def wait(task_input: Any) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    orchestrator = Orchestrator()
+    orchestrator.register_agent("a", "x", 1, handler=wait)
+    call = asyncio.create_task(orchestrator.execute_task(Task("t", "x")))
+    await began.wait()
+
+    await orchestrator.stop(grace_s=10)
+
+    assert call.cancelled()
+    assert [agent.in_use for agent in orchestrator.get_status().agents] == [0]
+
+
+async def test_the_end_of_a_single_task_is_told_as_in_a_whole_plan():
+    told: list[Any] = []
+
+    async def fail(task_input: Any) -> None:
+        raise ValueError("no")
+
+    orchestrator = Orchestrator(on_event=told.append)
+    orchestrator.register_agent("a", "x", 1, handler=fail)
+
+    await orchestrator.execute_task(Task("t", "x"))
+
+    fields = next(event.fields for event in told if event.name == "task.finished")
+    assert (fields["state"], fields["attempt"], fields["error"]) == ("failed", 1, "ValueError: no")

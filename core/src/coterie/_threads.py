@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["run_in_thread"]
+__all__ = ["in_thread", "run_in_thread"]
 
 T = TypeVar("T")
 
@@ -21,6 +21,21 @@ class Watcher(Protocol):
 
     def thread_ended(self, thread: threading.Thread) -> None:
         """Called in the event loop, after its end."""
+
+
+class _Nobody:
+    """Does not ask whether an abandoned thread still runs."""
+
+    def thread_started(self, thread: threading.Thread) -> None:
+        """Look away."""
+
+    def thread_ended(self, thread: threading.Thread) -> None:
+        """Look away."""
+
+
+async def in_thread(work: Callable[..., T], *args: Any) -> T:
+    """`run_in_thread` for work that ends by itself, or whose end nobody waits for."""
+    return await run_in_thread(_Nobody(), work, *args)
 
 
 async def run_in_thread(watcher: Watcher, work: Callable[..., T], *args: Any) -> T:

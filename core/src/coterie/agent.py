@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from coterie._json import JsonValue, require_json
 from coterie.errors import Misuse, PolicyError
@@ -162,8 +162,11 @@ def _evaluated(annotation: str, function: Any) -> Any:
 
 
 def _is_json(wanted: Any) -> bool:
-    origin = getattr(wanted, "__origin__", None)
-    return (origin is not None and getattr(origin, "__name__", "") in ("dict", "Mapping")) or wanted is JsonValue
+    """Whether every JSON object is of that type already."""
+    if wanted is JsonValue:
+        return True
+    of_json = get_origin(wanted) in (dict, Mapping)
+    return of_json and get_args(wanted) in ((str, Any), (str, object), (str, JsonValue))
 
 
 class _Validated:

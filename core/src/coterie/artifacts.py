@@ -6,20 +6,24 @@ import asyncio
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from coterie._json import JsonValue, canonical_bytes
-from coterie.errors import ForbiddenLocation, MissingArtifact, Misuse
+from coterie._threads import in_thread
+from coterie.errors import ForbiddenLocation, MissingArtifact, Misuse, PolicyError, Unavailable
 from coterie.ids import check_name
 from coterie.ports import BlobStore
 from coterie.ref import INLINE_BYTES, JSON_MEDIA_TYPE, Ref, parsed, verify
 
 __all__ = ["ArtifactStore", "surrounding_artifacts", "using_artifacts"]
 
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S = 300.0
 _CHUNK_BYTES = 2**20
 _surrounding: ContextVar[ArtifactStore | None] = ContextVar("coterie_artifacts", default=None)
 
@@ -29,12 +33,19 @@ class ArtifactStore:
 
     url: any that fsspec knows, absolute (`file:///var/lib/coterie`, `s3://bucket/prefix`), or a `BlobStore`.
 
+    timeout_s: for one object, read or written; a store that takes longer is `Unavailable`.
+
     References outside this URL and namespace are refused, whoever made them.
     """
 
-    def __init__(self, url: str | BlobStore, *, namespace: str = "default") -> None:
+    def __init__(
+        self, url: str | BlobStore, *, namespace: str = "default", timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> None:
         check_name(namespace, "namespace")
+        if not timeout_s > 0:
+            raise PolicyError(f"the artifact store has timeout_s {timeout_s!r}; give seconds > 0")
         self.namespace = namespace
+        self._timeout_s = timeout_s
         self._blobs = _open(url) if isinstance(url, str) else url
         self._prefix = f"{self._blobs.root}/{namespace}/sha256/"
 
@@ -72,11 +83,11 @@ class ArtifactStore:
 
     async def put_bytes(self, content: bytes, media_type: str = "application/octet-stream") -> Ref:
         """Store bytes, whatever their size."""
-        return await asyncio.to_thread(self._put, io.BytesIO(content), media_type)
+        return await self._io(self._put, io.BytesIO(content), media_type)
 
     async def put_file(self, path: str | Path, media_type: str = "application/octet-stream") -> Ref:
         """Stream a local file into the store."""
-        return await asyncio.to_thread(self._put_file, Path(path), media_type)
+        return await self._io(self._put_file, Path(path), media_type)
 
     async def load(self, ref: Ref) -> JsonValue:
         """The JSON value behind `ref`, verified.
@@ -91,12 +102,25 @@ class ArtifactStore:
         if ref.is_inline:
             return ref.inline_bytes()
         sink = io.BytesIO()
-        await asyncio.to_thread(self._copy, ref, sink)
+        await self._io(self._copy, ref, sink)
         return sink.getvalue()
 
     async def copy_to(self, ref: Ref, path: str | Path) -> None:
         """Stream the content to a local file; on any error there is no file."""
-        await asyncio.to_thread(self._copy_to, ref, Path(path))
+        await self._io(self._copy_to, ref, Path(path))
+
+    async def _io(self, work: Callable[..., T], *args: object) -> T:
+        scope = asyncio.timeout(self._timeout_s)
+        try:
+            async with scope:
+                return await in_thread(work, *args)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise Unavailable(
+                f"the artifact store {self.url!r} did not answer within {self._timeout_s:g} s; "
+                "check that it is reachable, then try again, or give it a longer timeout_s"
+            ) from error
 
     def _put_file(self, path: Path, media_type: str) -> Ref:
         with path.open("rb") as source:

@@ -56,6 +56,7 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
         scope: asyncio.Timeout | None = None
         try:
             if timeout_s is None:
+                context.deadline = None
                 value = await slot.call(context.input, context)
             else:
                 context.deadline = clock.now() + timeout_s

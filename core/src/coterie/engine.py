@@ -111,6 +111,8 @@ class PlanRun:
         if self._cancelled:
             return
         self._cancelled = True
+        for pool in set(self._pools):
+            pool.withdraw(self)
         while self._queue:
             self._queue.popleft()[1].release()
         for i in self._progress.cancel():
@@ -139,7 +141,7 @@ class PlanRun:
         pool = self._pools[i]
         slot = pool.take() if not pool.waiting else None
         if slot is None:
-            pool.enqueue(self._tasks[i].priority, partial(self._granted, i))
+            pool.enqueue(self._tasks[i].priority, partial(self._granted, i), self)
         else:
             self._enqueue(i, slot)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from coterie._json import JsonValue
 from coterie._rules.foreach import keys_of
@@ -94,6 +96,7 @@ class Orchestrator:
         self._listener = None if on_event is None else partial(_tell, on_event)
         self._slots = Slots(team.agents.values() if team else ())
         self._runs: dict[WorkflowId, PlanRun] = {}
+        self._calls: set[asyncio.Task[Any]] = set()
 
     def register_agent(
         self,
@@ -176,15 +179,30 @@ class Orchestrator:
             if not await condition_says_run(context):
                 return TaskResult(task.id, "skipped")
             self._emit("task.started", run, task, agent_type=task.agent_type)
-            with using_artifacts(self.artifacts):
+            with using_artifacts(self.artifacts), self._call():
                 result = await self._perform(context, pool)
         except Unavailable:
             raise
         # A list or condition that cannot be read is the task's failure, as in a whole plan.
         except Exception as error:  # noqa: BLE001
             result = TaskResult(task.id, "failed", None, ErrorInfo.of(error), 1)
-        self._emit("task.finished", run, task, state=result.state, duration_s=result.duration_s)
+        ended_by = str(result.error) if result.error is not None else None
+        fields = {"state": result.state, "duration_s": result.duration_s, "attempt": result.attempts}
+        self._emit("task.finished", run, task, **fields, error=ended_by)
         return result
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        """Keep the calling asyncio task where `stop` finds it."""
+        task = asyncio.current_task()
+        if task is None or task in self._calls:
+            yield
+            return
+        self._calls.add(task)
+        try:
+            yield
+        finally:
+            self._calls.discard(task)
 
     async def _perform(self, context: TaskContext, pool: TypeSlots) -> TaskResult:
         task = context.task
@@ -241,7 +259,7 @@ class Orchestrator:
             raise Misuse(f"the list has {len(items)} items, and no part {part.start} to {part.stop}; run `split` again")
         keys = keys_of(foreach_of(task), items, task.id)
         entries = [(index, keys[index], items[index]) for index in range(part.start, part.stop)]
-        with using_artifacts(self.artifacts):
+        with using_artifacts(self.artifacts), self._call():
             done = await perform_items(
                 self._context(run, task),
                 self._slots.of(task.agent_type, task_id=task.id),
@@ -286,12 +304,19 @@ class Orchestrator:
         run.cancel()
 
     async def stop(self, *, grace_s: float) -> None:
-        """Cancel every run in progress here and wait up to `grace_s` seconds until their agents have ended."""
+        """Cancel all that is performed here and wait up to `grace_s` seconds until the agents have ended.
+
+        Runs return with status `cancelled`; calls of `execute_task` and `execute_part` raise CancelledError.
+        """
         runs = list(self._runs.values())
         for run in runs:
             run.cancel()
-        if runs:
-            await asyncio.wait([asyncio.create_task(run.wait()) for run in runs], timeout=grace_s)
+        calls = self._calls - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        ends = [*(asyncio.create_task(run.wait()) for run in runs), *calls]
+        if ends:
+            await asyncio.wait(ends, timeout=grace_s)
 
     def get_status(self) -> OrchestratorStatus:
         """What the agents and runs of this process are doing now."""

@@ -69,7 +69,7 @@ class TypeSlots:
 
     def __init__(self) -> None:
         self.agents: list[Slot] = []
-        self.waiting: list[tuple[int, int, Grant]] = []
+        self.waiting: list[tuple[int, int, Grant, object]] = []
         self._count = itertools.count()
 
     @property
@@ -90,9 +90,14 @@ class TypeSlots:
         slot.in_use += 1
         return slot
 
-    def enqueue(self, priority: int, grant: Grant) -> None:
+    def enqueue(self, priority: int, grant: Grant, owner: object = None) -> None:
         """Wait without a coroutine: `grant` is called when a slot is this caller's."""
-        heapq.heappush(self.waiting, (-priority, next(self._count), grant))
+        heapq.heappush(self.waiting, (-priority, next(self._count), grant, owner))
+
+    def withdraw(self, owner: object) -> None:
+        """Forget all that `owner` waits for."""
+        self.waiting = [entry for entry in self.waiting if entry[3] is not owner]
+        heapq.heapify(self.waiting)
 
     async def acquire(self, priority: int) -> Slot:
         """Wait for a slot. Cancelled while waiting, it leaves none behind."""

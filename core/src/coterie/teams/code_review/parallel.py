@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from coterie._threads import run_in_thread
+from coterie._threads import in_thread
 
 __all__ = ["for_each", "in_thread"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, parallel: int = 16) -> None:
@@ -30,16 +28,3 @@ async def for_each(items: Iterable[T], work: Callable[[T], Awaitable[None]], *, 
     except ExceptionGroup as errors:
         # One cause is enough, and callers catch the store's own classes.
         raise errors.exceptions[0] from None
-
-
-async def in_thread(work: Callable[..., R], *args: object) -> R:
-    """Await blocking or long work; abandoned, not joined, when this is cancelled."""
-    return await run_in_thread(_Unwatched(), work, *args)
-
-
-class _Unwatched:
-    """Nobody asks whether an abandoned thread still runs: all that is done here ends by itself."""
-
-    def thread_started(self, thread: threading.Thread) -> None: ...
-
-    def thread_ended(self, thread: threading.Thread) -> None: ...
