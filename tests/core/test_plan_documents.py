@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from coterie import ForEach, Plan, Retry, Task, When
+from coterie._plan_format import task_from_dict
 from coterie.errors import CycleFound, DuplicateTask, Misuse, PlanError
 from coterie.plan import MAX_PLAN_BYTES
 from tests.core.random_plans import Story, stories
@@ -80,13 +81,14 @@ def test_a_plan_is_read_from_a_file(tmp_path: Path, name: str, text: str):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ([], "the plan is wrong at the document"),
+        ([], "the plan is a list; a plan is a mapping with name and tasks"),
         ({"name": "p"}, "the plan is wrong at tasks: Field required"),
         ({"name": "p", "tasks": {}}, "at tasks: Input should be a valid list"),
         ({"name": "p", "tasks": []}, "the plan 'p' has no tasks"),
         ({"name": 5, "tasks": []}, "at name: Input should be a valid string"),
-        ({**document(), "extra": 1}, "at extra: Extra inputs are not permitted"),
-        (document(timout_s=5), "at tasks/0/timout_s: "),
+        ({**document(), "extra": 1}, "at extra: unknown field, known are name, tasks, params, outputs"),
+        ("name", "the plan is a text; a plan is a mapping with name and tasks"),
+        (document(timout_s=5), "at tasks/0/timout_s: unknown field, did you mean 'timeout_s'?"),
         (document(agent_type=None), "at tasks/0/agent_type: "),
         (document(id="a b"), "task id 'a b'"),
         (document(trigger_rule="never"), "at tasks/0/trigger_rule: .*'all_success'"),
@@ -94,7 +96,8 @@ def test_a_plan_is_read_from_a_file(tmp_path: Path, name: str, text: str):
         (document(depends_on="b"), "at tasks/0/depends_on: "),
         (document(depends_on=["b"]), "'a' refers to the task 'b'"),
         (document(foreach={"task": "b", "items": [1]}), "foreach needs either"),
-        (document(foreach={"tsak": "b"}), "at tasks/0/foreach/tsak: "),
+        (document(foreach={"tsak": "b"}), "at tasks/0/foreach/tsak: unknown field, did you mean 'task'?"),
+        (document(retry={"xyz": 1}), "at tasks/0/retry/xyz: unknown field, known are max_attempts, base_s, cap_s"),
         (document(retry={"max_attempts": 0}), "retry needs"),
         (document(input={"n": float("nan")}), "input of 'a'/n is nan"),
     ],
@@ -111,13 +114,106 @@ def test_what_python_refuses_a_document_may_not_say_either():
         Plan.from_yaml("name: p\ntasks: [{id: a, agent_type: x, depends_on: [a]}]")
 
 
-@pytest.mark.parametrize("text", ["{", "", "[1,", '{"name": "p" "tasks"}', b"\xff\xfe\x00"])
+def test_every_mistake_of_a_document_is_told_and_unknown_fields_first():
+    wrong = {"name": "p", "tasks": [{"id": "a", "agent_typ": "x"}, {"id": "b", "agent_type": "x", "timeout_s": -1}]}
+
+    with pytest.raises(PlanError) as caught:
+        Plan.from_dict(wrong)
+
+    assert str(caught.value) == (
+        "the plan is wrong at tasks/0/agent_typ: unknown field, did you mean 'agent_type'?; "
+        "at tasks/0/agent_type: Field required; "
+        "at tasks/1: timeout_s of 'b' is -1.0; give a number of seconds > 0"
+    )
+
+
+def test_of_many_mistakes_eight_are_told():
+    wrong = {"name": "p", "tasks": [{"id": f"t{number}"} for number in range(20)]}
+
+    with pytest.raises(PlanError, match=r"at tasks/7/agent_type: Field required; and 12 more$"):
+        Plan.from_dict(wrong)
+
+
+def test_a_task_s_unknown_field_is_told_as_a_plan_s():
+    with pytest.raises(
+        PlanError, match=r"^the plan is wrong at agent_typ: unknown field, did you mean 'agent_type'\?; "
+    ):
+        task_from_dict({"id": "a", "agent_typ": "x"})
+
+
+@pytest.mark.parametrize("text", ["", " \n", "# nothing but a comment", "---\n"])
+def test_an_empty_text_is_told_as_empty(text: str):
+    with pytest.raises(PlanError, match="the plan is empty; give it a name and tasks"):
+        Plan.from_yaml(text)
+
+
+@pytest.mark.parametrize("read", [Plan.from_yaml, Plan.from_json])
+def test_bytes_that_are_not_text_are_told_as_such(read: Any):
+    with pytest.raises(PlanError, match=r"the plan is not text: .* at position 0; save it as UTF-8"):
+        read(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "p.yaml",
+            "a: [b:\n  c",
+            "the plan is not YAML at line 3, column 1: while parsing a flow sequence that begins in line 1",
+        ),
+        ("p.yaml", "name: p\ntasks: b: c", "the plan is not YAML at line 2, column 9: mapping values are not allowed"),
+        ("p.json", '{\n"name": }', "the plan is not JSON at line 2, column 9: Expecting value"),
+        ("p.json", "", "the plan is empty"),
+        ("p.yaml", "- a", "the plan is a list; "),
+        ("p.yaml", "name: p\ntasks: [{id: a}]", "the plan is wrong at tasks/0/agent_type: Field required"),
+        ("p.yaml", "name: p\ntasks: [{id: a b, agent_type: x}]", "task id 'a b'"),
+    ],
+)
+def test_what_is_wrong_with_a_file_names_the_file(tmp_path: Path, name: str, text: str, message: str):
+    (tmp_path / name).write_text(text)
+
+    with pytest.raises(Misuse) as caught:
+        Plan.from_file(tmp_path / name)
+
+    assert str(caught.value).startswith(f"plan {str(tmp_path / name)!r}: {message}")
+    assert "<" not in str(caught.value)
+
+
+def test_an_error_that_names_the_file_keeps_its_class_and_what_it_carries(tmp_path: Path):
+    (tmp_path / "p.yaml").write_text("name: p\ntasks: [{id: a, agent_type: x, depends_on: [a]}]")
+
+    with pytest.raises(CycleFound, match=r"p\.yaml': tasks wait for each other: a -> a") as caught:
+        Plan.from_file(tmp_path / "p.yaml")
+
+    assert caught.value.path == ("a", "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: p\ntasks: []\ntasks: []\n", "the plan says 'tasks' twice, in line 2 and in line 3; keep one of them"),
+        ("name: p\ntasks:\n- {id: a, 'id': b, agent_type: x}\n", "says 'id' twice, in line 3 and in line 3"),
+        ("name: p\nparams: {1: a, 1: b}\ntasks: []", "says 1 twice"),
+        ("name: p\nbase: &b {x: 1, x: 2}\nparams: {<<: *b}\ntasks: []", "says 'x' twice"),
+    ],
+)
+def test_a_key_that_yaml_says_twice_is_refused_with_its_lines(text: str, message: str):
+    with pytest.raises(PlanError, match=message):
+        Plan.from_yaml(text)
+
+
+def test_a_key_that_json_says_twice_is_refused():
+    with pytest.raises(PlanError, match="the plan says 'agent_type' twice in one object; keep one of them"):
+        Plan.from_json('{"name": "p", "tasks": [{"id": "a", "agent_type": "x", "agent_type": "y"}]}')
+
+
+@pytest.mark.parametrize("text", ["{", "[1,", '{"name": "p" "tasks"}', f'{{"n": {"1" * 5000}}}'])
 def test_text_that_is_not_json_is_refused(text: str | bytes):
     with pytest.raises(PlanError, match="not JSON"):
         Plan.from_json(text)
 
 
-@pytest.mark.parametrize("text", ["a: [", "\t- x", "a: b: c", b"\xff\xfe\xfd", "%TAG"])
+@pytest.mark.parametrize("text", ["a: [", "\t- x", "a: b: c", "%TAG", "a: 2026-99-99", "a: !!int ''"])
 def test_text_that_is_not_yaml_is_refused(text: str | bytes):
     with pytest.raises(PlanError, match="not YAML"):
         Plan.from_yaml(text)
@@ -212,6 +308,17 @@ def test_merge_keys_put_one_mapping_into_another():
 
     assert Plan.from_yaml(text) == Plan("p", [Task("a", "x", priority=2), Task("b", "x", priority=2)])
     assert Plan.from_yaml(merging(3, 4)).params["a2"] == dict.fromkeys(["k0", "k1", "k2", "k3"], 0)
+
+
+def test_a_merged_key_may_be_said_again_wherever_it_is_merged():
+    text = (
+        "name: p\nparams:\n  one: &one {a: 1, b: 1}\n  two: &two {<<: *one, b: 2}\n"
+        "  three: {<<: [*two, *one], b: 3}\n  four: {<<: *two, <<: *one}\ntasks: [{id: a, agent_type: x}]\n"
+    )
+
+    params = Plan.from_yaml(text).params
+
+    assert (params["two"], params["three"]) == ({"a": 1, "b": 2}, {"a": 1, "b": 3})
 
 
 def test_merge_keys_that_multiply_are_refused_before_they_fill_the_memory():

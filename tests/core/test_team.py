@@ -159,7 +159,10 @@ def test_a_module_that_breaks_when_it_is_imported_is_named(tmp_path: Path, monke
         ("agents: [{agent_type: x, command: [ls], retry: 3}]", "agent 'x': retry is 3"),
         ("agents: [{agent_type: x, handler: 'json:nothing'}]", "'json' has no 'nothing'"),
         ("agents: [{agent_type: x, handler: 5}]", "handler path 5"),
-        ("[" * 10_000, "is not YAML"),
+        ("[" * 10_000, "is nested more than 200 deep"),
+        ("name: t\nagents: []\nagents: []", "team.yml' says 'agents' twice, in line 2 and in line 3; keep one of them"),
+        ("agents:\n- {agent_type: x, command: [ls], command: [cat]}", "says 'command' twice"),
+        ("name: t\nagents: a: b", "team.yml' is not YAML at line 2, column 10: mapping values"),
     ],
 )
 def test_a_wrong_team_file_is_refused_with_its_place(tmp_path: Path, text: str, message: str):

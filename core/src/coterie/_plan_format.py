@@ -1,7 +1,11 @@
-"""A plan as a document: JSON form, JSON Schema, Mermaid. Pydantic is built here, when first needed."""
+"""A plan as a document: JSON form, JSON Schema, Mermaid, mistakes. Pydantic is built here, when first needed."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,12 +13,13 @@ from coterie._json import JsonValue
 from coterie.errors import Misuse, PlanError
 from coterie.ids import TaskId
 from coterie.plan import Plan
-from coterie.task import Task
+from coterie.task import ForEach, Retry, Task, When
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 __all__ = [
+    "load_json",
     "plan_from_dict",
     "plan_schema",
     "plan_to_dict",
@@ -22,6 +27,17 @@ __all__ = [
     "task_from_dict",
     "task_to_dict",
 ]
+
+MAX_TOLD = 8
+
+_UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+_FIELDS: Mapping[str, Sequence[str]] = {
+    "plan": ("name", "tasks", "params", "outputs"),
+    **{
+        place: tuple(field.name for field in fields(kind))
+        for place, kind in (("tasks", Task), ("retry", Retry), ("when", When), ("foreach", ForEach))
+    },
+}
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
@@ -54,14 +70,37 @@ def task_to_dict(task: Task) -> dict[str, Any]:
     return document
 
 
+def load_json(text: str | bytes) -> object:
+    """The JSON value that `text` holds.
+
+    Raises:
+        PlanError: it is not JSON (with line and column), not text, nested too deeply, or says a key twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_once_each)
+    except UnicodeDecodeError as error:
+        raise PlanError(f"the plan is not text: {error.reason} at position {error.start}; save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise PlanError(f"the plan is not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except RecursionError as error:
+        raise PlanError("the plan is nested too deeply to be JSON for a plan; flatten it") from error
+    except PlanError:
+        raise
+    # A number of more digits than Python converts.
+    except ValueError as error:
+        raise PlanError(f"the plan is not JSON for a plan: {error}") from error
+
+
 def plan_from_dict(document: object) -> Plan:
     """Validate a document into a plan; see `Plan.from_dict`."""
     from pydantic import ValidationError
 
+    if not isinstance(document, Mapping):
+        raise PlanError(f"the plan is {_kind(document)}; a plan is a mapping with name and tasks")
     try:
         shape = _plan_adapter().validate_python(document)
     except ValidationError as error:
-        raise _as_plan_error(error) from error
+        raise _as_plan_error(error, root="plan") from error
     return Plan(shape["name"], shape["tasks"], params=shape.get("params"), outputs=shape.get("outputs"))
 
 
@@ -76,7 +115,7 @@ def task_from_dict(document: object) -> Task:
     try:
         return cast("Task", _task_adapter().validate_python(document))
     except ValidationError as error:
-        raise _as_plan_error(error) from error
+        raise _as_plan_error(error, root="tasks") from error
 
 
 def plan_schema() -> dict[str, Any]:
@@ -121,16 +160,54 @@ def _task_adapter() -> TypeAdapter[Any]:
     return TypeAdapter(Task)
 
 
-def _as_plan_error(error: ValidationError) -> Misuse:
-    details = error.errors(include_url=False, include_input=False)
-    for detail in details:
-        cause = detail.get("ctx", {}).get("error")
-        if isinstance(cause, Misuse):
-            return cause
-    first = details[0]
-    place = "/".join(str(step) for step in first["loc"]) or "the document"
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return PlanError(f"the plan is wrong at {place}: {first['msg']}{more}; see `coterie validate`")
+def _as_plan_error(error: ValidationError, *, root: str) -> Misuse:
+    """Every mistake, eight at most. `root`: whether the document is a `plan`, or one of its `tasks`.
+
+    A single refusal of coterie's own is returned as it is, with its class.
+    """
+    details = sorted(
+        error.errors(include_url=False, include_input=False), key=lambda detail: detail["type"] not in _UNKNOWN
+    )
+    cause = _cause(details[0])
+    if len(details) == 1 and cause is not None:
+        return cause
+    told = [_mistake(detail, root) for detail in details[:MAX_TOLD]]
+    more = [f"and {len(details) - MAX_TOLD} more"] if len(details) > MAX_TOLD else []
+    return PlanError(f"the plan is wrong {'; '.join([*told, *more])}")
+
+
+def _mistake(detail: Mapping[str, Any], root: str) -> str:
+    place = "/".join(str(step)[:100] for step in detail["loc"]) or "the document"
+    cause = _cause(detail)
+    if cause is not None:
+        return f"at {place}: {cause}"
+    return f"at {place}: {_unknown_field(detail['loc'], root) if detail['type'] in _UNKNOWN else detail['msg']}"
+
+
+def _unknown_field(place: Sequence[int | str], root: str) -> str:
+    above = [step for step in place[:-1] if isinstance(step, str)]
+    known = _FIELDS.get(above[-1] if above else root, ())
+    meant = get_close_matches(str(place[-1])[:100], known, n=1)
+    return f"unknown field, did you mean {meant[0]!r}?" if meant else f"unknown field, known are {', '.join(known)}"
+
+
+def _cause(detail: Mapping[str, Any]) -> Misuse | None:
+    cause = detail.get("ctx", {}).get("error")
+    return cause if isinstance(cause, Misuse) else None
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise PlanError(f"the plan says {twice[:200]!r} twice in one object; keep one of them")
+    return found
+
+
+def _kind(value: object) -> str:
+    kinds = {list: "a list", tuple: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number"}
+    return kinds.get(type(value)) or f"of the type {type(value).__name__}"
 
 
 def _part_to_dict(part: Any) -> dict[str, Any]:

@@ -156,20 +156,22 @@ class Plan:
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
         """Build a plan from JSON text. Raises PlanError, naming the line where the text breaks off."""
-        import json
+        from coterie._plan_format import load_json
 
-        return cls._parse(text, json.loads, "JSON")
+        return cls._parse(text, load_json)
 
     @classmethod
     def from_yaml(cls, text: str | bytes) -> Plan:
-        """Build a plan from YAML text (safe subset: no tags, no objects)."""
+        """Build a plan from YAML text (safe subset: no tags, no objects). Raises PlanError, naming line and column."""
         from coterie._yaml import load_yaml
 
-        return cls._parse(text, lambda source: load_yaml(source, max_values=MAX_PLAN_VALUES), "YAML")
+        return cls._parse(
+            text, lambda source: load_yaml(source, what="the plan", error=PlanError, max_values=MAX_PLAN_VALUES)
+        )
 
     @classmethod
     def from_file(cls, path: str | Path) -> Plan:
-        """Read a plan from a `.json`, `.yaml` or `.yml` file of at most 64 MiB."""
+        """Read a plan from a `.json`, `.yaml` or `.yml` file of at most 64 MiB. Whatever is wrong names the file."""
         source = Path(path)
         try:
             # One byte more than allowed tells, whatever size the file says it has (a device says 0).
@@ -179,7 +181,12 @@ class Plan:
             raise PlanError(f"cannot read the plan file {str(path)!r}: {error}; check the path") from error
         if len(text) > MAX_PLAN_BYTES:
             raise PlanError(f"the plan file {str(path)!r} has more than {MAX_PLAN_BYTES} bytes; split the plan")
-        return cls.from_json(text) if source.suffix == ".json" else cls.from_yaml(text)
+        try:
+            return cls.from_json(text) if source.suffix == ".json" else cls.from_yaml(text)
+        except Misuse as error:
+            # The same error, of the same class and with what it carries.
+            error.args = (f"plan {str(path)!r}: {error}",)
+            raise
 
     @staticmethod
     def json_schema() -> dict[str, Any]:
@@ -189,18 +196,12 @@ class Plan:
         return plan_schema()
 
     @classmethod
-    def _parse(cls, text: str | bytes, load: Callable[[str | bytes], object], kind: str) -> Plan:
+    def _parse(cls, text: str | bytes, load: Callable[[str | bytes], object]) -> Plan:
         if len(text) > MAX_PLAN_BYTES:
             raise PlanError(f"the plan text has {len(text)} characters; at most {MAX_PLAN_BYTES} are read")
-        try:
-            document = load(text)
-        except PlanError:
-            raise
-        except RecursionError as error:
-            raise PlanError(f"the plan is nested too deeply to be {kind} for a plan; flatten it") from error
-        # Whatever the parser says about the text is about the text: every parser has its own error classes.
-        except Exception as error:
-            raise PlanError(f"the plan is not {kind}: {error}") from error
+        document = load(text) if text.strip() else None
+        if document is None:
+            raise PlanError("the plan is empty; give it a name and tasks")
         return cls.from_dict(document)
 
     def _check_params(self) -> None:

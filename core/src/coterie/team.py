@@ -174,14 +174,15 @@ def _import(path: str, what: str) -> Any:
 
 
 def _from_yaml(path: Path) -> Team:
-    import yaml
+    from coterie._yaml import load_yaml
 
     try:
-        document = yaml.safe_load(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise Misuse(f"cannot read the team file {str(path)!r}: {error.strerror}; check the path") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Misuse(f"the team file {str(path)!r} is not YAML: {error}") from error
+    except ValueError as error:
+        raise Misuse(f"cannot read the team file {str(path)!r}: {error}; check the path") from error
+    document = load_yaml(text, what=f"the team file {str(path)!r}", error=Misuse, max_values=_MAX_TEAM_VALUES)
     if not isinstance(document, dict) or not isinstance(document.get("agents"), list):
         raise Misuse(f"the team file {str(path)!r} needs a name and a list of agents")
     team = Team(document.get("name") or path.stem)
@@ -190,6 +191,7 @@ def _from_yaml(path: Path) -> Team:
     return team
 
 
+_MAX_TEAM_VALUES = 100_000
 _ENTRY = frozenset({"id", "agent_type", "handler", "command", "capacity", "version", "plannable", "timeout_s", "retry"})
 
 

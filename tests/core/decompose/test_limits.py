@@ -53,7 +53,7 @@ def test_a_plan_within_the_limits_is_admitted():
         (document(task("a"), extra=1), "extra"),
         (document(task("a", command=["rm"])), "command"),
         ({}, "name"),
-        ([], "document"),
+        ([], "a plan is a mapping"),
     ],
 )
 def test_a_rule_that_is_broken_is_named(bad, reason):
