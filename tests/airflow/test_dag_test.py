@@ -69,6 +69,46 @@ def test_an_unavailable_store_is_tried_again_by_the_scheduler(in_airflow, monkey
     assert run.xcom("text", "coterie_result")["error"]["type"] == "Unavailable"
 
 
+def test_a_run_told_what_the_plan_does_not_take_is_refused_and_not_repeated(in_airflow):
+    run = in_airflow.test(
+        PLAN_DAG.format(name="resplit", more=', default_args={"retries": 3, "retry_delay": 0}'), paht="elsewhere"
+    )
+
+    assert run.state == "failed"
+    assert run.tries()["list"] == 1
+    assert run.xcom("list", "coterie_result")["error"] == {
+        "type": "Misuse",
+        "message": "the DAG takes no 'paht' (did you mean 'path'?) in a run's configuration; "
+        "it takes: coterie_run_id, path; trigger a new run",
+    }
+    assert run.result().status == "failed"
+
+
+def test_a_run_may_be_told_its_id_and_what_the_dag_declares_besides_the_plan(in_airflow):
+    source = PLAN_DAG.format(name="chain", more=', params={"mine": 1}')
+
+    run = in_airflow.test(source, coterie_run_id="my-own", mine=2, text="told")
+
+    assert run.state == "success"
+    assert run.load("second")["input"]["text"] == "told"
+
+
+def test_around_a_task_group_a_run_may_be_told_anything(in_airflow):
+    run = in_airflow.test(
+        """
+        from airflow.sdk import DAG
+        from airflow_provider_coterie import plan_to_task_group
+        from tests.airflow import plans
+
+        with DAG("around", schedule=None) as dag:
+            plan_to_task_group(plans.chain, team_path=plans.TEAM_PATH)
+        """,
+        read_by_others="yes",
+    )
+
+    assert run.state == "success"
+
+
 def test_two_plans_live_in_one_dag_as_task_groups(in_airflow):
     run = in_airflow.test(
         """

@@ -35,6 +35,17 @@ def test_a_missing_connection_is_named(monkeypatch):
 
 
 @pytest.mark.usefixtures("airflow_database")
+def test_without_a_store_the_error_says_what_one_machine_needs(monkeypatch):
+    monkeypatch.delenv("COTERIE_ARTIFACTS", raising=False)
+    monkeypatch.delenv("AIRFLOW_CONN_COTERIE_DEFAULT", raising=False)
+
+    with pytest.raises(
+        Misuse, match=r"no connection 'coterie_default'.*\}\}'; or, on one machine, set COTERIE_ARTIFACTS=file:///"
+    ):
+        _ = CoterieHook().settings
+
+
+@pytest.mark.usefixtures("airflow_database")
 def test_the_environment_stands_for_the_default_connection(monkeypatch):
     monkeypatch.setenv("COTERIE_ARTIFACTS", "file:///from/environment")
 

@@ -105,10 +105,12 @@ def _read(conn_id: str) -> CoterieSettings:
         url = os.environ.get("COTERIE_ARTIFACTS")
         if conn_id == DEFAULT_CONN_ID and url:
             return CoterieSettings(url, os.environ.get("COTERIE_NAMESPACE") or "default")
+        # The variable stands for the default connection alone.
+        here = "; or, on one machine, set COTERIE_ARTIFACTS=file:///a/folder" if conn_id == DEFAULT_CONN_ID else ""
         raise Misuse(
             f"there is no connection {conn_id!r}; add one of type 'coterie' with an artifact store, for example "
             f"AIRFLOW_CONN_{conn_id.upper()}='"
-            '{"conn_type": "coterie", "extra": {"artifacts": "s3://bucket/prefix"}}\''
+            f'{{"conn_type": "coterie", "extra": {{"artifacts": "s3://bucket/prefix"}}}}\'{here}'
         ) from error
     extra = connection.extra_dejson
     url = extra.get("artifacts")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from airflow_provider_coterie.configuration import check_configuration
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
 from airflow_provider_coterie.identity import RunIdentity, identity_of
 from airflow_provider_coterie.limit import team_limit
@@ -134,6 +135,9 @@ class PlanTaskOperator(BaseOperator):
     def _perform(self, context: Context, work: Callable[[Surroundings], Awaitable[T]]) -> T:
         node = self.plan_node
         identity = identity_of(context, node.group_id if node is not None else None)
+        if node is not None and node.group_id is None:
+            # The whole DAG is the plan. Around a task group, the DAG's author may read more.
+            check_configuration(context, node.plan.params)
         team = self.hook.team(self.team_path)
         self._check(team)
         runtime = self.hook.runtime(team)
