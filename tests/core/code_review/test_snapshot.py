@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +93,87 @@ async def test_files_that_cannot_be_judged_are_named_with_the_reason(project: Pa
     assert "its target is reviewed" in found["inside.py"]
     assert "points outside" in found["folder"]
     assert not {"pipe.py", "huge.py", "null.py", "inside.py", "shop/latin.py"} & set(manifest.judged)
+
+
+SNAPSHOT_AS_NOBODY = """
+import asyncio, json, os, sys
+from coterie.artifacts import ArtifactStore
+from coterie.teams.code_review.snapshot import take_snapshot
+
+async def main():
+    store = ArtifactStore("memory://nobody")
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    try:
+        manifest = await take_snapshot(sys.argv[1], None, store)
+        print(json.dumps(manifest.to_json()))
+    except Exception as error:
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+
+asyncio.run(main())
+"""
+
+
+def snapshot_as_nobody(source: Path) -> dict[str, Any]:
+    """The manifest as a user without rights gets it: whoever runs the tests may have all of them."""
+    command = [sys.executable, "-c", SNAPSHOT_AS_NOBODY, str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+@pytest.fixture
+def open_project() -> Iterator[Path]:
+    """A folder that anybody may enter, with a module and two folders that nobody else may."""
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder) / "shop"
+        for path in (project / "closed", project / "listed" / "below"):
+            path.mkdir(parents=True)
+            (path / "hidden.py").write_text("x = 1\n")
+        (project / "open.py").write_text("x = 1\n")
+        (project / "listed" / "near.py").write_text("x = 1\n")
+        Path(folder).chmod(0o755)
+        yield project
+        for path in (project, project / "closed", project / "listed"):
+            path.chmod(0o755)
+
+
+def test_a_folder_that_may_not_be_entered_is_skipped_with_the_reason(open_project: Path):
+    (open_project / "closed").chmod(0o000)
+    (open_project / "listed").chmod(0o444)
+
+    manifest = snapshot_as_nobody(open_project)
+
+    assert [file["path"] for file in manifest["files"]] == ["open.py"]
+    assert {each["path"]: each["reason"] for each in manifest["skipped"]} == {
+        "closed": "a folder that cannot be read (Permission denied)",
+        "listed/below": "a folder that cannot be read (Permission denied)",
+        "listed/near.py": "cannot be read (Permission denied)",
+    }
+
+
+@pytest.mark.parametrize("source", [".", "within"])
+def test_an_untracked_folder_that_git_may_not_enter_is_skipped_with_the_reason(open_project: Path, source: str):
+    git(open_project, "init", "--quiet")
+    within = open_project / source
+    within.mkdir(exist_ok=True)
+    (within / "seen.py").write_text("x = 1\n")
+    (within / "shut").mkdir()
+    (within / "shut").chmod(0o000)
+
+    manifest = snapshot_as_nobody(within)
+
+    assert "seen.py" in [file["path"] for file in manifest["files"]]
+    assert {"path": "shut", "reason": "a folder that cannot be read (Permission denied)"} in manifest["skipped"]
+
+
+def test_a_source_that_may_not_be_read_is_named(open_project: Path):
+    open_project.chmod(0o000)
+
+    told = snapshot_as_nobody(open_project)
+
+    assert told["error"].startswith("MissingSource: the folder 'shop' cannot be read (Permission denied)")
 
 
 async def test_the_commit_of_links_says_the_same_of_them(repository: Path, store: ArtifactStore):

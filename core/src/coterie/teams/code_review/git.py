@@ -24,7 +24,7 @@ from coterie.teams.code_review.errors import (
 from coterie.teams.code_review.location import TRANSPORTS, Remote
 from coterie.teams.code_review.process import complaint, run_program
 
-__all__ = ["Git", "TreeEntry", "fetch_commit"]
+__all__ = ["Git", "TreeEntry", "Untracked", "fetch_commit"]
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -45,6 +45,7 @@ _SETTINGS = (
     "submodule.recurse=false",
 )
 _FETCHING = tuple(f"protocol.{name}.allow=always" for name in TRANSPORTS)
+_CLOSED = re.compile(rb"^warning: could not open directory '(.+)/': (.+)$", re.MULTILINE)
 _HEX = re.compile(r"[0-9a-f]{4,64}")
 _MAX_FETCHED_BYTES = 4 * 2**30
 
@@ -57,6 +58,14 @@ class TreeEntry:
     object_id: str
     path: bytes
     size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Untracked:
+    """Paths, of which a nested repository ends with `/`; folders that git may not open, and why."""
+
+    paths: list[bytes]
+    closed: Mapping[bytes, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +104,16 @@ class Git:
         # An unfinished merge lists a path once for each side.
         return list({entry.path: entry for entry in entries}.values())
 
-    async def untracked(self) -> list[bytes]:
-        """The paths below the folder that are neither tracked nor ignored; a nested repository ends with `/`."""
+    async def untracked(self) -> Untracked:
+        """What lies below the folder and is neither tracked nor ignored."""
         found = await self._checked("ls-files", "-z", "--others", "--exclude-standard")
-        return [path for path in found.stdout.split(b"\0") if path]
+        closed = _CLOSED.findall(found.stderr)
+        # Git says where from the top of the work tree, which need not be the folder.
+        prefix = (await self._checked("rev-parse", "--show-prefix")).stdout.rstrip(b"\n") if closed else b""
+        return Untracked(
+            [path for path in found.stdout.split(b"\0") if path],
+            {path.removeprefix(prefix): reason.decode("utf-8", "replace") for path, reason in closed},
+        )
 
     async def copy_blobs(self, object_ids: list[str], target: Path) -> None:
         """Write `git cat-file --batch` of the objects to `target`: a header line, the bytes, a line feed, each."""

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from coterie._json import JsonValue
 from coterie.teams.code_review.conventions import is_junk, is_python
-from coterie.teams.code_review.errors import SourceTooLarge
+from coterie.teams.code_review.errors import MissingSource, SourceTooLarge
 from coterie.teams.code_review.finding import Problem
 from coterie.teams.code_review.git import Git, TreeEntry
 from coterie.teams.code_review.manifest import is_safe
@@ -70,11 +70,23 @@ class Listing:
 def list_folder(root: Path, name: str, limits: Limits) -> Listing:
     """All files below a folder, without what tools leave there (caches, environments, version control).
 
+    A folder within that may not be entered is skipped, with the reason.
+
     Raises:
+        MissingSource: the folder itself may not be read.
         SourceTooLarge: more entries than `limits.files`.
     """
     listing = Listing({"kind": "path", "name": name, "revision": None, "modified": False})
-    for number, path in enumerate(_walk(root), 1):
+
+    def refuse(error: OSError) -> None:
+        folder = Path(error.filename)
+        if folder == root:
+            raise MissingSource(
+                f"the folder {name!r} cannot be read ({error.strerror}); give this user the right to"
+            ) from error
+        listing.skip(_text(os.fsencode(folder.relative_to(root))), _closed(error.strerror))
+
+    for number, path in enumerate(_walk(root, refuse), 1):
         _check_count(number, name, limits)
         _add_local(listing, root, os.fsencode(path))
     return _afford(listing, limits)
@@ -89,17 +101,19 @@ async def list_work_tree(git: Git, name: str, limits: Limits) -> Listing:
     commit = await git.commit_of("HEAD")
     listing = Listing({"kind": "path", "name": name, "revision": commit, "modified": False})
     tracked, untracked = await git.tracked(), await git.untracked()
-    _check_count(len(tracked) + len(untracked), name, limits)
+    _check_count(len(tracked) + len(untracked.paths), name, limits)
     for entry in tracked:
         if entry.mode == _SUBMODULE:
             listing.skip(_text(entry.path), "a submodule; review it as a source of its own")
         else:
             _add_local(listing, git.folder, entry.path)
-    for path in untracked:
+    for path in untracked.paths:
         if path.endswith(b"/"):
             listing.skip(_text(path[:-1]), "a git repository within; review it as a source of its own")
         elif not any(is_junk(part) for part in _text(path).split("/")):
             _add_local(listing, git.folder, path)
+    for path, reason in untracked.closed.items():
+        listing.skip(_text(path), _closed(reason))
     if commit is not None:
         listing.committed = {_text(entry.path): entry.object_id for entry in await git.tree(commit)}
     return _afford(listing, limits)
@@ -165,19 +179,24 @@ def too_large(size_bytes: int, limit_bytes: int) -> str:
     return f"{size_bytes} bytes, above the limit of {limit_bytes}"
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Relative paths of everything that is no folder, and of links to folders."""
-    for here, folders, files in os.walk(root):
+def _walk(root: Path, refuse: Callable[[OSError], None]) -> Iterator[str]:
+    """Relative paths of everything that is no folder, and of links to folders; `refuse` hears of closed folders."""
+    for here, folders, files in os.walk(root, onerror=refuse):
         folder = Path(here)
-        links = {name for name in folders if (folder / name).is_symlink()}
+        # Here and below not Path's own, which raise where a folder may not be entered.
+        links = {name for name in folders if os.path.islink(folder / name)}  # noqa: PTH114
         folders[:] = sorted(name for name in folders if name not in links and not _is_junk_folder(folder / name))
         for name in sorted([*files, *links]):
             if not is_junk(name):
                 yield str((folder / name).relative_to(root))
 
 
+def _closed(reason: str | None) -> str:
+    return f"a folder that cannot be read ({reason})"
+
+
 def _is_junk_folder(folder: Path) -> bool:
-    return is_junk(folder.name) or (folder / "pyvenv.cfg").is_file()
+    return is_junk(folder.name) or os.path.isfile(folder / "pyvenv.cfg")  # noqa: PTH113
 
 
 def _add_local(listing: Listing, root: Path, raw: bytes) -> None:
@@ -185,7 +204,8 @@ def _add_local(listing: Listing, root: Path, raw: bytes) -> None:
     if reason := _unfit_name(raw):
         listing.skip(path, reason)
         return
-    full = root / path
+    # By its bytes: the machine's encoding need not be the one that names are shown in.
+    full = root / os.fsdecode(raw)
     if full.parent.resolve() != full.parent:
         # Tracked in a folder that has become a link since: whatever lies behind it is not the source's.
         listing.skip(path, LINK_BEHIND)
