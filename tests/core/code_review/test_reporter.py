@@ -97,12 +97,27 @@ async def test_a_failed_item_is_missing_and_the_others_reported(store: ArtifactS
     assert made["tasks"][0]["items"] == 3
 
 
-async def test_nothing_but_failures_upstream_still_gives_a_report(store: ArtifactStore):
-    tasks = [Task(name, "giver", input={"fail": True}) for name in ("snapshot", "lint")]
+async def test_with_nothing_but_a_snapshot_there_still_is_a_report(store: ArtifactStore):
+    lint = Task("lint", "giver", input={"fail": True})
 
-    told = await stored(store, await run(store, *tasks))
+    told = await stored(store, await run(store, given("snapshot", MANIFEST), lint))
 
     assert (told["findings"], told["status"]) == (0, "partial")
+
+
+async def test_without_a_snapshot_the_report_fails_with_its_reason(store: ArtifactStore):
+    snapshot = Task("snapshot", "giver", input={"fail": True})
+
+    result = await run(store, snapshot, given("lint", "unseen", depends_on=("snapshot",)))
+
+    assert (result.status, result.exit_code) == ("failed", 1)
+    error = result["report"].error
+    assert error is not None
+    assert error.type == "StepFailed"
+    assert error.message == (
+        "there is nothing to report on: the task 'snapshot' ended failed: "
+        "StepFailed: it broke in /tmp/somewhere/else.py"
+    )
 
 
 async def test_a_corrupt_output_is_missing_and_the_rest_reported(store: ArtifactStore):

@@ -11,6 +11,7 @@ import typer
 from coterie import __version__
 from coterie.cli.failure import DEBUG, told
 from coterie.cli.formats import Format
+from coterie.cli.streams import allow_any_text
 
 __all__ = ["app", "run"]
 
@@ -59,6 +60,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progre
 
 def run(argv: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    allow_any_text()
     try:
         app(args=list(argv), prog_name="coterie")
     except SystemExit as ended:
@@ -167,7 +169,8 @@ def review(
 ) -> int:
     """Review Python code with a team of agents: style, security, structure, tests, documentation.
 
-    Writes report.json, report.md, report.html and report.sarif. Findings do not change the exit code.
+    Writes report.json, report.md, report.html and report.sarif, or those that are chosen; of an earlier review no
+    report stays beside them. Findings do not change the exit code.
     """
     from coterie.cli.review import Order, review_command
 

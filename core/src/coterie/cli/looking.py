@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 
@@ -10,6 +9,7 @@ from rich.text import Text
 
 from coterie.cli.drawing import LEGEND, draw
 from coterie.cli.sources import load_team, read_plan
+from coterie.cli.streams import write_json
 from coterie.cli.summary import output_console
 from coterie.cli.words import count_of
 from coterie.plan import Plan
@@ -35,7 +35,7 @@ def validate_command(plan_path: str, team_path: str | None, *, as_json: bool) ->
             "params": dict(plan.params),
             "outputs": list(plan.output_ids),
         }
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        write_json(document)
         return 0
     console = output_console()
     console.print(Text.assemble(("✓ valid", "green"), f": {_size(plan)}"))

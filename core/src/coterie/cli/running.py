@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 
 from coterie._json import JsonValue
 from coterie.artifacts import ArtifactStore
 from coterie.cli.session import Job, perform
 from coterie.cli.sources import artifacts_url, load_plan, load_team, parse_params
+from coterie.cli.streams import write_json
 from coterie.cli.summary import output_console, print_outputs, print_run
 from coterie.ref import Ref
 from coterie.result import WorkflowResult, output_to_dict
@@ -37,7 +36,7 @@ def run_command(
     if as_json:
         values = {name: output_to_dict(output) for name, output in outputs.items()}
         document = {**result.to_dict(), "values": values, "exit_code": result.exit_code}
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        write_json(document)
     else:
         console = output_console()
         print_run(console, plan, result)

@@ -1,13 +1,35 @@
-"""Standard output belongs to the result: whatever agents print, and their programs, goes to standard error."""
+"""Standard output belongs to the result: whatever agents print, and their programs, goes to standard error.
+
+What the terminal's encoding cannot say is replaced, in JSON escaped; it never ends a command.
+"""
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
-__all__ = ["reserved_stdout"]
+__all__ = ["allow_any_text", "reserved_stdout", "write_json"]
+
+
+def allow_any_text() -> None:
+    """From here on, standard output takes any text: `?` stands for what its encoding cannot say."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def write_json(document: Mapping[str, Any]) -> None:
+    """One JSON document to standard output, whole in any encoding."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 @contextmanager

@@ -33,14 +33,14 @@ def output_console() -> Console:
     return console
 
 
-def print_run(console: Console, plan: Plan, result: WorkflowResult) -> None:
-    """The table of tasks, failed items, and one line on the whole."""
+def print_run(console: Console, plan: Plan, result: WorkflowResult, *, notes: bool = True) -> None:
+    """The table of tasks, failed items, and one line on the whole. notes: what each task failed of."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("", "task", "agent", "state", "items", "attempts", "time", "note"):
+    for name in ("", "task", "agent", "state", "items", "attempts", "time", *(("note",) if notes else ())):
         table.add_column(name, justify="right" if name in ("items", "attempts", "time") else "left")
     shown = _shown(list(result))
     for each in shown:
-        table.add_row(*_cells(each, plan))
+        table.add_row(*list(_cells(each, plan))[: len(table.columns)])
     console.print(table)
     if len(shown) < len(result.tasks):
         console.print(f"and {count_of(len(result.tasks) - len(shown), 'task')} more", style="dim")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from coterie._json import JsonValue
-from coterie.errors import ArtifactError, Misuse
+from coterie.errors import ArtifactError, Misuse, StepFailed
 from coterie.items import is_items, load_items
 from coterie.ref import JSON_MEDIA_TYPE, Ref
 from coterie.teams.code_review.report import (
@@ -56,11 +56,14 @@ async def report(task_input: Mapping[str, JsonValue], ctx: TaskContext) -> dict[
 
     Raises:
         Misuse: the run has no artifact store.
+        StepFailed: the snapshot did not succeed, so that nothing was reviewed.
     """
     store = ctx.artifacts
     if store is None:
         raise Misuse(f"the task {ctx.task_id!r} stores its report; give the run an artifact store")
-    done = await asyncio.to_thread(render, await _inputs(task_input, ctx, store))
+    snapshot = _snapshot_of(task_input)
+    _require(ctx.upstream.get(snapshot))
+    done = await asyncio.to_thread(render, await _inputs(task_input, ctx, store, snapshot=snapshot))
     document = await store.put_bytes(done.json, JSON_MEDIA_TYPE)
     markdown = await store.put_bytes(done.markdown, MARKDOWN_MEDIA_TYPE)
     html = await store.put_bytes(done.html, HTML_MEDIA_TYPE)
@@ -88,12 +91,27 @@ def render(inputs: Inputs) -> Renderings:
     )
 
 
-async def _inputs(task_input: Mapping[str, JsonValue], ctx: TaskContext, store: ArtifactStore) -> Inputs:
+def _snapshot_of(task_input: Mapping[str, JsonValue]) -> str:
+    return str(task_input.get("snapshot") or "snapshot")
+
+
+def _require(snapshot: TaskResult | None) -> None:
+    """Refuse to call an empty page a report: without the snapshot no agent has seen anything."""
+    if snapshot is None or snapshot.state == "succeeded":
+        return
+    # An error's text ends with its own next step.
+    why = snapshot.error if snapshot.error is not None else "no reason was given; run it again"
+    raise StepFailed(f"there is nothing to report on: the task {snapshot.task_id!r} ended {snapshot.state}: {why}")
+
+
+async def _inputs(
+    task_input: Mapping[str, JsonValue], ctx: TaskContext, store: ArtifactStore, *, snapshot: str
+) -> Inputs:
     given = task_input.get("agents")
     agents = given if isinstance(given, dict) else {}
     return Inputs(
         tasks=[await _record(result, ctx, store) for _, result in sorted(ctx.upstream.items())],
-        snapshot=str(task_input.get("snapshot") or "snapshot"),
+        snapshot=snapshot,
         agents={task: str(agent) for task, agent in agents.items()},
         python=f"{sys.version_info.major}.{sys.version_info.minor}",
     )
