@@ -164,9 +164,11 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 ## Demo and benchmarks
 
 .PHONY: demo bench
+# Through the environment: no shell reads what is in it.
+export REPO
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
 	@$(CORE_PYTHON) -m deploy.demo.run --uv '$(UV)' --airflow-python $(AIRFLOW_PYTHON) --prefect-python $(PREFECT_PYTHON) \
-		$(if $(REPO),--repo '$(REPO)')
+		$(if $(REPO),--repo "$$REPO")
 
 bench: setup-benchmarks ## Measure scheduling beside other libraries.
 	$(BENCHMARKS_PYTHON) benchmarks/import_time.py

@@ -40,11 +40,13 @@ def read_outcome(
     """Read the report behind a run's result, verified, and write its files to `folder`.
 
     Raises:
-        RuntimeError: the run has no report.
+        RuntimeError: the run has no report, or was stopped; nothing is written then.
     """
     output = result["report"].output
     if result["report"].state != "succeeded" or not isinstance(output, Ref):
         raise RuntimeError(f"{engine}: the run ended {result.status} without a report: {result['report'].error}")
+    if result.status not in ("succeeded", "partial"):
+        raise RuntimeError(f"{engine}: the run ended {result.status}; start the demo again")
     report: Any = store.load(output)
     folder.mkdir(parents=True, exist_ok=True)
     for name, suffix in (("report", "json"), ("markdown", "md"), ("html", "html"), ("sarif", "sarif")):

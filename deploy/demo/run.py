@@ -4,7 +4,8 @@
     make demo REPO=path-or-git-url
 
 Each engine starts with empty state and an empty artifact store, on free ports, and is stopped at the end, also by
-Ctrl-C. The three reports must be the same, byte for byte: the exit code is 1 if they are not.
+Ctrl-C. The three reports must be the same, byte for byte: the exit code is 1 if they are not, or if there is none.
+It is 2, and nothing has been started, for a code base that cannot be reviewed as it was named.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.demo.code_base import DEFAULT, fetch_default
 from deploy.demo.in_process import review_in_process
@@ -24,6 +27,10 @@ from deploy.demo.on_prefect import review_on_prefect
 from deploy.demo.outcome import Outcome
 from rich.console import Console
 from rich.table import Table
+
+from coterie.errors import CoterieError
+from coterie.teams.code_review.errors import SourceError
+from coterie.teams.code_review.location import Folder, read_source
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,23 +52,46 @@ def main() -> int:
     # Piped into a file there is no width to respect; the table needs this much.
     console.width = max(console.width, 100)
     try:
+        repo = None if options.repo is None else _named(options.repo)
+    except SourceError as error:
+        _tell_error(error)
+        return 2
+    try:
         with tempfile.TemporaryDirectory(prefix="coterie-demo-") as work:
-            return _demonstrate(options, Path(work), console)
+            return _demonstrate(options, repo, Path(work), console)
     except KeyboardInterrupt:
         console.print("stopped; everything that was started has ended")
         return 130
-    except RuntimeError as error:
-        console.print(f"error: {error}", markup=False)
+    except (RuntimeError, CoterieError) as error:
+        _tell_error(error)
         return 1
 
 
-def _demonstrate(options: argparse.Namespace, work: Path, console: Console) -> int:
-    source = _source(options, work)
-    console.print(f"reviewing {options.repo or DEFAULT}, three times", markup=False)
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A code base: what the engines are given, what people are shown."""
+
+    source: str
+    shown: str
+
+
+def _named(repo: str) -> _Named:
+    place = read_source(repo)
+    # The engines' processes run elsewhere: a path must mean the same there.
+    return _Named(str(place.path.resolve()), repo) if isinstance(place, Folder) else _Named(place.url, place.name)
+
+
+def _demonstrate(options: argparse.Namespace, repo: _Named | None, work: Path, console: Console) -> int:
+    if repo is None:
+        fetched = fetch_default(options.uv, str(options.airflow_python), work / "source")
+        repo = _Named(str(fetched), DEFAULT)
+    source = repo.source
+    console.print(f"reviewing {repo.shown}, three times", markup=False)
+    here = review_in_process(
+        source, state=work / "in-process", output=options.output / "in-process", say=_speaker("in-process", console)
+    )
     outcomes = [
-        review_in_process(
-            source, state=work / "in-process", output=options.output / "in-process", say=_speaker("in-process", console)
-        ),
+        here,
         review_on_airflow(
             source,
             python=options.airflow_python,
@@ -81,12 +111,6 @@ def _demonstrate(options: argparse.Namespace, work: Path, console: Console) -> i
     ]
     console.print(_table(outcomes))
     return _compare(outcomes, console)
-
-
-def _source(options: argparse.Namespace, work: Path) -> str:
-    if options.repo is None:
-        return str(fetch_default(options.uv, str(options.airflow_python), work / "source"))
-    return options.repo if "://" in options.repo else str(Path(options.repo).resolve())
 
 
 def _speaker(engine: str, console: Console) -> Say:
@@ -113,8 +137,8 @@ def _table(outcomes: list[Outcome]) -> Table:
 
 def _compare(outcomes: list[Outcome], console: Console) -> int:
     digests = {one.digest for one in outcomes}
-    statuses = [one.status_document for one in outcomes]
-    same_status = all(status == statuses[0] for status in statuses)
+    documents = [one.status_document for one in outcomes]
+    same_status = len({one.status for one in outcomes}) == 1 and all(one == documents[0] for one in documents)
     console.print(
         f"the {len(outcomes)} reports are equal: SHA-256 {digests.copy().pop()}"
         if len(digests) == 1
@@ -123,8 +147,24 @@ def _compare(outcomes: list[Outcome], console: Console) -> int:
         soft_wrap=True,
     )
     console.print("the run-status documents are equal" if same_status else "the run-status documents differ")
+    if outcomes[0].status == "partial":
+        for line in _reasons(documents[0]):
+            console.print(f"partial: {line}", markup=False, soft_wrap=True)
     console.print(f"report: {outcomes[0].html}", markup=False, soft_wrap=True)
     return 0 if len(digests) == 1 and same_status else 1
+
+
+def _reasons(document: Mapping[str, Any]) -> list[str]:
+    """What became of each task that did not succeed."""
+    return [
+        f"{task['id']} {task['state']}: {' '.join(str(task.get('error', {}).get('message', 'no reason')).split())}"
+        for task in document["tasks"]
+        if task["state"] not in ("succeeded", "skipped")
+    ]
+
+
+def _tell_error(error: Exception) -> None:
+    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
 
 
 if __name__ == "__main__":
