@@ -87,12 +87,14 @@ def check_make(words: list[str]) -> None:
 
 
 def check_install(words: list[str]) -> None:
-    """What pip is told to install is ours, with extras that exist, or something that our constraints name."""
+    """What pip is told to install is ours, by name or as a folder of a clone (`./core`), with extras that exist, or
+    something that our constraints name.
+    """
     wanted = [word for word in words[2:] if not word.startswith("-")]
     assert words[1:2] == ["install"], f"{words!r} installs nothing"
     assert wanted, f"{words!r} installs nothing"
     for word in wanted:
-        requirement = Requirement(word)
+        requirement = Requirement(_project_in(word) if word.startswith(".") else word)
         extras = _extras().get(canonicalize_name(requirement.name))
         if extras is None:
             assert canonicalize_name(requirement.name) in _constrained(), f"{word!r} is in no constraints/*.txt"
@@ -108,6 +110,17 @@ def check_help(text: str, words: list[str], folder: Path, settings: Mapping[str,
         option = word.partition("=")[0]
         if option.startswith("--"):
             assert option in done.stdout, f"{text!r}: its help knows no {option!r}"
+
+
+def _project_in(word: str) -> str:
+    """What a folder of a clone brings, as if it were asked for by name."""
+    folder, bracket, extras = word.removeprefix("./").partition("[")
+    assert folder in _OUR_PROJECTS, f"{word!r} is no folder with a package; there are ./{', ./'.join(_OUR_PROJECTS)}"
+    return f"{_name_of(folder)}{bracket}{extras}"
+
+
+def _name_of(folder: str) -> str:
+    return str(tomllib.loads((REPOSITORY / folder / "pyproject.toml").read_text("utf-8"))["project"]["name"])
 
 
 def _extras() -> dict[str, set[str]]:

@@ -11,6 +11,8 @@ from tests.docs.markdown import Page
 from tests.docs.reader import Reader
 
 FENCE = "```"
+# Two SHA-256.
+ONE, OTHER = "a" * 64, "b" * 64
 
 
 def page(*blocks: tuple[str, str]) -> Page:
@@ -40,6 +42,9 @@ def follow(folder: Path, *blocks: tuple[str, str]) -> list[str]:
         ("console", "make no-such-target"),
         ("console", 'pip install "coterie[no-such-extra]"'),
         ("console", "pip install a-package-that-nobody-constrained"),
+        ("console", "pip install './core[no-such-extra]'"),
+        ("console", "pip install ./no-such-folder"),
+        ("console", "pip install ./docs"),
         ("console", "$ coterie --version\ncoterie 0.0.0"),
         ("mermaid", "picture of a plan"),
         ("mermaid", "flowchart TD\n    a[one --> b"),
@@ -50,6 +55,10 @@ def test_a_block_that_is_wrong_is_told_with_its_place(language: str, text: str, 
 
     assert len(problems) == 1
     assert problems[0].startswith("page.md:1: ")
+
+
+def test_a_package_may_be_installed_from_a_clone(tmp_path: Path):
+    assert follow(tmp_path, ("console", "pip install './core[cli,code-review]' ./airflow_provider")) == []
 
 
 def test_output_that_differs_is_told(tmp_path: Path):
@@ -80,6 +89,8 @@ def test_an_exit_code_that_is_shown_may_be_any(tmp_path: Path):
     [
         ("in 0.1 s", "in 12 s"),
         ("run 01a20307-119a-7240-8f8d-3ee8aa5a379d", "run 01a20307-a800-747c-a5cd-dbded7ed653c"),
+        (f"digest {ONE}", f"digest {OTHER}"),
+        (f"  hash    {ONE}", f" hash {ONE}"),
         ("a  b", "a b"),
         ("first\n...\nlast", "first\nsecond\nthird\nlast"),
         ("...\nlast", "last"),
@@ -91,7 +102,15 @@ def test_what_varies_is_compared_by_its_kind(expected: str, printed: str):
 
 @pytest.mark.parametrize(
     ("expected", "printed"),
-    [("a", "b"), ("a\n...\nb", "a"), ("...\nb", "b\nc"), ("a", "a\nb"), ("2 tasks", "3 tasks")],
+    [
+        ("a", "b"),
+        ("a\n...\nb", "a"),
+        ("...\nb", "b\nc"),
+        ("a", "a\nb"),
+        ("2 tasks", "3 tasks"),
+        (f"  hash    {ONE}", f"  hash    {OTHER}"),
+        (f'"plan_hash": "{ONE}"', f'"plan_hash": "{OTHER}"'),
+    ],
 )
 def test_what_differs_is_shown(expected: str, printed: str):
     assert difference(expected, printed) is not None
