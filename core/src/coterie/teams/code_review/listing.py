@@ -20,7 +20,7 @@ from coterie.teams.code_review.finding import Problem
 from coterie.teams.code_review.git import Git, TreeEntry
 from coterie.teams.code_review.manifest import is_safe
 
-__all__ = ["Found", "Limits", "Listing", "list_commit", "list_folder", "list_work_tree"]
+__all__ = ["Found", "Limits", "Listing", "list_commit", "list_folder", "list_work_tree", "require_readable"]
 
 _LINK, _SUBMODULE = "120000", "160000"
 LINK_INSIDE = "a symbolic link; its target is reviewed where it lies"
@@ -67,13 +67,23 @@ class Listing:
         self.skipped.append(Problem(path, reason))
 
 
+def require_readable(folder: Path, name: str) -> None:
+    """Refuse a folder that this user may not list and enter: no program could start in it.
+
+    Raises:
+        MissingSource: names it.
+    """
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise MissingSource(f"the folder {name!r} cannot be read (Permission denied); give this user the right to")
+
+
 def list_folder(root: Path, name: str, limits: Limits) -> Listing:
     """All files below a folder, without what tools leave there (caches, environments, version control).
 
     A folder within that may not be entered is skipped, with the reason.
 
     Raises:
-        MissingSource: the folder itself may not be read.
+        MissingSource: the folder itself went away, or was closed, meanwhile.
         SourceTooLarge: more entries than `limits.files`.
     """
     listing = Listing({"kind": "path", "name": name, "revision": None, "modified": False})
@@ -81,9 +91,7 @@ def list_folder(root: Path, name: str, limits: Limits) -> Listing:
     def refuse(error: OSError) -> None:
         folder = Path(error.filename)
         if folder == root:
-            raise MissingSource(
-                f"the folder {name!r} cannot be read ({error.strerror}); give this user the right to"
-            ) from error
+            raise MissingSource(f"the folder {name!r} can no longer be read ({error.strerror}); start again") from error
         listing.skip(_text(os.fsencode(folder.relative_to(root))), _closed(error.strerror))
 
     for number, path in enumerate(_walk(root, refuse), 1):

@@ -22,6 +22,7 @@ from coterie.teams.code_review.listing import (
     list_commit,
     list_folder,
     list_work_tree,
+    require_readable,
     too_large,
 )
 from coterie.teams.code_review.location import Folder, Remote, check_revision, read_source
@@ -91,6 +92,7 @@ async def _listing(place: Folder | Remote, revision: str | None, limits: Limits)
             yield await list_commit(git, commit, place.name, limits, blobs)
             return
         git = Git(place.path.resolve())
+        require_readable(git.folder, place.name)
         if revision is not None or (shutil.which("git") and await git.is_bare()):
             commit = await _local_commit(git, revision, place.name)
             yield await list_commit(git, commit, place.name, limits, blobs)
