@@ -33,6 +33,7 @@ CORE := $(VENVS)/core-$(PY)
 AIRFLOW := $(VENVS)/airflow
 PREFECT := $(VENVS)/prefect
 BENCHMARKS := $(VENVS)/benchmarks
+WORKFLOWS := $(VENVS)/workflows
 CORE_PYTHON := $(CORE)/bin/python
 AIRFLOW_PYTHON := $(AIRFLOW)/bin/python
 PREFECT_PYTHON := $(PREFECT)/bin/python
@@ -49,12 +50,13 @@ help: ## List the targets.
 
 ## Environments: one stamp each, so that a second call does nothing and a changed constraint rebuilds.
 
-.PHONY: setup setup-core setup-airflow setup-prefect setup-benchmarks
+.PHONY: setup setup-core setup-airflow setup-prefect setup-benchmarks setup-workflows
 setup: setup-core setup-airflow setup-prefect ## Build the environments of the core and of both adapters.
 setup-core: $(CORE)/.stamp ## Build the core's environment; PY=3.12 or 3.13 for another Python.
 setup-airflow: $(AIRFLOW)/.stamp ## Build the Airflow provider's environment.
 setup-prefect: $(PREFECT)/.stamp ## Build the Prefect blocks' environment.
 setup-benchmarks: $(BENCHMARKS)/.stamp ## Build the environment of the benchmarks.
+setup-workflows: $(WORKFLOWS)/.stamp ## Build the environment with recorded graphs of real workflows.
 
 # $(1) Python version or nothing, $(2) distributions to install from here, in place; the first prerequisite
 # is the constraints file.
@@ -80,6 +82,9 @@ $(PREFECT)/.stamp: constraints/prefect.txt constraints/build.txt core/pyproject.
 $(BENCHMARKS)/.stamp: constraints/benchmarks.txt constraints/build.txt core/pyproject.toml | $(UV)
 	$(call build,$(PY),-e ./core)
 
+$(WORKFLOWS)/.stamp: constraints/workflows.txt constraints/build.txt core/pyproject.toml | $(UV)
+	$(call build,$(PY),-e ./core)
+
 $(VENVS)/uv/bin/uv:
 	@echo "bringing uv"
 	@python="$$(.ci/find-python)" && "$$python" -m venv $(VENVS)/uv
@@ -92,7 +97,7 @@ COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 
 
 .PHONY: constraints
 constraints: | $(UV) ## Choose the newest versions that fit together, into constraints/*.txt.
-	@for name in analysis build core airflow prefect benchmarks; do \
+	@for name in analysis build core airflow prefect benchmarks workflows; do \
 		echo "compiling constraints/$$name.txt"; \
 		$(COMPILE) constraints/$$name.in --output-file constraints/$$name.txt; \
 	done
@@ -128,8 +133,8 @@ format: setup-core ## Format the code and mend what can be mended.
 
 ## Tests
 
-.PHONY: test test-core test-docs test-airflow test-prefect test-demo test-full test-system coverage
-test: test-core test-docs test-airflow test-prefect test-demo ## Run every test that needs wheels alone, real schedulers included.
+.PHONY: test test-core test-docs test-airflow test-prefect test-demo test-workflows test-full test-system coverage
+test: test-core test-docs test-airflow test-prefect test-demo test-workflows ## Run every test that needs wheels alone, real schedulers included.
 
 test-core: setup-core ## Run the core's tests; PY=3.12 or 3.13 for another Python.
 	$(CORE_PYTHON) -m pytest tests/core $(PYTEST_ARGS)
@@ -147,6 +152,9 @@ test-prefect: setup-prefect ## Run the Prefect blocks' tests, a real server incl
 test-demo: setup ## Run the demo's tests: the three engines side by side.
 	COTERIE_AIRFLOW_PYTHON=$(AIRFLOW_PYTHON) COTERIE_PREFECT_PYTHON=$(PREFECT_PYTHON) \
 		$(CORE_PYTHON) -m pytest tests/demo $(PYTEST_ARGS)
+
+test-workflows: setup-workflows ## Run recorded graphs of real workflows, of thousands of tasks each.
+	$(WORKFLOWS)/bin/python -m pytest tests/workflows $(PYTEST_ARGS)
 
 test-full: override PYTEST_ARGS += -m "not system"
 test-full: test ## Run every test, those that take minutes included.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,22 @@ async def test_every_task_runs_once_and_after_those_it_needs(shape: Any, suspend
     assert result.status == "succeeded"
     assert len(ended) == SIZE
     assert all(ended[name] < ended[task.id] for task in plan.tasks for name in task.depends_on)
+
+
+async def test_a_fan_out_of_ten_thousand_runs_from_a_yaml_file(tmp_path: Path):
+    path = tmp_path / "wide.yaml"
+    path.write_text(Plan("wide", fan_out(SIZE)).to_yaml())
+    ended: list[str] = []
+
+    async def agent(task_input: Any, ctx: TaskContext) -> None:
+        ended.append(ctx.task_id)
+
+    orchestrator = Orchestrator()
+    orchestrator.register_agent("a", "x", 64, handler=agent)
+    result = await orchestrator.execute_workflow(Plan.from_file(path))
+
+    assert result.status == "succeeded"
+    assert (ended[0], ended[-1], len(ended)) == ("first", "last", SIZE)
 
 
 async def test_a_foreach_of_ten_thousand_items_gives_its_outputs_in_order():
