@@ -91,7 +91,7 @@ def test_make_hands_the_code_base_on_as_it_is_written(tmp_path: Path):
     shown = tmp_path / "show"
     shown.write_text('#!/bin/sh\nfor each in "$@"; do echo "[$each]"; done\n')
     shown.chmod(0o755)
-    command = ["make", "--old-file=setup", "demo", f"CORE_PYTHON={shown}", 'REPO=it\'s "here"']
+    command = ["make", "--no-print-directory", "--old-file=setup", "demo", f"CORE_PYTHON={shown}", 'REPO=it\'s "here"']
 
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
 
