@@ -15,7 +15,6 @@ import subprocess
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
+from deploy.demo.airflow_api import AirflowApi
 from deploy.demo.process_group import end_group, free_ports
 
 __all__ = ["AirflowServer", "AirflowServerError"]
@@ -30,8 +30,8 @@ __all__ = ["AirflowServer", "AirflowServerError"]
 T = TypeVar("T")
 
 PAGE_ROWS = 100
-ATTEMPTS = 4
 STOP_S = 15.0
+HEALTH_S = 60.0
 ENDED = ("success", "failed")
 
 
@@ -64,7 +64,7 @@ class AirflowServer:
         self.url = f"http://127.0.0.1:{self._ports[0]}"
         self.env = {**_inherited(self._bin), **self._settings(parallelism), **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._token = ""
+        self._api = AirflowApi(self.url)
 
     def __enter__(self) -> Self:
         try:
@@ -105,7 +105,7 @@ class AirflowServer:
                 start_new_session=True,
             )
         self.wait_for("a healthy server", self._healthy, timeout_s=timeout_s)
-        self._token = self.call("GET", "/auth/token")["access_token"]
+        self._api.token = self.call("GET", "/auth/token")["access_token"]
 
     def stop(self) -> None:
         """End every process of it, and remove its home if it is its own. Safe to call twice."""
@@ -116,34 +116,15 @@ class AirflowServer:
             shutil.rmtree(self.home, ignore_errors=True)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """One request to the server; paths of the public API begin with `/api/v2`.
-
-        Raises:
-            urllib.error.HTTPError: with the server's answer in its message.
-        """
-        content = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
-        request = urllib.request.Request(self.url + path, content, headers, method=method)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    text = answer.read()
-                    return json.loads(text) if text else None
-            except urllib.error.HTTPError as error:
-                error.msg = f"{error.msg}: {error.read().decode(errors='replace')[:500]}"
-                # The database was locked and the request undone: SQLite has one writer at a time.
-                if error.code != 500 or attempt == ATTEMPTS:
-                    raise
-            time.sleep(attempt)
-        raise AssertionError("the last attempt returns or raises")
+        """One request to the server; see `AirflowApi.call`."""
+        return self._api.call(method, path, body)
 
     def trigger(
         self, dag_id: str, conf: Mapping[str, Any] | None = None, *, run_id: str | None = None, timeout_s: float = 120.0
     ) -> str:
-        """Start a run, as soon as the DAG is known, and return its id."""
+        """Start a run, as soon as the DAG is known, and return its id; see `AirflowApi.start_run`."""
         self.wait_for(f"the DAG {dag_id!r}", lambda: self._known(dag_id), timeout_s=timeout_s)
-        body = {"logical_date": None, "conf": dict(conf or {}), **({"dag_run_id": run_id} if run_id else {})}
-        return str(self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+        return self._api.start_run(dag_id, conf or {}, run_id)
 
     def wait(self, dag_id: str, run_id: str, *, timeout_s: float = 300.0) -> dict[str, Any]:
         """Wait for the run's end and return what the server says of it."""
@@ -204,7 +185,7 @@ class AirflowServer:
 
     def _healthy(self) -> bool:
         try:
-            health = self.call("GET", "/api/v2/monitor/health")
+            health = self._api.once("/api/v2/monitor/health", answer_s=HEALTH_S)
         except (OSError, ValueError):
             return False
         return all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor"))

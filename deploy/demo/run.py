@@ -4,8 +4,9 @@
     make demo REPO=path-or-git-url
 
 Each engine starts with empty state and an empty artifact store, on free ports, and is stopped at the end, also by
-Ctrl-C. The three reports must be the same, byte for byte: the exit code is 1 if they are not, or if there is none.
-It is 2, and nothing has been started, for a code base that cannot be reviewed as it was named.
+Ctrl-C. The reports of an earlier demo are removed first. The three reports must be the same, byte for byte: the exit
+code is 1 if they are not, or if there is none. It is 2, and nothing has been started, for a code base that cannot be
+reviewed as it was named.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from deploy.demo.code_base import DEFAULT, fetch_default
 from deploy.demo.in_process import review_in_process
 from deploy.demo.on_airflow import review_on_airflow
 from deploy.demo.on_prefect import review_on_prefect
-from deploy.demo.outcome import Outcome
+from deploy.demo.outcome import Outcome, clear
 from rich.console import Console
 from rich.table import Table
 
@@ -33,6 +34,7 @@ from coterie.teams.code_review.errors import SourceError
 from coterie.teams.code_review.location import Folder, read_source
 
 ROOT = Path(__file__).resolve().parents[2]
+ENGINES = ("in-process", "airflow", "prefect")
 
 Say = Callable[[str], None]
 
@@ -86,6 +88,9 @@ def _demonstrate(options: argparse.Namespace, repo: _Named | None, work: Path, c
         fetched = fetch_default(options.uv, str(options.airflow_python), work / "source")
         repo = _Named(str(fetched), DEFAULT)
     source = repo.source
+    # What an earlier demo left would stand beside the new reports if this one were interrupted.
+    for engine in ENGINES:
+        clear(options.output / engine)
     console.print(f"reviewing {repo.shown}, three times", markup=False)
     here = review_in_process(
         source, state=work / "in-process", output=options.output / "in-process", say=_speaker("in-process", console)

@@ -49,6 +49,30 @@ def test_an_address_as_ssh_writes_it_is_one(tmp_path: Path):
     assert "no git repository answers at 'ssh://127.0.0.1/x.git'" in done.stderr
 
 
+def test_an_address_where_nothing_answers_is_told_by_its_cause_alone(tmp_path: Path):
+    done = demo(tmp_path, f"file://{tmp_path}/nope.git")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: no git repository answers at 'file://{tmp_path}/nope.git' (")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_reports_of_an_earlier_demo_are_gone_before_another_begins(tmp_path: Path):
+    files = ("report.json", "report.md", "report.html", "report.sarif", "status.json")
+    for engine in ("in-process", "airflow", "prefect"):
+        (tmp_path / "out" / engine).mkdir(parents=True)
+        for name in files:
+            (tmp_path / "out" / engine / name).touch()
+    (tmp_path / "out" / "airflow" / "notes.txt").touch()
+    (tmp_path / "out" / "report.json").touch()
+    (tmp_path / "empty").mkdir()
+
+    demo(tmp_path, str(tmp_path / "empty"))
+
+    left = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*"))
+    assert left == ["airflow", "airflow/notes.txt", "report.json"]
+
+
 def test_a_source_that_turns_out_wrong_starts_no_server_and_writes_nothing(tmp_path: Path):
     (tmp_path / "empty").mkdir()
 
