@@ -58,11 +58,11 @@ setup-prefect: $(PREFECT)/.stamp ## Build the Prefect blocks' environment.
 setup-benchmarks: $(BENCHMARKS)/.stamp ## Build the environment of the benchmarks.
 setup-workflows: $(WORKFLOWS)/.stamp ## Build the environment with recorded graphs of real workflows.
 
-# $(1) Python version or nothing, $(2) distributions to install from here, in place; the first prerequisite
-# is the constraints file.
+# $(1) Python version or nothing, $(2) distributions to install from here, in place, $(3) what else to say or nothing;
+# the first prerequisite is the constraints file.
 comma := ,
 define build
-@echo "building $(@D)"
+@echo "building $(@D)$(3)"
 @[ -x $(@D)/bin/python ] || { python="$$(.ci/find-python $(1))" && $(UV) venv --quiet --python "$$python" $(@D); }
 @$(UV) pip install --quiet --exact --compile-bytecode --python $(@D)/bin/python \
 	--build-constraints constraints/build.txt -r $< $(2)
@@ -74,7 +74,7 @@ $(CORE)/.stamp: constraints/core.txt constraints/build.txt core/pyproject.toml |
 	$(call build,$(PY),-e './core[cli$(comma)code-review$(comma)llm$(comma)s3]')
 
 $(AIRFLOW)/.stamp: constraints/airflow.txt constraints/build.txt core/pyproject.toml airflow_provider/pyproject.toml | $(UV)
-	$(call build,,$(REVIEWED_CORE) -e ./airflow_provider)
+	$(call build,,$(REVIEWED_CORE) -e ./airflow_provider,: it takes a minute or two the first time)
 
 $(PREFECT)/.stamp: constraints/prefect.txt constraints/build.txt core/pyproject.toml prefect_blocks/pyproject.toml | $(UV)
 	$(call build,,$(REVIEWED_CORE) -e ./prefect_blocks)

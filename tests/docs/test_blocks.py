@@ -32,4 +32,7 @@ def test_a_reader_learns_how_to_install_from_a_clone():
 
     for name in ("README.md", "docs/index.md", "docs/tutorial.md"):
         assert "pip install './core[cli" in text[name], name
+        # The adapters' folders alone would look for coterie on a package index.
+        assert "pip install './core[cli]' ./airflow_provider" in text[name], name
+        assert "pip install './core[cli]' ./prefect_blocks" in text[name], name
         assert ".venvs/core-<python>/bin/coterie" in text[name], name

@@ -80,6 +80,19 @@ def test_blocks_share_a_namespace_and_a_folder(tmp_path: Path):
     assert problems == []
 
 
+@pytest.mark.parametrize("name", ["PREFECT_HOME", "AIRFLOW_HOME", "COTERIE_ARTIFACTS"])
+@pytest.mark.parametrize("begin", ["", "# show.py\n"])
+def test_what_a_page_exports_reaches_the_blocks_after_it(name: str, begin: str, tmp_path: Path):
+    problems = follow(
+        tmp_path,
+        ("console", f"$ export OTHER=1 {name}=$PWD/there"),
+        ("python", f"{begin}import os\nprint(os.environ['OTHER'], os.environ[{name!r}])"),
+        ("text", "1 /srv/demo/there"),
+    )
+
+    assert problems == []
+
+
 def test_an_exit_code_that_is_shown_may_be_any(tmp_path: Path):
     assert follow(tmp_path, ("console", "$ coterie validate none.yaml\n$ echo $?\n2")) == []
 
