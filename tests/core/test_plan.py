@@ -80,14 +80,19 @@ def test_two_tasks_of_one_name_are_refused():
     "fields", [{"depends_on": ["gone"]}, {"when": When("gone")}, {"foreach": ForEach(task="gone")}]
 )
 def test_a_reference_to_an_unknown_task_names_both_and_lists_the_known(fields: dict[str, Any]):
-    with pytest.raises(UnknownDependency, match=r"'a' refers to the task 'gone', .* known tasks: 'a', 'b'"):
+    with pytest.raises(UnknownDependency, match=r"'a' refers to the task 'gone', .* known tasks: 'b'$"):
         Plan("p", [Task("a", "x", **fields), Task("b", "x")])
+
+
+def test_a_reference_that_is_nearly_right_is_told_what_was_meant():
+    with pytest.raises(UnknownDependency, match=r"'cuont', which is not in the plan; did you mean 'count'\?$"):
+        Plan("p", [Task("count", "x"), Task("couns", "x", depends_on=["cuont"])])
 
 
 def test_a_long_list_of_known_tasks_is_cut():
     tasks = [Task(f"t{i:03}", "x") for i in range(100)]
 
-    with pytest.raises(UnknownDependency, match="'t019' and 81 more"):
+    with pytest.raises(UnknownDependency, match="'t019' and 80 more"):
         Plan("p", [*tasks, Task("z", "x", depends_on=["gone"])])
 
 

@@ -12,6 +12,7 @@ import pytest
 from coterie import ArtifactStore, ErrorInfo, ForEach, Orchestrator, Ref, Task, TaskContext, TaskResult, WorkflowResult
 from coterie._rules.status import run_status
 from coterie.errors import Misuse, StepFailed
+from coterie.ids import item_keys, item_name
 from coterie.result import ItemCounts
 
 
@@ -139,3 +140,28 @@ def test_the_status_of_a_run_follows_from_its_tasks(states: Any, outputs: Any, s
 def test_what_is_no_workflow_result_is_refused(document: Any):
     with pytest.raises(Misuse, match=r"not a (workflow|task) result"):
         WorkflowResult.from_dict(document)
+
+
+def test_people_are_shown_the_key_that_they_gave_an_item():
+    assert item_name("a3", 2) == "'a3'"
+
+
+def test_people_are_shown_the_index_of_an_item_that_nobody_gave_a_key():
+    first, second = item_keys(["x", "x"])
+
+    assert item_name(first, 0) == f"[0] ({first[:8]}…)"
+    assert item_name(second, 1) == f"[1] ({first[:8]}…#2)"
+
+
+async def test_a_failed_foreach_names_its_first_failure_by_the_index():
+    async def fail(task_input: Any) -> None:
+        raise ValueError("on purpose")
+
+    orchestrator = Orchestrator()
+    orchestrator.register_agent("a", "x", 1, handler=fail)
+
+    result = (await orchestrator.execute_workflow([Task("t", "x", foreach=ForEach(items=["a"]))]))["t"]
+
+    assert result.error is not None
+    assert result.error.message.startswith("1 of 1 items failed; first: item [0] (")
+    assert result.status_document()["items"]["failed"][0]["key"] == item_keys(["a"])[0]

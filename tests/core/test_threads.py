@@ -89,6 +89,28 @@ async def test_a_hanging_function_is_cut_off_and_keeps_its_slot_until_its_thread
     assert busy == 1
 
 
+async def test_a_function_that_outlasts_its_cancelled_run_is_not_said_to_have_timed_out(
+    caplog: pytest.LogCaptureFixture,
+):
+    release, came = threading.Event(), threading.Event()
+
+    def hang(task_input: Any) -> None:
+        came.set()
+        release.wait(20)
+
+    orchestrator = with_agent(hang)
+    run = asyncio.ensure_future(orchestrator.execute_workflow([Task("t", "x")], workflow_id="one"))
+    await asyncio.to_thread(came.wait, 20)
+
+    orchestrator.cancel("one")
+    result = await run
+    release.set()
+    await until(lambda: in_use(orchestrator) == 0)
+
+    assert result.status == "cancelled"
+    assert "timed out" not in caplog.text
+
+
 async def test_functions_that_all_hang_do_not_keep_the_other_tasks_from_an_agent():
     release = threading.Event()
 

@@ -82,11 +82,14 @@ class UnknownDependency(PlanError):
     """A task, condition, foreach or output names a task that the plan does not have."""
 
     def __init__(self, task_id: str, dependency: str, known: Iterable[str]) -> None:
+        from difflib import get_close_matches
+
         self.task_id = task_id
         self.dependency = dependency
-        super().__init__(
-            f"{task_id!r} refers to the task {dependency!r}, which is not in the plan; known tasks: {_listed(known)}"
-        )
+        others = [name for name in known if name != task_id]
+        meant = get_close_matches(str(dependency)[:128], others, n=1)
+        told = f"did you mean {meant[0]!r}?" if meant else f"known tasks: {_listed(others)}"
+        super().__init__(f"{task_id!r} refers to the task {dependency!r}, which is not in the plan; {told}")
 
 
 class UnknownAgentType(Misuse):

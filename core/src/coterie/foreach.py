@@ -17,7 +17,7 @@ from coterie.clock import Clock
 from coterie.context import Run, TaskContext
 from coterie.errors import ItemsFailed, Misuse
 from coterie.events import Event, Listener
-from coterie.ids import ItemKey
+from coterie.ids import ItemKey, item_name
 from coterie.items import store_items
 from coterie.result import ErrorInfo, ItemCounts, ItemResult, TaskResult
 from coterie.slots import Slot, TypeSlots
@@ -130,7 +130,7 @@ def foreach_of(task: Task) -> ForEach:
 
 def _items_error(failed: tuple[ItemResult, ...], bad: int, total: int) -> ErrorInfo:
     lost = f", {bad - len(failed)} lost with their worker" if bad > len(failed) else ""
-    first = f"; first: item {failed[0].key!r}: {failed[0].error}" if failed else ""
+    first = f"; first: item {item_name(failed[0].key, failed[0].index)}: {failed[0].error}" if failed else ""
     return ErrorInfo.of(ItemsFailed(f"{bad} of {total} items failed{lost}{first}"))
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "fingerprint",
     "idempotency_key",
     "item_keys",
+    "item_name",
     "new_workflow_id",
 ]
 
@@ -44,6 +45,7 @@ RunStatus = Literal["succeeded", "partial", "failed", "cancelled"]
 
 # A letter or digit, then up to 127 more; no dot or slash: schedulers use the dot for groups, stores the slash.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}\Z")
+_HASH_KEY = re.compile(r"([0-9a-f]{8})[0-9a-f]{24}(#[0-9]+)?\Z")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~:+-]{0,249}\Z")
 
 
@@ -96,6 +98,12 @@ def item_keys(items: Iterable[JsonValue], given: Iterable[JsonValue] | None = No
         seen[name] += 1
         keys.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return keys
+
+
+def item_name(key: ItemKey, index: int) -> str:
+    """What people are shown of an item: the key that the user gave it; without one, its index and a short hash."""
+    hashed = _HASH_KEY.match(key)
+    return f"[{index}] ({hashed[1]}…{hashed[2] or ''})" if hashed else repr(key)
 
 
 def fingerprint(

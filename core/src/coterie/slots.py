@@ -51,7 +51,7 @@ class Slot:
         self.stuck += 1
         if self.pool.all_stuck():
             self.capacity += 1
-            _log.warning("agent.stuck %s: every slot is held by a call that timed out; one more opens", self.agent.id)
+            _log.warning("agent.stuck %s: every slot is held by a call nobody waits for; one more opens", self.agent.id)
             self.pool.hand_over()
 
     def recover(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from coterie.agent import Agent, Handler
 from coterie.command import Command
-from coterie.errors import Misuse, UnknownAgentType
+from coterie.errors import Misuse, PolicyError, UnknownAgentType
 from coterie.ids import AgentId, AgentType, check_name
 from coterie.plan import Plan
 from coterie.task import Retry, Task
@@ -153,16 +153,20 @@ class Team:
         return team
 
 
-def _import(path: str, what: str) -> Any:
+def _import(path: str, what: str, *, file: Path | None = None) -> Any:
     module_name, colon, attribute = path.partition(":") if isinstance(path, str) else ("", "", "")
     if not colon or not module_name or not attribute:
         raise Misuse(f"the {what} path {path!r} is not 'package.module:name'; write the module, a colon, the name")
     try:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
-        raise Misuse(
-            f"cannot import {module_name!r} for the {what} {path!r}: {error}; install it where this runs"
-        ) from error
+        advice = (
+            "install it where this runs"
+            if file is None
+            else f"modules are looked up from the current folder (sys.path), not beside {str(file)!r}: "
+            f"run it from the folder of {module_name.partition('.')[0]!r}, or install it"
+        )
+        raise Misuse(f"cannot import {module_name!r} for the {what} {path!r}: {error}; {advice}") from error
     # Whatever else the module does when it is loaded; the cause is kept, with its traceback.
     except Exception as error:
         raise Misuse(f"cannot load {path!r}: {type(error).__name__}: {error}; mend the module") from error
@@ -204,7 +208,10 @@ def _add_entry(team: Team, entry: object, path: Path) -> None:
         raise Misuse(
             f"{str(path)!r}: the agent {entry['agent_type']!r}: {culprit}; fields: {', '.join(sorted(_ENTRY))}"
         )
-    handler = _command(entry["command"]) if "command" in entry else _import(entry["handler"], "handler")
+    where = f"{str(path)!r}: the agent {entry['agent_type']!r}"
+    handler = (
+        _command(entry["command"], where) if "command" in entry else _import(entry["handler"], "handler", file=path)
+    )
     team.add(
         Agent(
             str(entry.get("id", entry["agent_type"])),
@@ -214,7 +221,7 @@ def _add_entry(team: Team, entry: object, path: Path) -> None:
             str(entry.get("version", "0")),
             bool(entry.get("plannable", "handler" in entry)),
             entry.get("timeout_s"),
-            _retry(entry.get("retry"), f"{str(path)!r}: the agent {entry['agent_type']!r}"),
+            _retry(entry.get("retry"), where),
         )
     )
 
@@ -230,12 +237,14 @@ def _retry(value: object, where: str) -> Retry | None:
         raise Misuse(f"{where}: retry is wrong: {error}; give max_attempts, base_s, cap_s") from error
 
 
-def _command(value: object) -> Command:
-    if isinstance(value, dict):
-        fields = dict(value)
-        try:
-            fields["ok_exit_codes"] = tuple(fields.get("ok_exit_codes", (0,)))
-            return Command(**fields)
-        except TypeError as error:
-            raise Misuse(f"the command {value!r} is wrong: {error}; see coterie.Command for its fields") from error
-    return Command(tuple(value) if isinstance(value, list) else value)  # type: ignore[arg-type]  # Command checks it
+def _command(value: object, where: str) -> Command:
+    if not isinstance(value, list | dict):
+        raise Misuse(f"{where}: command is {value!r}; give a list of strings, the program first, or an object")
+    fields: dict[str, Any] = dict(value) if isinstance(value, dict) else {"argv": tuple(value)}
+    try:
+        fields["ok_exit_codes"] = tuple(fields.get("ok_exit_codes", (0,)))
+        return Command(**fields)
+    except TypeError as error:
+        raise Misuse(f"{where}: command is wrong: {error}; see coterie.Command for its fields") from error
+    except PolicyError as error:
+        raise PolicyError(f"{where}: command is wrong: {error}") from error

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 import coterie as package
+from coterie.ids import item_keys
+
+# The second item of [1, 2, 3], to which nobody gave a key.
+NAMED_TWO = f"[1] ({item_keys([2])[0][:8]}…)"
 
 
 @pytest.mark.parametrize(
@@ -41,8 +45,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(coterie):
     done = coterie("run", "work:good", "--team", "work:team")
 
     assert "split: started (split)" in done.stderr
-    assert "double: item " in done.stderr
-    assert "failed: ValueError: two is [bold]bad[/bold]" in done.stderr
+    assert f"double: item {NAMED_TWO} failed: ValueError: two is [bold]bad[/bold]" in done.stderr
     assert "double: succeeded 3/3 items, 1 failed" in done.stderr
     assert "join: a word of warning" in done.stderr
     assert "\x1b" not in done.stderr + done.stdout
@@ -59,7 +62,7 @@ def test_a_summary_lists_tasks_failed_items_and_outputs(coterie):
     done = coterie("run", "work:good", "--team", "work:team", "--run-id", "run-7")
 
     assert "2/3" in done.stdout
-    assert "double: item " in done.stdout
+    assert f"double: item {NAMED_TWO} failed: " in done.stdout
     assert "succeeded: 3 of 3 tasks succeeded" in done.stdout
     assert "run run-7" in done.stdout
     assert '{"sum": 8}' in done.stdout
@@ -108,6 +111,21 @@ def test_importing_the_command_line_loads_neither_typer_nor_rich(folder):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "usage"),
+    [
+        ((), "coterie [OPTIONS] COMMAND [ARGS]..."),
+        (("run",), "coterie run [OPTIONS] PLAN"),
+        (("review",), "coterie review [OPTIONS] PATH_OR_URL"),
+    ],
+)
+def test_help_is_written_as_other_programs_write_it(coterie, argv, usage):
+    done = coterie(*argv, "--help")
+
+    assert f"Usage: {usage}" in [line.strip() for line in done.stdout.splitlines()]
+    assert "<bool>" not in done.stdout
 
 
 def test_help_loads_no_engine(folder):

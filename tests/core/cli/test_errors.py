@@ -66,6 +66,9 @@ def test_an_unknown_agent_type_lists_the_known_ones(invoke, folder, command):
         (["validate", "nowhere.yaml"], "cannot read the plan file 'nowhere.yaml'"),
         (["validate", "nowhere"], "there is no plan file 'nowhere'; check the path, or write package.module:plan"),
         (["validate", "."], "there is no plan file '.'"),
+        (["validate", "work.py"], "'work.py' is a Python file; name the plan in it: work:plan"),
+        (["run", "a/b.py", "-t", "work:team"], "'a/b.py' is a Python file; name the plan in it: a.b:plan"),
+        (["validate", "work:good", "-t", "work.py"], "'work.py' is a Python file; name the team in it: work:team"),
         (["validate", "work:ghost"], "the module 'work' has no 'ghost'"),
         (["validate", "ghost:plan"], "cannot load 'ghost:plan': ModuleNotFoundError"),
         (["validate", "broken:plan"], "cannot load 'broken:plan': SyntaxError"),
@@ -110,6 +113,13 @@ def test_a_wrong_command_line_is_misuse(invoke, argv):
 
     assert done.exit_code == 2
     assert "coterie" in done.stderr
+
+
+def test_a_wrong_format_is_told_with_those_that_there_are(invoke):
+    done = invoke("review", ".", "--format", "pdf")
+
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert "Invalid value for '--format' / '-f': 'pdf' is not one of json, md, html, sarif" in said
 
 
 def test_an_unexpected_error_is_one_line_and_a_traceback_on_demand(invoke, monkeypatch):

@@ -99,6 +99,9 @@ def make_empty_repository(folder: Path) -> None:
         pytest.param(
             ["http://127.0.0.1:9/x.git"], "no git repository answers at 'http://127.0.0.1:9/x.git'", id="a URL"
         ),
+        pytest.param(
+            ["file:///nowhere/x.git"], "no git repository answers at 'file:///nowhere/x.git'", id="a local URL"
+        ),
     ],
 )
 def test_a_source_that_turns_out_wrong_fails_with_its_reason_alone(coterie, folder, code, argv, cause):

@@ -33,6 +33,20 @@ def test_an_address_is_shown_without_users_and_places(source: str, name: str):
     assert read_source(source) == Remote(source, name)
 
 
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("file:///srv/git/shop.git", "file:///srv/git/shop.git"),
+        ("git@example.org:team/shop.git", "ssh://example.org/team/shop.git"),
+    ],
+)
+def test_a_place_is_whole_on_this_machine_and_names_no_user(source: str, place: str):
+    found = read_source(source)
+
+    assert isinstance(found, Remote)
+    assert found.place == place
+
+
 @pytest.mark.parametrize("source", ["/no/such/folder", "nowhere", "", " ", "a\nb"])
 def test_what_is_not_there_is_refused(source: str):
     with pytest.raises(MissingSource):

@@ -12,11 +12,13 @@ from coterie import __version__
 from coterie.cli.failure import DEBUG, told
 from coterie.cli.formats import Format
 from coterie.cli.streams import allow_any_text
+from coterie.cli.usage import Command, Group
 
 __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="coterie",
+    cls=Group,
     help="Coordinate a team of agents: run plans, look at them, review code.",
     epilog="Exit codes: 0 succeeded, 3 partial, 1 failed, 130 cancelled, 2 misuse.",
     no_args_is_help=True,
@@ -68,6 +70,13 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
+def _known_formats(given: list[str] | None) -> list[str] | None:
+    for each in given or ():
+        if each not in set(Format):
+            raise typer.BadParameter(f"{each!r} is not one of {', '.join(Format)}")
+    return given
+
+
 # typer calls it with the value alone.
 def _show_version(wanted: bool) -> None:  # noqa: FBT001
     if wanted:
@@ -89,7 +98,7 @@ def options(
     DEBUG.set(debug)
 
 
-@app.command("run")
+@app.command("run", cls=Command)
 @told
 def run_plan(
     plan: PlanArgument,
@@ -111,7 +120,7 @@ def run_plan(
     return run_command(plan, team, params=param or [], artifacts=artifacts, run_id=run_id, as_json=as_json, quiet=quiet)
 
 
-@app.command()
+@app.command(cls=Command)
 @told
 def validate(
     plan: PlanArgument,
@@ -127,7 +136,7 @@ def validate(
     return validate_command(plan, team, as_json=as_json)
 
 
-@app.command()
+@app.command(cls=Command)
 @told
 def graph(
     plan: PlanArgument,
@@ -143,7 +152,7 @@ def graph(
     return graph_command(plan, mermaid=mermaid, limit=limit)
 
 
-@app.command()
+@app.command(cls=Command)
 @told
 def review(
     source: Annotated[str, typer.Argument(metavar="PATH_OR_URL", help="A folder, or a git repository's URL.")],
@@ -159,8 +168,15 @@ def review(
         Path, typer.Option("--output", "-o", metavar="DIR", help="The folder that the reports go to.")
     ] = Path("coterie-review"),
     formats: Annotated[
-        list[Format] | None,
-        typer.Option("--format", "-f", help="Which reports to write; all by default. Repeatable."),
+        # Not the enumeration: typer would tell of a wrong one in the words of the library that reads it.
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="|".join(Format),
+            callback=_known_formats,
+            help="Which reports to write; all by default. Repeatable.",
+        ),
     ] = None,
     artifacts: ArtifactsOption = None,
     run_id: RunIdOption = None,
@@ -174,5 +190,5 @@ def review(
     """
     from coterie.cli.review import Order, review_command
 
-    order = Order(source, revision, run_tests, output, tuple(formats or Format))
+    order = Order(source, revision, run_tests, output, tuple(map(Format, formats or Format)))
     return review_command(order, artifacts=artifacts, run_id=run_id, as_json=as_json, quiet=quiet)

@@ -18,6 +18,7 @@ from rich.text import Text
 from coterie.cli.board import Board, Row
 from coterie.cli.words import MARKS, STYLES, count_of, seconds
 from coterie.events import Event
+from coterie.ids import item_name
 from coterie.plan import Plan
 
 __all__ = ["LineProgress", "LiveProgress", "Progress", "progress_for"]
@@ -158,7 +159,8 @@ class LineProgress:
         if event.fields["state"] == "failed":
             self._told_items[row.task_id] += 1
             if self._told_items[row.task_id] <= _ITEM_FAILURES_TOLD:
-                return f"{row.task_id}: item {event.fields['key']!r} failed: {event.fields['error']}"
+                item = item_name(event.fields["key"], event.fields["index"])
+                return f"{row.task_id}: item {item} failed: {event.fields['error']}"
         total = row.items_total or 1
         every = max(total // 4, 1)
         told = total >= 20 and row.items_done % every == 0

@@ -30,6 +30,8 @@ def load_plan(path: str, params: Mapping[str, JsonValue]) -> tuple[Plan, Mapping
     Raises:
         PlanError, Misuse: nothing is there, it is no plan, or the parameters do not fit the function.
     """
+    if path.endswith(".py"):
+        raise Misuse(f"{path!r} is a Python file; name the plan in it: {_module_in(path)}:plan")
     if path.endswith(_PLAN_FILES) or Path(path).is_file():
         return Plan.from_file(path), params
     found = _import(path)
@@ -51,6 +53,8 @@ def load_team(path: str) -> Team:
     Raises:
         Misuse: there is nothing at the path, it is no team, or its module cannot be imported.
     """
+    if path.endswith(".py"):
+        raise Misuse(f"{path!r} is a Python file; name the team in it: {_module_in(path)}:team")
     _see_current_folder()
     return _importing(path, lambda: Team.load(path))
 
@@ -137,6 +141,12 @@ def _importing(path: str, load: Callable[[], T]) -> T:
         raise Misuse(
             f"cannot load {path!r}: {type(error).__name__}: {error}; correct it, or install what it needs"
         ) from error
+
+
+def _module_in(path: str) -> str:
+    """How a file below the current folder is imported; of one elsewhere, the last name."""
+    parts = Path(path).with_suffix("").parts
+    return ".".join(parts) if all(part.isidentifier() for part in parts) else parts[-1]
 
 
 def _see_current_folder() -> None:

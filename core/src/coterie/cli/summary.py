@@ -12,6 +12,7 @@ from rich.text import Text
 
 from coterie._json import JsonValue
 from coterie.cli.words import MARKS, STYLES, count_of, seconds
+from coterie.ids import item_name
 from coterie.plan import Plan
 from coterie.ref import Ref
 from coterie.result import TaskResult, WorkflowResult
@@ -88,7 +89,7 @@ def _cells(each: TaskResult, plan: Plan) -> Iterable[Text | str]:
 def _print_failed_items(console: Console, results: Iterable[TaskResult]) -> None:
     for each in results:
         for item in each.failed_items[:_FAILED_ITEMS]:
-            line = f"{each.task_id}: item {item.key!r} failed: {item.error}"
+            line = f"{each.task_id}: item {item_name(item.key, item.index)} failed: {item.error}"
             console.print(line, style="red", markup=False, soft_wrap=True)
         hidden = len(each.failed_items) - _FAILED_ITEMS
         if hidden > 0:

@@ -265,5 +265,5 @@ def _unreachable(remote: Remote, done: CommandOutput) -> UnreachableSource:
     place = remote.url.removeprefix("file://")
     reason = first.replace(remote.url, remote.name).replace(place, remote.name)
     return UnreachableSource(
-        f"no git repository answers at {remote.name!r} ({reason[:200]}); check the address and your access to it"
+        f"no git repository answers at {remote.place!r} ({reason[:200]}); check the address and your access to it"
     )

@@ -43,6 +43,11 @@ class Remote:
     url: str
     name: str
 
+    @property
+    def place(self) -> str:
+        """Where nothing was found, if so: for that, the name alone of a repository on this machine says too little."""
+        return self.url if self.url[:7].lower() == "file://" else self.name
+
 
 def read_source(source: str) -> Folder | Remote:
     """Tell a folder from an address.
