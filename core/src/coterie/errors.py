@@ -5,13 +5,28 @@
     │  ├─ PolicyError         a setting that cannot work
     │  ├─ PlanError           CycleFound, DuplicateTask, UnknownDependency
     │  ├─ UnknownAgentType    nobody in the team serves the type
+    │  ├─ UnknownAgent        a pool has no agent of that id
     │  ├─ UnknownObjective    no template is meant by it, or several are
     │  └─ MissingOutput       an output was asked of a task that has none
+    ├─ Refused                not now: wait `retry_after_s` seconds, then ask again; no attempt was made
+    │  ├─ BreakerOpen         the agent, or every agent of the type, is suspended
+    │  ├─ QuotaSpent          the rate limit has no room within the time given
+    │  ├─ PoolBusy            every slot is taken and the time to wait is over
+    │  ├─ BudgetSpent         the window's tokens or money are used up
+    │  └─ NoLiveAgent         nobody serves the type at the moment
     ├─ Final                  the work was tried and is over: a retry by the scheduler would only repeat it
-    │  ├─ StepFailed          the agent failed; CommandFailed for a subprocess, ItemsFailed for a foreach
+    │  ├─ StepFailed          the agent failed; CommandFailed for a subprocess, ItemsFailed for a foreach,
+    │  │                      AgentRejected for a remote agent that refused the request itself
     │  ├─ TaskTimedOut        the agent did not answer in time
+    │  ├─ BudgetExhausted     the tokens or money of the run are used up
     │  └─ PlanRejected        a plan that a model made broke the rules to the end
     ├─ ArtifactError          MissingArtifact, CorruptArtifact, ForbiddenLocation
+    ├─ AgentUnavailable       a remote agent did not answer, or cannot now: tried again by the task's own retry
+    │  └─ AgentThrottled      it works, but is asked too often
+    ├─ BadAnswer              a remote agent answered, but not what was promised
+    ├─ LeaseLost              a slot was held too long, or given back before
+    │  └─ StaleToken          somebody else holds it now, with a higher token
+    ├─ StateFormatError       a stored state is of a version, or form, that this coterie does not read
     └─ Unavailable            a store failed (`__cause__` is the driver's error): try again later
 
 Messages quote values with ``!r`` and end with the next step.
@@ -22,7 +37,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "AgentRejected",
+    "AgentThrottled",
+    "AgentUnavailable",
     "ArtifactError",
+    "BadAnswer",
+    "BreakerOpen",
+    "BudgetExhausted",
+    "BudgetSpent",
     "CommandFailed",
     "CorruptArtifact",
     "CoterieError",
@@ -31,15 +53,23 @@ __all__ = [
     "Final",
     "ForbiddenLocation",
     "ItemsFailed",
+    "LeaseLost",
     "MissingArtifact",
     "MissingOutput",
     "Misuse",
+    "NoLiveAgent",
     "PlanError",
     "PlanRejected",
     "PolicyError",
+    "PoolBusy",
+    "QuotaSpent",
+    "Refused",
+    "StaleToken",
+    "StateFormatError",
     "StepFailed",
     "TaskTimedOut",
     "Unavailable",
+    "UnknownAgent",
     "UnknownAgentType",
     "UnknownDependency",
     "UnknownObjective",
@@ -106,6 +136,15 @@ class UnknownAgentType(Misuse):
         )
 
 
+class UnknownAgent(Misuse):
+    """A pool, breaker or budget has nobody of that id."""
+
+    def __init__(self, agent_id: str, known: Iterable[str]) -> None:
+        self.agent_id = agent_id
+        self.known = tuple(sorted(known))
+        super().__init__(f"there is no agent {agent_id!r}; known agents: {_listed(self.known)}; register it first")
+
+
 class UnknownObjective(Misuse):
     """No template fits an objective, or several fit it equally well; then those are `candidates`."""
 
@@ -121,6 +160,45 @@ class UnknownObjective(Misuse):
 
 class MissingOutput(Misuse):
     """An output was asked of a task that did not succeed, or is not upstream of the asking task."""
+
+
+class Refused(CoterieError):
+    """Not now. No attempt was made and none is counted; ask again after `retry_after_s` seconds.
+
+    Schedulers wait for it (Airflow defers, Prefect awaits) without using up a retry.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class BreakerOpen(Refused):
+    """The agent, or every agent of the type, is suspended. `breaker` names the circuit breaker."""
+
+    def __init__(self, breaker: str, *, retry_after_s: float, state: str = "open") -> None:
+        self.breaker = breaker
+        self.state = state
+        super().__init__(
+            f"the circuit breaker {breaker!r} is {state}; try again in {retry_after_s:.3g} s",
+            retry_after_s=retry_after_s,
+        )
+
+
+class QuotaSpent(Refused):
+    """A rate limit has no room within the time that the caller would wait."""
+
+
+class PoolBusy(Refused):
+    """Every slot is taken, and the time that the caller would wait is over."""
+
+
+class BudgetSpent(Refused):
+    """The tokens or money of a window are used up; `retry_after_s` is when the window moves on."""
+
+
+class NoLiveAgent(Refused):
+    """Agents of the type are known or may come, but none is alive and healthy now."""
 
 
 class Final(CoterieError):
@@ -143,6 +221,14 @@ class ItemsFailed(StepFailed):
     """More items of a foreach failed than it tolerates; the results of the others are kept."""
 
 
+class AgentRejected(StepFailed):
+    """The agent refused the request itself: the same request will be refused again. `status` says how."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
 class TaskTimedOut(Final):
     """An attempt did not end within `timeout_s` seconds."""
 
@@ -152,6 +238,10 @@ class TaskTimedOut(Final):
         super().__init__(
             f"the task {task_id!r} did not end within {timeout_s:g} s; raise its timeout_s or make it smaller"
         )
+
+
+class BudgetExhausted(Final):
+    """The tokens or money of a run are used up: no waiting brings them back."""
 
 
 class PlanRejected(Final):
@@ -176,6 +266,42 @@ class CorruptArtifact(ArtifactError):
 
 class ForbiddenLocation(ArtifactError):
     """A reference points outside the configured artifact store."""
+
+
+class AgentUnavailable(CoterieError):
+    """The agent could not be reached, or said that it cannot work now; the task's `retry` tries again.
+
+    status: the HTTP status, or None if no answer came. retry_after_s: what the agent asked for, or None.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after_s: float | None = None) -> None:
+        self.status = status
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class AgentThrottled(AgentUnavailable):
+    """The agent is asked too often: it works, but not for us at the moment."""
+
+
+class BadAnswer(CoterieError):
+    """The agent answered, but not what was promised (no JSON, say); the task's `retry` tries again."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class LeaseLost(CoterieError):
+    """A lease has ended: it expired, or was given back before. What it protected may be somebody else's by now."""
+
+
+class StaleToken(LeaseLost):
+    """A fencing token is not the newest: somebody else was granted the slot since."""
+
+
+class StateFormatError(CoterieError):
+    """A stored state is of a version or form that this coterie does not read; nothing was changed."""
 
 
 class Unavailable(CoterieError):
