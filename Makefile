@@ -68,16 +68,16 @@ define build
 	--build-constraints constraints/build.txt -r $< $(2)
 @touch $@
 endef
-REVIEWED_CORE := -e './core[cli$(comma)code-review]'
+ADAPTED_CORE := -e './core[cli$(comma)code-review$(comma)http$(comma)redis]'
 
 $(CORE)/.stamp: constraints/core.txt constraints/build.txt core/pyproject.toml | $(UV)
-	$(call build,$(PY),-e './core[cli$(comma)code-review$(comma)llm$(comma)s3]')
+	$(call build,$(PY),-e './core[cli$(comma)code-review$(comma)http$(comma)llm$(comma)redis$(comma)s3]')
 
 $(AIRFLOW)/.stamp: constraints/airflow.txt constraints/build.txt core/pyproject.toml airflow_provider/pyproject.toml | $(UV)
-	$(call build,,$(REVIEWED_CORE) -e ./airflow_provider,: it takes a minute or two the first time)
+	$(call build,,$(ADAPTED_CORE) -e ./airflow_provider,: it takes a minute or two the first time)
 
 $(PREFECT)/.stamp: constraints/prefect.txt constraints/build.txt core/pyproject.toml prefect_blocks/pyproject.toml | $(UV)
-	$(call build,,$(REVIEWED_CORE) -e ./prefect_blocks)
+	$(call build,,$(ADAPTED_CORE) -e ./prefect_blocks)
 
 $(BENCHMARKS)/.stamp: constraints/benchmarks.txt constraints/build.txt core/pyproject.toml | $(UV)
 	$(call build,$(PY),-e ./core)
@@ -116,15 +116,16 @@ check-style: setup-core
 typecheck = $(1)/bin/mypy --strict --cache-dir .mypy_cache/$(notdir $(1)) $(2)
 
 check-core: setup-core
-	$(call typecheck,$(CORE),-p coterie -p deploy)
+	$(call typecheck,$(CORE),-p coterie)
+	$(call typecheck,$(CORE),$(patsubst deploy/demo/%.py,-m deploy.demo.%,$(wildcard deploy/demo/*.py)))
 
 check-airflow: setup-airflow
 	$(call typecheck,$(AIRFLOW),-p airflow_provider_coterie)
-	$(if $(wildcard dags/*.py),$(call typecheck,$(AIRFLOW),$(wildcard dags/*.py)))
+	$(call typecheck,$(AIRFLOW),$(wildcard dags/*.py deploy/demo/one-breaker/*_dag.py))
 
 check-prefect: setup-prefect
 	$(call typecheck,$(PREFECT),-p prefect_coterie)
-	$(if $(wildcard flows/*.py),$(call typecheck,$(PREFECT),$(wildcard flows/*.py)))
+	$(call typecheck,$(PREFECT),$(wildcard flows/*.py deploy/demo/one-breaker/*_flow.py))
 
 format: setup-core ## Format the code and mend what can be mended.
 	$(CORE)/bin/ruff check --fix
@@ -133,11 +134,14 @@ format: setup-core ## Format the code and mend what can be mended.
 
 ## Tests
 
-.PHONY: test test-core test-docs test-airflow test-prefect test-demo test-workflows test-full test-system coverage
-test: test-core test-docs test-airflow test-prefect test-demo test-workflows ## Run every test that needs wheels alone, real schedulers included.
+.PHONY: test test-core test-fleet test-docs test-airflow test-prefect test-demo test-workflows test-full test-system coverage
+test: test-core test-fleet test-docs test-airflow test-prefect test-demo test-workflows ## Run every test that needs wheels alone, real schedulers included.
 
 test-core: setup-core ## Run the core's tests; PY=3.12 or 3.13 for another Python.
 	$(CORE_PYTHON) -m pytest tests/core $(PYTEST_ARGS)
+
+test-fleet: setup-core ## Run the tests of what processes share: stores, breakers, pools, limits, agents over the wire; real servers included.
+	$(CORE_PYTHON) -m pytest tests/fleet $(PYTEST_ARGS)
 
 test-docs: setup ## Run every code block of the documents, each in the environment that it is for.
 	COTERIE_AIRFLOW_PYTHON=$(AIRFLOW_PYTHON) COTERIE_PREFECT_PYTHON=$(PREFECT_PYTHON) \
@@ -171,12 +175,15 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 
 ## Demo and benchmarks
 
-.PHONY: demo bench
+.PHONY: demo demo-breaker bench
 # Through the environment: no shell reads what is in it.
 export REPO
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
 	@$(CORE_PYTHON) -m deploy.demo.run --uv '$(UV)' --airflow-python $(AIRFLOW_PYTHON) --prefect-python $(PREFECT_PYTHON) \
 		$(if $(REPO),--repo "$$REPO")
+
+demo-breaker: setup ## Let a DAG and a flow share one circuit breaker while their provider fails and recovers.
+	@$(CORE_PYTHON) -m deploy.demo.breaker_run --airflow-python $(AIRFLOW_PYTHON) --prefect-python $(PREFECT_PYTHON)
 
 bench: setup-benchmarks ## Measure scheduling beside other libraries.
 	$(BENCHMARKS_PYTHON) benchmarks/import_time.py

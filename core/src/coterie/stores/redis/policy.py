@@ -1,0 +1,34 @@
+"""How long a Redis store waits for what."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from coterie.errors import PolicyError
+
+__all__ = ["RedisPolicy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisPolicy:
+    """Deadlines, in seconds.
+
+    connect_timeout_s: to find a server, connect and log in, all together.
+    op_timeout_s: for the answer to one command. A server that owes one for longer loses the connection.
+    update_timeout_s: for one update that others keep crossing, all its tries together.
+    ping_every_s: how often a silent subscription is checked.
+    close_timeout_s: to end connections in good order; then they are cut.
+    """
+
+    connect_timeout_s: float = 5.0
+    op_timeout_s: float = 5.0
+    update_timeout_s: float = 15.0
+    ping_every_s: float = 5.0
+    close_timeout_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise PolicyError(f"{name}={value!r} is no time to wait; give seconds > 0")
