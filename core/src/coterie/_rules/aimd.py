@@ -1,0 +1,72 @@
+"""How many calls at once an agent bears, found out: one more while it answers, a tenth fewer when it does not.
+
+Of the calls that were under way together only the first overload lowers the limit; those that fail with it say the
+same thing again. A caller that does not use the limit learns nothing about it, so it does not grow then.
+
+Source: Chiu and Jain, 1989; Netflix' concurrency-limits, AIMDLimit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from coterie.errors import PolicyError
+
+__all__ = ["Aimd", "Concurrency", "Outcome", "adjust", "begin"]
+
+Outcome = Literal["success", "overload", "ignored"]
+
+
+# Read by pydantic when a policy is loaded: an unknown field is an error, not a silent no-op.
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aimd:
+    """Between `minimum` and `maximum` calls at once, beginning with `start`; an overload leaves `backoff` of the limit.
+
+    Raises:
+        PolicyError: bounds that cross, or a back-off that does not lower the limit.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    minimum: int = 1
+    maximum: int = 200
+    start: int = 10
+    backoff: float = 0.9
+
+    def __post_init__(self) -> None:
+        whole = all(type(value) is int for value in (self.minimum, self.maximum, self.start))
+        if not whole or not 1 <= self.minimum <= self.start <= self.maximum <= 10**9:
+            raise PolicyError(f"a concurrency needs whole numbers 1 <= minimum <= start <= maximum, got {self!r}")
+        if not 0.5 <= self.backoff < 1:
+            raise PolicyError(f"a concurrency needs 0.5 <= backoff < 1, got {self!r}")
+
+
+class Concurrency(NamedTuple):
+    """epoch: grows with each lowering of the limit; a call keeps the one in which it started."""
+
+    limit: int
+    epoch: int
+
+
+def begin(policy: Aimd) -> Concurrency:
+    """Before the first call."""
+    return Concurrency(policy.start, 0)
+
+
+def adjust(policy: Aimd, now: Concurrency, *, in_flight: int, epoch: int, outcome: Outcome) -> Concurrency:
+    """After a call that started in `epoch` has ended. in_flight: calls under way, this one included.
+
+    Time-outs count as overload; failures that say nothing of the load are "ignored".
+    """
+    if outcome == "overload":
+        if epoch < now.epoch:
+            return now
+        fewer = min(int(now.limit * policy.backoff), now.limit - 1)
+        return Concurrency(max(policy.minimum, fewer), now.epoch + 1)
+    if outcome == "success" and in_flight * 2 >= now.limit and now.limit < policy.maximum:
+        return now._replace(limit=now.limit + 1)
+    return now
