@@ -17,6 +17,7 @@ from coterie.items import is_items, load_items
 from coterie.ref import Ref, parsed
 from coterie.result import ItemResult, TaskResult
 from coterie.task import Task
+from coterie.usage import Usage
 
 if TYPE_CHECKING:
     from coterie.agent import Agent
@@ -33,7 +34,11 @@ logging.getLogger("coterie").addHandler(logging.NullHandler())
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """What all tasks of one run share. `results` holds those that have ended."""
+    """What all tasks of one run share. `results` holds those that have ended.
+
+    waits: whether refusals are waited for here, or left to the caller. patience_s: how long at most, if not as long as
+    the policies say. place: how the caller names its place in a pool's queue.
+    """
 
     workflow_id: WorkflowId
     namespace: str = "default"
@@ -41,6 +46,9 @@ class Run:
     params: Mapping[str, JsonValue] = field(default_factory=dict)
     results: Mapping[TaskId, TaskResult] = field(default_factory=dict)
     epoch: int = 0
+    waits: bool = True
+    patience_s: float | None = None
+    place: str | None = None
 
 
 class TaskContext:
@@ -61,6 +69,7 @@ class TaskContext:
     item_index: int | None = None
     thread: threading.Thread | None = None
     abandoned: dict[threading.Thread, Slot] | None = None
+    _used: Usage | None = None
 
     def __init__(self, run: Run, task: Task, task_input: dict[str, JsonValue]) -> None:
         self.run = run
@@ -102,20 +111,53 @@ class TaskContext:
     @property
     def idempotency_key(self) -> str:
         """Equal for every attempt at this work, on every engine: hand it to services that deduplicate."""
-        agent = self.agent
-        # Of one_success, who has ended so far is chance: another attempt or engine may see more.
-        settled = {} if self.task.trigger_rule == "one_success" else self.upstream
-        upstream = {name: _output_hash(result) for name, result in sorted(settled.items())}
-        # Not of `input`, which the agent may have changed.
-        mark = fingerprint(self.task.agent_type, agent.version if agent else "0", self.fresh_input(), upstream)
         return idempotency_key(
             namespace=self.run.namespace,
             workflow_id=self.run.workflow_id,
             task_id=self.task.id,
             item_key=self.item_key,
             epoch=self.run.epoch,
-            fingerprint=mark,
+            fingerprint=self._fingerprint(),
         )
+
+    def ticket(self) -> str | None:
+        """The name of this work's place in a pool's queue, where its caller may come back for it in another process."""
+        if self.run.waits:
+            return None
+        if self.run.place is not None:
+            return self.run.place
+        return content_hash([self.run.namespace, self.run.workflow_id, self.task.id, self.item_key])[:32]
+
+    def cache_key(self) -> str:
+        """The same for all work of one agent type with equal input, in any run."""
+        return self._fingerprint()[:32]
+
+    @property
+    def usage(self) -> Usage:
+        """What was reported so far: the sum over all attempts, the failed ones included."""
+        return self._used or Usage()
+
+    def report_usage(
+        self,
+        usage: Usage | None = None,
+        /,
+        *,
+        requests: int = 0,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cost_micros: int = 0,
+    ) -> None:
+        """Add to what this work has used: a `Usage`, its parts by name, or both. Any thread may call it.
+
+        Report as soon as it is known, also when the attempt then fails: it was paid for.
+
+        Raises:
+            Misuse: a number is negative, or not whole.
+        """
+        used = Usage(requests, input_tokens, output_tokens, cost_micros) + (usage or Usage())
+        # Made on first use, since most contexts need none; `setdefault` lets two threads agree on one.
+        with self.__dict__.setdefault("_usage_lock", threading.Lock()):
+            self._used = self.usage + used
 
     async def output(self, task_id: TaskId, type_: Any = None) -> Any:
         """The output of an upstream task, loaded when asked for and verified; a copy of the caller's own.
@@ -198,6 +240,15 @@ class TaskContext:
         self.abandoned = {**(self.abandoned or {}), self.thread: slot}
         self.thread = None
         slot.abandon()
+
+    def _fingerprint(self) -> str:
+        agent = self.agent
+        # Of one_success, who has ended so far is chance: another attempt or engine may see more.
+        settled = {} if self.task.trigger_rule == "one_success" else self.upstream
+        upstream = {name: _output_hash(result) for name, result in sorted(settled.items())}
+        agent_type, version = (agent.type, agent.version) if agent else (self.task.agent_type, "0")
+        # Not of `input`, which the agent may have changed.
+        return fingerprint(agent_type, version, self.fresh_input(), upstream)
 
     def _result(self, task_id: TaskId) -> TaskResult:
         if task_id not in self.task.upstream:
