@@ -12,34 +12,54 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from coterie._json import JsonValue
     from coterie.agent import Agent
+    from coterie.agents import ChatAgent, HttpAgent, PydanticAgent
     from coterie.artifacts import ArtifactStore
+    from coterie.breaker import BreakerPolicy, BreakerStatus, CircuitBreaker, Classifier
+    from coterie.budget import Budget, BudgetChain
     from coterie.command import Command
     from coterie.context import TaskContext
     from coterie.decompose import Decomposer, ModelDecomposer, TemplateDecomposer
     from coterie.errors import CoterieError
     from coterie.events import Event
     from coterie.items import Part, PartResult, Parts
+    from coterie.limiter import Quota, RateLimiter
     from coterie.orchestrator import Orchestrator, OrchestratorStatus
     from coterie.plan import Plan
+    from coterie.policies import Fallback, Policies, Spend
+    from coterie.pool import Assignment, Lease, PoolPolicy, PoolStatus, ResourcePool
+    from coterie.ports import StateStore
     from coterie.ref import Ref
     from coterie.result import ErrorInfo, ItemResult, TaskResult, WorkflowResult
+    from coterie.retry_budget import RetryAllowance, RetryBudget
     from coterie.runtime import Runtime
     from coterie.task import ForEach, Retry, Task, When
     from coterie.team import Team
+    from coterie.usage import Price, Usage
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Agent",
     "ArtifactStore",
+    "Assignment",
+    "BreakerPolicy",
+    "BreakerStatus",
+    "Budget",
+    "BudgetChain",
+    "ChatAgent",
+    "CircuitBreaker",
+    "Classifier",
     "Command",
     "CoterieError",
     "Decomposer",
     "ErrorInfo",
     "Event",
+    "Fallback",
     "ForEach",
+    "HttpAgent",
     "ItemResult",
     "JsonValue",
+    "Lease",
     "ModelDecomposer",
     "Orchestrator",
     "OrchestratorStatus",
@@ -47,14 +67,27 @@ __all__ = [
     "PartResult",
     "Parts",
     "Plan",
+    "Policies",
+    "PoolPolicy",
+    "PoolStatus",
+    "Price",
+    "PydanticAgent",
+    "Quota",
+    "RateLimiter",
     "Ref",
+    "ResourcePool",
     "Retry",
+    "RetryAllowance",
+    "RetryBudget",
     "Runtime",
+    "Spend",
+    "StateStore",
     "Task",
     "TaskContext",
     "TaskResult",
     "Team",
     "TemplateDecomposer",
+    "Usage",
     "When",
     "WorkflowResult",
 ]
@@ -62,14 +95,25 @@ __all__ = [
 _HOME = {
     "Agent": "agent",
     "ArtifactStore": "artifacts",
+    "Assignment": "pool",
+    "BreakerPolicy": "breaker",
+    "BreakerStatus": "breaker",
+    "Budget": "budget",
+    "BudgetChain": "budget",
+    "ChatAgent": "agents",
+    "CircuitBreaker": "breaker",
+    "Classifier": "breaker",
     "Command": "command",
     "CoterieError": "errors",
     "Decomposer": "decompose",
     "ErrorInfo": "result",
     "Event": "events",
+    "Fallback": "policies",
     "ForEach": "task",
+    "HttpAgent": "agents",
     "ItemResult": "result",
     "JsonValue": "_json",
+    "Lease": "pool",
     "ModelDecomposer": "decompose",
     "Orchestrator": "orchestrator",
     "OrchestratorStatus": "orchestrator",
@@ -77,14 +121,27 @@ _HOME = {
     "PartResult": "items",
     "Parts": "items",
     "Plan": "plan",
+    "Policies": "policies",
+    "PoolPolicy": "pool",
+    "PoolStatus": "pool",
+    "Price": "usage",
+    "PydanticAgent": "agents",
+    "Quota": "limiter",
+    "RateLimiter": "limiter",
     "Ref": "ref",
+    "ResourcePool": "pool",
     "Retry": "task",
+    "RetryAllowance": "retry_budget",
+    "RetryBudget": "retry_budget",
     "Runtime": "runtime",
+    "Spend": "policies",
+    "StateStore": "ports",
     "Task": "task",
     "TaskContext": "context",
     "TaskResult": "result",
     "Team": "team",
     "TemplateDecomposer": "decompose",
+    "Usage": "usage",
     "When": "task",
     "WorkflowResult": "result",
 }

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from coterie._json import JsonValue
 from coterie.agent import to_json
@@ -19,7 +19,20 @@ from coterie.ref import Ref
 from coterie.slots import Slot
 from coterie.task import Retry
 
-__all__ = ["Ended", "perform"]
+if TYPE_CHECKING:
+    from coterie.pipeline.caller import Caller
+
+__all__ = [
+    "Ended",
+    "back_off_s",
+    "hand_back",
+    "is_transient",
+    "kept",
+    "perform",
+    "raise_if_cancelled",
+    "raise_if_late",
+    "tell_retry",
+]
 
 _log = logging.getLogger("coterie.task")
 
@@ -49,6 +62,10 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
     Raises:
         asyncio.CancelledError: the caller cancelled it. No `Exception` comes out: each becomes the result.
     """
+    if slot.pool.gate is not None:
+        from coterie.pipeline.gated import GatedWork
+
+        return await GatedWork(context, slot.pool.gate, clock, listener).perform(slot)
     began = clock.monotonic()
     while True:
         agent = context.agent = slot.agent
@@ -62,35 +79,32 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
                 context.deadline = clock.now() + timeout_s
                 async with asyncio.timeout(timeout_s) as scope:
                     value = await slot.call(context.input, context)
-                _raise_if_late(scope)
-            output = value if value is None and context.run.artifacts is None else await _kept(context, value)
+                raise_if_late(scope)
+            output = value if value is None and context.run.artifacts is None else await kept(context, value)
         # Every failure of an agent becomes a result, `sys.exit()` included; whether it is tried again is decided below.
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001
-            _raise_if_cancelled(error)
+            raise_if_cancelled(error)
             timed_out = scope is not None and scope.expired()
             failure = TaskTimedOut(context.task.id, timeout_s or 0.0) if timed_out else error
         else:
             return _ended(("succeeded", output, None, context.attempt, agent.id, began, clock.monotonic() - began))
         finally:
-            if context.thread is None:
-                slot.release()
-            else:
-                context.abandon(slot)
+            hand_back(context, slot)
         retry = context.task.retry or agent.retry
-        if retry is None or context.attempt >= retry.max_attempts or not _transient(failure):
+        if retry is None or context.attempt >= retry.max_attempts or not is_transient(failure):
             _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=failure)
             return Ended("failed", None, failure, context.attempt, agent.id, began, clock.monotonic() - began)
         slot = await _back_off(context, slot, retry, failure, listener)
 
 
-async def _kept(context: TaskContext, value: Any) -> JsonValue | Ref:
+async def kept(context: TaskContext, value: Any) -> JsonValue | Ref:
     """What stays of an agent's return value: plain JSON, stored where the run has a store."""
     output = to_json(value, f"the output of {context.task.id!r}")
     store = context.run.artifacts
     return output if store is None else await store.put(output)
 
 
-def _raise_if_cancelled(error: BaseException) -> None:
+def raise_if_cancelled(error: BaseException) -> None:
     """Go on being cancelled, also where the agent made an error of its own out of it.
 
     A CancelledError that nobody asked for is the agent's: it let an inner cancellation out.
@@ -100,7 +114,8 @@ def _raise_if_cancelled(error: BaseException) -> None:
         raise error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError from error
 
 
-def _raise_if_late(scope: asyncio.Timeout) -> None:
+def raise_if_late(scope: asyncio.Timeout) -> None:
+    """Raise the time-out that an agent swallowed."""
     # An agent that answers the cut-off with a value has still taken too long.
     if scope.expired():
         raise TimeoutError
@@ -110,17 +125,31 @@ async def _back_off(
     context: TaskContext, slot: Slot, retry: Retry, error: BaseException, listener: Listener | None
 ) -> Slot:
     """Wait without a slot, then queue for one again."""
-    wait_s = _wait_s(retry, context.attempt)
-    _log.info("task.retrying %s in %.3f s after %r", context.task.id, wait_s, error)
-    if listener is not None:
-        fields = {"attempt": context.attempt, "wait_s": wait_s, "error": f"{type(error).__name__}: {error}"}
-        listener(Event("task.retrying", context.workflow_id, context.task.id, fields))
+    wait_s = max(back_off_s(retry, context.attempt), getattr(error, "retry_after_s", None) or 0.0)
+    tell_retry(context, wait_s, error, listener)
     await asyncio.sleep(wait_s)
     context.next_attempt()
     return await slot.pool.acquire(context.task.priority)
 
 
-def _wait_s(retry: Retry, attempt: int) -> float:
+def hand_back(context: TaskContext, slot: Slot) -> None:
+    """Give the slot back; where the agent's thread runs on, only when that ends."""
+    if context.thread is None:
+        slot.release()
+    else:
+        context.abandon(slot)
+
+
+def tell_retry(caller: Caller, wait_s: float, error: BaseException, listener: Listener | None) -> None:
+    """Log another attempt, and tell the listener."""
+    _log.info("task.retrying %s in %.3f s after %r", caller.task_id, wait_s, error)
+    if listener is not None:
+        fields = {"attempt": caller.attempt, "wait_s": wait_s, "error": f"{type(error).__name__}: {error}"}
+        listener(Event("task.retrying", caller.workflow_id, caller.task_id, fields))
+
+
+def back_off_s(retry: Retry, attempt: int) -> float:
+    """How long to wait after an attempt (counted from 1): full jitter."""
     # Imported on the first failure: a run without failures pays nothing for retry machinery.
     from tenacity import RetryCallState, wait_random_exponential
 
@@ -129,7 +158,7 @@ def _wait_s(retry: Retry, attempt: int) -> float:
     return float(wait_random_exponential(multiplier=retry.base_s, max=retry.cap_s)(state))
 
 
-def _transient(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether trying again may help: a time-out, a program that ended badly, an agent's own error; not misuse."""
     if isinstance(error, CommandFailed):
         # Without an exit code the program never ran to its end: it is missing, or writes too much.

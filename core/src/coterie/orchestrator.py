@@ -19,7 +19,7 @@ from coterie.attempt import perform
 from coterie.clock import Clock, SystemClock
 from coterie.context import Run, TaskContext
 from coterie.engine import PlanRun, as_result
-from coterie.errors import Misuse, Unavailable
+from coterie.errors import Misuse, Refused, Unavailable
 from coterie.events import Event, Listener
 from coterie.foreach import (
     condition_says_run,
@@ -31,7 +31,9 @@ from coterie.foreach import (
 )
 from coterie.ids import AgentId, AgentType, TaskId, WorkflowId, check_name, check_workflow_id, new_workflow_id
 from coterie.items import Part, PartResult, Parts, load_items, store_items
+from coterie.pipeline import Pipeline
 from coterie.plan import Plan
+from coterie.ports import StateStore
 from coterie.ref import Ref
 from coterie.result import ErrorInfo, TaskResult, WorkflowResult
 from coterie.slots import Slots, TypeSlots
@@ -76,7 +78,8 @@ class OrchestratorStatus:
 class Orchestrator:
     """Runs tasks and plans on the agents that are registered with it, in this process and event loop.
 
-    team: agents to begin with. artifacts: where outputs go; without it they stay in memory.
+    team: agents to begin with, and the policies of their types. artifacts: where outputs go; without it they stay in
+    memory. store: where what the policies count lies, for all that share it; without it, in this process.
     namespace: keeps identities of separate deployments apart. on_event: called for each `Event`, must not block;
     what it raises is logged, and changes nothing.
     """
@@ -86,6 +89,7 @@ class Orchestrator:
         team: Team | None = None,
         *,
         artifacts: ArtifactStore | None = None,
+        store: StateStore | None = None,
         namespace: str = "default",
         on_event: Listener | None = None,
         clock: Clock | None = None,
@@ -94,7 +98,9 @@ class Orchestrator:
         self.artifacts = artifacts
         self._clock: Clock = clock or SystemClock()
         self._listener = None if on_event is None else partial(_tell, on_event)
-        self._slots = Slots(team.agents.values() if team else ())
+        self.pipeline = Pipeline(team.policies if team else {}, store=store, clock=self._clock, on_event=self._listener)
+        self._slots = Slots(team.agents.values() if team else (), gate_of=self.pipeline.gate)
+        self.pipeline.connect(self._slots)
         self._runs: dict[WorkflowId, PlanRun] = {}
         self._calls: set[asyncio.Task[Any]] = set()
 
@@ -162,17 +168,26 @@ class Orchestrator:
         workflow_id: WorkflowId | None = None,
         params: Mapping[str, JsonValue] | None = None,
         epoch: int = 0,
+        waits: bool = True,
+        patience_s: float | None = None,
+        place: str | None = None,
     ) -> TaskResult:
         """Run one task, given the results of those before it; schedulers call this for each task of a plan.
 
         The trigger rule is the caller's business; the condition (`when`) is decided here. A foreach runs here
         with all its items.
 
+        waits: whether a refusal (a breaker, a pool, a limit, a budget) is waited for here, as long as the type's
+        policies allow and at most `patience_s`; else it is raised, for a caller that waits without this process. One
+        that would take longer is the task's failure. Items of a foreach always wait here.
+
         Raises:
             UnknownAgentType: nobody serves the task.
-            Unavailable: the artifact store failed, so that a later try may succeed.
+            Unavailable: a store failed, so that a later try may succeed.
+            Refused: not now; only without `waits`.
         """
         run = self._run(workflow_id, dict(params or {}), upstream, epoch)
+        run.waits, run.patience_s, run.place = waits or task.foreach is not None, patience_s, place
         pool = self._slots.of(task.agent_type, task_id=task.id)
         context = self._context(run, task)
         try:
@@ -181,7 +196,7 @@ class Orchestrator:
             self._emit("task.started", run, task, agent_type=task.agent_type)
             with using_artifacts(self.artifacts), self._call():
                 result = await self._perform(context, pool)
-        except Unavailable:
+        except (Unavailable, Refused):
             raise
         # A list or condition that cannot be read is the task's failure, as in a whole plan.
         except Exception as error:  # noqa: BLE001
@@ -289,7 +304,8 @@ class Orchestrator:
         items = []
         for index in sorted(fresh):
             items.extend(await load_items(self._store(), fresh[index].ref))
-        gathered = await gather_items(self._context(run, task), items, parts.items)
+        # The items have had their input; nobody needs the run's parameters for it here.
+        gathered = await gather_items(TaskContext(run, task, {}), items, parts.items)
         return replace(gathered, item_results=None)
 
     def cancel(self, workflow_id: WorkflowId) -> None:

@@ -6,11 +6,13 @@ import os
 from types import TracebackType
 from typing import Self
 
+from coterie.agents.clients import aclose_clients
 from coterie.artifacts import ArtifactStore
 from coterie.clock import Clock
 from coterie.errors import Misuse
 from coterie.events import Listener
 from coterie.orchestrator import Orchestrator
+from coterie.ports import StateStore
 from coterie.team import Team
 
 __all__ = ["Runtime"]
@@ -23,7 +25,9 @@ class Runtime:
 
     team: a `Team`, or the path that `Team.load` takes.
     artifacts: the artifact store or its URL; by default `COTERIE_ARTIFACTS`, else outputs stay in memory.
-    namespace: by default `COTERIE_NAMESPACE`, else `default`; of a store made from a URL, and of all identities.
+    store: the state that all share who protect the same agents, or its URL; by default `COTERIE_STORE`, else a file of
+    this machine (in `COTERIE_HOME`, or the user's state folder). Opened only for a team that has policies.
+    namespace: by default `COTERIE_NAMESPACE`, else `default`; of stores made from a URL, and of all identities.
     """
 
     def __init__(
@@ -31,16 +35,24 @@ class Runtime:
         team: Team | str | None = None,
         *,
         artifacts: ArtifactStore | str | None = None,
+        store: StateStore | str | None = None,
         namespace: str | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
-        store = artifacts or os.environ.get("COTERIE_ARTIFACTS")
+        kept = artifacts or os.environ.get("COTERIE_ARTIFACTS")
         self.namespace = namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
         self.team = Team.load(team) if isinstance(team, str) else team
-        self.artifacts = ArtifactStore(store, namespace=self.namespace) if isinstance(store, str) else store
+        self.artifacts = ArtifactStore(kept, namespace=self.namespace) if isinstance(kept, str) else kept
+        self._owns_store = store is None or isinstance(store, str)
+        self.store = self._opened(store)
         self.orchestrator = Orchestrator(
-            self.team, artifacts=self.artifacts, namespace=self.namespace, on_event=on_event, clock=clock
+            self.team,
+            artifacts=self.artifacts,
+            store=self.store,
+            namespace=self.namespace,
+            on_event=on_event,
+            clock=clock,
         )
         self._closed = False
 
@@ -58,3 +70,16 @@ class Runtime:
         """End what still runs, wait for that at most 10 s, and release what is held; safe to call twice."""
         self._closed = True
         await self.orchestrator.stop(grace_s=CLOSE_GRACE_S)
+        await self.orchestrator.pipeline.aclose()
+        if self._owns_store and self.store is not None:
+            await self.store.aclose()
+        await aclose_clients()
+
+    def _opened(self, store: StateStore | str | None) -> StateStore | None:
+        if not (store is None or isinstance(store, str)):
+            return store
+        if self.team is None or not self.team.policies:
+            return None
+        from coterie.stores.opening import open_state_store
+
+        return open_state_store(store, self.namespace)

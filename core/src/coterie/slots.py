@@ -10,10 +10,14 @@ import heapq
 import itertools
 import logging
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from coterie.agent import Agent, Call, compile_call
-from coterie.errors import Misuse, UnknownAgentType
+from coterie.errors import Misuse, UnknownAgent, UnknownAgentType
 from coterie.ids import AgentId, AgentType
+
+if TYPE_CHECKING:
+    from coterie.pipeline.gate import Gate
 
 __all__ = ["Slot", "Slots", "TypeSlots"]
 
@@ -65,9 +69,10 @@ class Slot:
 class TypeSlots:
     """The agents of one type, and the queue for them: by priority, then in order of arrival."""
 
-    __slots__ = ("_count", "agents", "waiting")
+    __slots__ = ("_count", "agents", "gate", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate | None = None) -> None:
+        self.gate = gate
         self.agents: list[Slot] = []
         self.waiting: list[tuple[int, int, Grant, object]] = []
         self._count = itertools.count()
@@ -124,9 +129,12 @@ class TypeSlots:
 
 
 class Slots:
-    """All agents of an orchestrator, by type."""
+    """All agents of an orchestrator, by type. gate_of: what stands before the agents of a type, if anything."""
 
-    def __init__(self, agents: Iterable[Agent] = ()) -> None:
+    def __init__(
+        self, agents: Iterable[Agent] = (), *, gate_of: Callable[[AgentType], Gate | None] = lambda _: None
+    ) -> None:
+        self._gate_of = gate_of
         self._types: dict[AgentType, TypeSlots] = {}
         self._ids: dict[AgentId, Slot] = {}
         for agent in agents:
@@ -140,11 +148,13 @@ class Slots:
         """
         if agent.id in self._ids:
             raise Misuse(f"an agent {agent.id!r} is already registered; choose another agent_id")
-        pool = self._types.get(agent.type) or TypeSlots()
+        pool = self._types.get(agent.type) or TypeSlots(self._gate_of(agent.type))
         slot = Slot(agent, pool)
         pool.agents.append(slot)
         self._types[agent.type] = pool
         self._ids[agent.id] = slot
+        if pool.gate is not None:
+            pool.gate.join(slot)
         pool.hand_over()
 
     def of(self, agent_type: AgentType, *, task_id: str | None = None) -> TypeSlots:
@@ -157,6 +167,17 @@ class Slots:
         if pool is None:
             raise UnknownAgentType(agent_type, self._types, task_id=task_id)
         return pool
+
+    def of_agent(self, agent_id: AgentId) -> TypeSlots:
+        """The slots of an agent's type.
+
+        Raises:
+            UnknownAgent: there is no such agent.
+        """
+        slot = self._ids.get(agent_id)
+        if slot is None:
+            raise UnknownAgent(agent_id, self._ids)
+        return slot.pool
 
     def all(self) -> Iterable[Slot]:
         """Every agent's slots, in the order of registration."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coterie.plan import Plan
     from coterie.task import Task
 
-__all__ = ["ArtifactStore", "Orchestrator", "TaskContext", "run", "using_artifacts"]
+__all__ = ["ArtifactStore", "Orchestrator", "TaskContext", "begin", "run", "using_artifacts"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return _get_portal().run(work)
     work.close()
     raise Misuse("coterie.sync was called inside a running event loop, which it would block; await instead")
+
+
+def begin(work: Coroutine[Any, Any, T]) -> Future[T]:
+    """Start `work` in this process's background loop, with this thread's context variables, and do not wait.
+
+    Unlike `run` it may be called where an event loop runs. Cancelling what it returns does not end the work.
+    """
+    return _get_portal().begin(work)
 
 
 class ArtifactStore:
@@ -213,6 +221,12 @@ class _Portal:
         self._thread = threading.Thread(target=self._serve, name="coterie-sync", daemon=True)
         self._thread.start()
 
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start `work` there."""
+        call = _Call(work, self._loop)
+        self._loop.call_soon_threadsafe(call.start, context=copy_context())
+        return call.future
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Await `work` there, with this thread's context variables; cancel it there if this thread is interrupted."""
         call = _Call(work, self._loop)
@@ -233,6 +247,7 @@ class _Portal:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
 

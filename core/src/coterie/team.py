@@ -6,14 +6,18 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from coterie.agent import Agent, Handler
 from coterie.command import Command
-from coterie.errors import Misuse, PolicyError, UnknownAgentType
+from coterie.errors import Misuse, PolicyError, UnknownAgent, UnknownAgentType
 from coterie.ids import AgentId, AgentType, check_name
 from coterie.plan import Plan
+from coterie.policies import Policies, policies_from
 from coterie.task import Retry, Task
+
+if TYPE_CHECKING:
+    from coterie.agents import ChatAgent, HttpAgent
 
 __all__ = ["Team"]
 
@@ -21,15 +25,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Team:
-    """A named set of agents. Importable as `package.module:team`, or written as a YAML file."""
+    """A named set of agents, and by type the policies that protect them.
 
-    def __init__(self, name: str, agents: Iterable[Agent] = ()) -> None:
+    Importable as `package.module:team`, or written as a YAML file.
+    """
+
+    def __init__(
+        self, name: str, agents: Iterable[Agent] = (), *, policies: Mapping[AgentType, Policies] | None = None
+    ) -> None:
         self.name = check_name(name, "team name")
         self._agents: dict[AgentId, Agent] = {}
         self._types: dict[AgentType, list[Agent]] = {}
+        self._policies: dict[AgentType, Policies] = {}
         self.path: str | None = None
         for agent in agents:
             self.add(agent)
+        for agent_type, policy in (policies or {}).items():
+            self.protect(agent_type, policy)
 
     def __repr__(self) -> str:
         return f"Team({self.name!r}, types={list(self._types)!r})"
@@ -59,6 +71,24 @@ class Team:
             return tuple(self._types[agent_type])
         except KeyError:
             raise UnknownAgentType(agent_type, self._types) from None
+
+    @property
+    def policies(self) -> Mapping[AgentType, Policies]:
+        """How the agents of each type are protected; types without policies are not in it."""
+        return MappingProxyType(self._policies)
+
+    def protect(self, agent_type: AgentType, policies: Policies) -> None:
+        """Say how the agents of a type are protected, wherever they are called.
+
+        Raises:
+            Misuse: the type has policies already, or these are none.
+        """
+        check_name(agent_type, "agent type")
+        if not isinstance(policies, Policies):
+            raise Misuse(f"the policies of {agent_type!r} are {policies!r:.200}; pass coterie.Policies")
+        if agent_type in self._policies:
+            raise Misuse(f"the team {self.name!r} has policies for {agent_type!r} already; say them once")
+        self._policies[agent_type] = policies
 
     def add(self, agent: Agent) -> Agent:
         """Add an agent.
@@ -123,15 +153,70 @@ class Team:
             Agent(identity, agent_type, handler, capacity, version, plannable=False, timeout_s=timeout_s, retry=retry)
         )
 
+    def http(
+        self,
+        agent_type: AgentType,
+        http: HttpAgent | str,
+        *,
+        agent_id: AgentId | None = None,
+        capacity: int = 1,
+        version: str = "0",
+        plannable: bool = False,
+        timeout_s: float | None = None,
+        retry: Retry | None = None,
+        description: str = "",
+    ) -> Agent:
+        """Add an agent behind an HTTP endpoint; see `HttpAgent`.
+
+        What it does is not known here, so a model's plan may use it only where `plannable=True` says so.
+        description: what it does, in one line: for people, and for a model that plans.
+        """
+        from coterie.agents import HttpAgent
+
+        handler = http if isinstance(http, HttpAgent) else HttpAgent(http)
+        identity = agent_id or agent_type
+        return self.add(
+            Agent(identity, agent_type, handler, capacity, version, plannable, timeout_s, retry, description)
+        )
+
+    def chat(
+        self,
+        agent_type: AgentType,
+        chat: ChatAgent,
+        *,
+        agent_id: AgentId | None = None,
+        capacity: int = 1,
+        version: str = "0",
+        plannable: bool = True,
+        timeout_s: float | None = None,
+        retry: Retry | None = None,
+        description: str = "",
+    ) -> Agent:
+        """Add an agent that asks a model; see `ChatAgent`. It only answers, so a model's plan may use it.
+
+        description: what it does, in one line: for people, and for a model that plans.
+        """
+        identity = agent_id or agent_type
+        return self.add(Agent(identity, agent_type, chat, capacity, version, plannable, timeout_s, retry, description))
+
     def check(self, plan: Plan | Iterable[Task]) -> None:
         """Refuse a plan that this team cannot run, before anything runs.
 
         Raises:
-            UnknownAgentType: names the task and lists the known types.
+            UnknownAgentType: names the task and lists the known types. UnknownAgent: nobody of that id stands in.
         """
         for task in plan.tasks if isinstance(plan, Plan) else plan:
             if task.agent_type not in self._types:
                 raise UnknownAgentType(task.agent_type, self._types, task_id=task.id)
+            self._check_stand_ins(task.agent_type)
+
+    def _check_stand_ins(self, agent_type: AgentType) -> None:
+        policies = self._policies.get(agent_type)
+        for fallback in policies.fallback if policies is not None else ():
+            if fallback.agent_type is not None and fallback.agent_type not in self._types:
+                raise UnknownAgentType(fallback.agent_type, self._types)
+            if fallback.agent is not None and fallback.agent not in self._agents:
+                raise UnknownAgent(fallback.agent, self._agents)
 
     @classmethod
     def load(cls, path: str) -> Team:
@@ -192,38 +277,59 @@ def _from_yaml(path: Path) -> Team:
     team = Team(document.get("name") or path.stem)
     for entry in document["agents"]:
         _add_entry(team, entry, path)
+    policies = document.get("policies") or {}
+    if not isinstance(policies, dict):
+        raise Misuse(f"the team file {str(path)!r} has policies that are no mapping; give one entry an agent type")
+    for agent_type, entry in policies.items():
+        team.of_type(agent_type)
+        team.protect(agent_type, policies_from(entry, f"{str(path)!r}: the policies of {agent_type!r}"))
     return team
 
 
 _MAX_TEAM_VALUES = 100_000
-_ENTRY = frozenset({"id", "agent_type", "handler", "command", "capacity", "version", "plannable", "timeout_s", "retry"})
+_HANDLERS = ("handler", "command", "http", "chat")
+# Whether a model's plan may use it, where the file does not say: not what may have effects that nobody here knows.
+_PLANNABLE = frozenset({"handler", "chat"})
+_ENTRY = frozenset(
+    {"id", "agent_type", "capacity", "version", "plannable", "timeout_s", "retry", "description", *_HANDLERS}
+)
 
 
 def _add_entry(team: Team, entry: object, path: Path) -> None:
     if not isinstance(entry, dict) or "agent_type" not in entry:
-        raise Misuse(f"{str(path)!r}: the agent {entry!r} needs an agent_type, and a handler or a command")
-    unknown = sorted(entry.keys() - _ENTRY)
-    if unknown or ("handler" in entry) == ("command" in entry):
-        culprit = f"unknown field {unknown[0]!r}" if unknown else "give either a handler or a command"
-        raise Misuse(
-            f"{str(path)!r}: the agent {entry['agent_type']!r}: {culprit}; fields: {', '.join(sorted(_ENTRY))}"
-        )
+        # Of a mapping the names alone: its values may be secret.
+        shown = sorted(map(str, entry)) if isinstance(entry, dict) else entry
+        raise Misuse(f"{str(path)!r}: the agent {shown!r} needs an agent_type, and one of {', '.join(_HANDLERS)}")
     where = f"{str(path)!r}: the agent {entry['agent_type']!r}"
-    handler = (
-        _command(entry["command"], where) if "command" in entry else _import(entry["handler"], "handler", file=path)
-    )
+    unknown = sorted(entry.keys() - _ENTRY)
+    kinds = [kind for kind in _HANDLERS if kind in entry]
+    if unknown or len(kinds) != 1:
+        culprit = f"unknown field {unknown[0]!r}" if unknown else "give either a handler or a command, or http or chat"
+        raise Misuse(f"{where}: {culprit}; fields: {', '.join(sorted(_ENTRY))}")
+    (kind,) = kinds
     team.add(
         Agent(
             str(entry.get("id", entry["agent_type"])),
             entry["agent_type"],
-            cast("Handler", handler),
+            _handler(kind, entry[kind], where, path),
             entry.get("capacity", 1),
             str(entry.get("version", "0")),
-            bool(entry.get("plannable", "handler" in entry)),
+            bool(entry.get("plannable", kind in _PLANNABLE)),
             entry.get("timeout_s"),
             _retry(entry.get("retry"), where),
+            str(entry.get("description", "")),
         )
     )
+
+
+def _handler(kind: str, value: Any, where: str, path: Path) -> Handler:
+    if kind == "handler":
+        return cast("Handler", _import(value, "handler", file=path))
+    if kind == "command":
+        return _command(value, where)
+    from coterie.agents.documents import chat_from, http_from
+
+    return http_from(value, where) if kind == "http" else chat_from(value, where)
 
 
 def _retry(value: object, where: str) -> Retry | None:

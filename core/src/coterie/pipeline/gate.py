@@ -1,0 +1,200 @@
+"""The way to an agent of one type: a slot, the breaker's leave, room in the rate limit, money; then the call.
+
+In this order, so that what is scarce is held for the shortest time. Whoever is refused leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from coterie.breaker import CircuitBreaker
+from coterie.budget import Budget, Spending
+from coterie.clock import Clock
+from coterie.errors import BreakerOpen, NoLiveAgent, Unavailable
+from coterie.events import Event
+from coterie.ids import AgentId, AgentType, content_hash
+from coterie.limiter import RateLimiter
+from coterie.pipeline.account import Account
+from coterie.pipeline.caller import Caller
+from coterie.policies import Fallback, Policies, Spend
+from coterie.pool import Lease, ResourcePool
+from coterie.ports import StateStore
+from coterie.retry_budget import RetryBudget
+from coterie.slots import Slot, Slots, TypeSlots
+from coterie.work import Work
+
+__all__ = ["Admitted", "Gate", "Tools"]
+
+TELL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a gate works with. breaker: of an agent. budget: of a run, by its short name. store: for what is kept.
+
+    ready: awaited before each call.
+    """
+
+    pool: ResourcePool
+    breaker: Callable[[AgentId], CircuitBreaker | None]
+    limiter: RateLimiter | None
+    budget: Callable[[Spend, str], Budget]
+    retries: RetryBudget | None
+    store: StateStore
+    ready: Callable[[], Awaitable[None]]
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An agent that may be called now. token: the lease's, for agents that refuse older holders."""
+
+    agent_id: AgentId
+    token: int
+
+
+class Gate:
+    """The way to the agents of one type; made by `Pipeline`."""
+
+    def __init__(self, agent_type: AgentType, policies: Policies, tools: Tools) -> None:
+        self.agent_type = agent_type
+        self.policies = policies
+        self.tools = tools
+        self._all: Slots | None = None
+        self._agents: dict[AgentId, Slot | None] = {}
+        self._work = Work()
+
+    def connect(self, slots: Slots) -> None:
+        """Say where agents are found that stand in for others."""
+        self._all = slots
+
+    def stand_ins(self, fallback: Fallback) -> TypeSlots:
+        """The slots of those who stand in.
+
+        Raises:
+            UnknownAgent, UnknownAgentType: there are none.
+        """
+        assert self._all is not None
+        if fallback.agent is not None:
+            return self._all.of_agent(fallback.agent)
+        assert fallback.agent_type is not None
+        return self._all.of(fallback.agent_type)
+
+    @property
+    def remembers_s(self) -> float:
+        """For how long outputs are kept in case of need; 0: they are not."""
+        return max((each.cached_s or 0.0 for each in self.policies.fallback), default=0.0)
+
+    def join(self, slot: Slot) -> None:
+        """Let tasks through to one more agent."""
+        self.register(slot.agent.id, slot.agent.capacity, slot)
+
+    def register(self, agent_id: AgentId, capacity: int, slot: Slot | None = None) -> None:
+        """Let callers through to one more agent. slot: what performs its tasks, if it performs any."""
+        self.tools.pool.register_agent(agent_id, capacity=capacity)
+        self._agents[agent_id] = slot
+
+    def slot(self, agent_id: AgentId) -> Slot:
+        """What performs the tasks of an agent that was let through."""
+        slot = self._agents[agent_id]
+        assert slot is not None
+        return slot
+
+    @asynccontextmanager
+    async def admit(
+        self,
+        caller: Caller,
+        *,
+        wait_s: float,
+        priority: int = 0,
+        key: str = "",
+        ticket: str | None = None,
+        only: AgentId | None = None,
+    ) -> AsyncIterator[Admitted]:
+        """Pass; the body calls the agent, and what it raises says how that went.
+
+        wait_s: how long to wait in the pool's queue; 0 does not queue. priority, key: as of `ResourcePool.lease`.
+        ticket: a place there that is kept already. only: no agent but this one.
+
+        Raises, before the body runs:
+            BreakerOpen, PoolBusy, NoLiveAgent, QuotaSpent, BudgetSpent: not now.
+            BudgetExhausted: never again in this run. Unavailable: a store failed.
+        """
+        await self.tools.ready()
+        async with AsyncExitStack() as held:
+            avoid = [name for name in self._agents if name != only] if only is not None else []
+            ask = partial(self.tools.pool.lease, priority=priority, wait_s=wait_s, key=key, ticket=ticket)
+            lease = await self._lease(held, ask, avoid)
+            account = await self._account(held, caller)
+            async with account:
+                yield Admitted(lease.agent_id, lease.token)
+
+    def breaker_moved(self, event: Event) -> None:
+        """Copy what a breaker does into the pool: it must not be picked while it rests."""
+        agent_ids = [event.fields["breaker"]] if self.policies.breaker_scope == "agent" else list(self._agents)
+        rests_s = event.fields.get("retry_after_s", 0.0) if event.name == "breaker.opened" else 0.0
+        if event.name in ("breaker.opened", "breaker.closed"):
+            for agent_id in agent_ids:
+                self._work.start(self._suspend(agent_id, rests_s))
+
+    async def aclose(self) -> None:
+        """End what is still being told, within a bound."""
+        await self._work.aclose(TELL_S)
+
+    async def _lease(
+        self, held: AsyncExitStack, ask: Callable[..., AbstractAsyncContextManager[Lease]], avoid: list[AgentId]
+    ) -> Lease:
+        refusal: BreakerOpen | None = None
+        for _ in range(len(self._agents) + 1):
+            async with AsyncExitStack() as attempt:
+                lease = await attempt.enter_async_context(ask(self.agent_type, avoid=avoid))
+                if lease.agent_id not in self._agents:
+                    # Registered by a process that knows more agents than this one.
+                    avoid = [*avoid, lease.agent_id]
+                    continue
+                breaker = self.tools.breaker(lease.agent_id)
+                try:
+                    if breaker is not None:
+                        await attempt.enter_async_context(breaker.guard())
+                except BreakerOpen as error:
+                    refusal = error
+                    await self._suspend(lease.agent_id, error.retry_after_s)
+                    continue
+                held.push_async_exit(attempt.pop_all())
+                return lease
+        raise refusal or NoLiveAgent(
+            f"the pool {self.agent_type!r} has only agents that this process does not know; use one team everywhere",
+            retry_after_s=1.0,
+        )
+
+    async def _suspend(self, agent_id: AgentId, rests_s: float) -> None:
+        try:
+            async with asyncio.timeout(TELL_S):
+                await self.tools.pool.suspend_for(agent_id, rests_s)
+        except (Unavailable, TimeoutError):
+            # The breaker itself goes on refusing; the pool learns of it from the next that is refused.
+            return
+
+    async def _account(self, held: AsyncExitStack, caller: Caller) -> Account:
+        limiter = self.tools.limiter
+        reservation = None
+        if limiter is not None:
+            costs = {"tokens": self.policies.tokens_per_call} if "tokens" in limiter.quotas else {}
+            reservation = await limiter.acquire(max_wait_s=self.policies.max_hold_s, **costs)
+        spendings: list[tuple[Spend, Spending]] = []
+        try:
+            for spend in self.policies.budgets:
+                budget = self.tools.budget(spend, content_hash(caller.workflow_id)[:16])
+                spending = await held.enter_async_context(budget.reserve(spend.bound))
+                # Whoever is refused by the next one has spent nothing of this one.
+                spending.report(0)
+                spendings.append((spend, spending))
+        except BaseException:  # raised again: the place in the rate limit is given back first
+            if reservation is not None:
+                await reservation.cancel()
+            raise
+        return Account(caller, limiter, reservation, spendings, self.tools.retries)

@@ -1,0 +1,162 @@
+"""Perform one unit of work through a gate: refusals are waited for, failures tried again, then others stand in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import Any
+
+from coterie.attempt import (
+    Ended,
+    hand_back,
+    kept,
+    perform,
+    raise_if_cancelled,
+    raise_if_late,
+)
+from coterie.clock import Clock
+from coterie.context import TaskContext
+from coterie.errors import TaskTimedOut, Unavailable
+from coterie.events import Listener
+from coterie.ids import AgentId
+from coterie.pipeline.gate import Gate
+from coterie.pipeline.persistence import Persistence
+from coterie.pipeline.remembered import recall, remember
+from coterie.policies import Fallback
+from coterie.slots import Slot
+from coterie.task import Retry
+
+__all__ = ["GatedWork"]
+
+_log = logging.getLogger("coterie.task")
+
+_NOTICE_S = 2.0
+
+
+class GatedWork:
+    """One unit of work: a task, or one item of a foreach.
+
+    only: the one agent that may do it. stands_in: it is done in place of others, and nobody stands in for it.
+    """
+
+    def __init__(
+        self,
+        context: TaskContext,
+        gate: Gate,
+        clock: Clock,
+        listener: Listener | None,
+        *,
+        only: AgentId | None = None,
+        stands_in: bool = False,
+    ) -> None:
+        self._context = context
+        self._gate = gate
+        self._clock = clock
+        self._listener = listener
+        self._only = only
+        self._stands_in = stands_in
+        run = context.run
+        self._again = Persistence(context, gate, clock, listener, waits=run.waits, patience_s=run.patience_s)
+
+    async def perform(self, slot: Slot) -> Ended:
+        """As `coterie.attempt.perform`.
+
+        Raises:
+            Refused: not now; where the run leaves it to its caller to wait.
+        """
+        context = self._context
+        while True:
+            try:
+                return await self._attempt()
+            # Every failure of an agent becomes a result, as in `coterie.attempt.perform`.
+            except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001
+                raise_if_cancelled(error)
+                failure = error
+            finally:
+                hand_back(context, slot)
+            if not await self._again.goes_on(failure, self._retry()):
+                break
+            slot = await slot.pool.acquire(context.task.priority)
+        agent_id = context.agent.id if context.agent is not None else None
+        failed = self._ended("failed", None, failure, agent_id)
+        _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=failure)
+        return failed if self._stands_in or isinstance(failure, Unavailable) else await self._fall_back(failed)
+
+    async def _attempt(self) -> Ended:
+        context, gate = self._context, self._gate
+        wait_s, priority, key = self._again.queue_s, context.task.priority, context.item_key or context.task.id
+        # Whoever stands in the queue for long says so: nothing else shows that it is not stuck.
+        notice = asyncio.get_running_loop().call_later(
+            _NOTICE_S, partial(self._again.tell, "task.waiting", wait_s=wait_s)
+        )
+        try:
+            way = gate.admit(
+                context, wait_s=wait_s, priority=priority, key=key, ticket=context.ticket(), only=self._only
+            )
+            async with way as admitted:
+                notice.cancel()
+                value = await self._call(gate.slot(admitted.agent_id))
+        finally:
+            notice.cancel()
+        output = await kept(context, value)
+        if gate.remembers_s and not self._stands_in:
+            await remember(context.cache_key(), context.task.id, gate.tools.store, output, keep_s=gate.remembers_s)
+        return self._ended("succeeded", output, None, admitted.agent_id)
+
+    async def _call(self, slot: Slot) -> Any:
+        """One call of the agent, under its time-out."""
+        context, agent, call = self._context, slot.agent, slot.call
+        context.agent = agent
+        timeout_s = context.task.timeout_s or agent.timeout_s
+        if timeout_s is None:
+            context.deadline = None
+            return await call(context.input, context)
+        context.deadline = self._clock.now() + timeout_s
+        scope = asyncio.timeout(timeout_s)
+        try:
+            async with scope:
+                value = await call(context.input, context)
+            raise_if_late(scope)
+        except TimeoutError as error:
+            if scope.expired():
+                raise TaskTimedOut(context.task.id, timeout_s) from error
+            raise
+        return value
+
+    def _retry(self) -> Retry | None:
+        agent = self._context.agent
+        return self._context.task.retry or (agent.retry if agent is not None else None)
+
+    async def _fall_back(self, failed: Ended) -> Ended:
+        """What the first stand-in gives that can; the failure itself if none can."""
+        for fallback in self._gate.policies.fallback:
+            ended = await self._stand_in(fallback, failed)
+            if ended is not None and ended.state == "succeeded":
+                _log.warning("task.fell_back %s on %s", self._context.task.id, fallback)
+                error = f"{type(failed.error).__name__}: {failed.error}"
+                self._again.tell("task.fell_back", fallback=str(fallback), error=error)
+                return ended._replace(
+                    began_s=self._again.began_s, duration_s=self._clock.monotonic() - self._again.began_s
+                )
+        return failed
+
+    async def _stand_in(self, fallback: Fallback, failed: Ended) -> Ended | None:
+        context, gate = self._context, self._gate
+        if fallback.has_value:
+            output = await kept(context, fallback.value)
+            return failed._replace(state="succeeded", output=output, error=None, agent_id=None)
+        if fallback.cached_s is not None:
+            found = await recall(context.cache_key(), context.task.id, gate.tools.store, age_s=fallback.cached_s)
+            return found and failed._replace(state="succeeded", output=found[0], error=None, agent_id=None)
+        pool = gate.stand_ins(fallback)
+        slot = await pool.acquire(context.task.priority)
+        context.next_attempt()
+        if pool.gate is None:
+            return await perform(context, slot, self._clock, self._listener)
+        work = GatedWork(context, pool.gate, self._clock, self._listener, only=fallback.agent, stands_in=True)
+        return await work.perform(slot)
+
+    def _ended(self, state: Any, output: Any, error: BaseException | None, agent_id: AgentId | None) -> Ended:
+        duration_s = self._clock.monotonic() - self._again.began_s
+        return Ended(state, output, error, self._context.attempt, agent_id, self._again.began_s, duration_s)

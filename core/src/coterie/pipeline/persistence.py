@@ -1,0 +1,103 @@
+"""Refusals are waited for, failures tried again: how long, how often, and with whose leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Any
+
+from coterie.attempt import back_off_s, is_transient, tell_retry
+from coterie.clock import Clock
+from coterie.errors import Refused
+from coterie.events import Event, Listener
+from coterie.pipeline.caller import Caller
+from coterie.pipeline.gate import Gate
+from coterie.task import Retry
+
+__all__ = ["Persistence"]
+
+_log = logging.getLogger("coterie.task")
+
+# Waits are lengthened by chance, by at most this share, so that those who were refused together do not return together.
+_SPREAD = 0.1
+
+
+class Persistence:
+    """One caller's: it begins when it is made.
+
+    waits: whether refusals are waited for here; else they are raised. patience_s: how long at most, if not as long as
+    the policies say.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        gate: Gate,
+        clock: Clock,
+        listener: Listener | None,
+        *,
+        waits: bool = True,
+        patience_s: float | None = None,
+    ) -> None:
+        self._caller = caller
+        self._gate = gate
+        self._clock = clock
+        self._listener = listener
+        self._waits = waits
+        self._first_attempt = caller.attempt
+        self.began_s = clock.monotonic()
+        policy_s = gate.policies.max_wait_s
+        self._ends_s = self.began_s + (policy_s if patience_s is None else min(patience_s, policy_s))
+
+    @property
+    def left_s(self) -> float:
+        """For how much longer refusals may be waited for."""
+        return max(0.0, self._ends_s - self._clock.monotonic())
+
+    @property
+    def queue_s(self) -> float:
+        """How long to stand in a queue; 0 where the caller waits by itself."""
+        return self.left_s if self._waits else 0.0
+
+    async def goes_on(self, failure: BaseException, retry: Retry | None) -> bool:
+        """Wait for what may be better later, and say whether there is such a thing.
+
+        Raises:
+            Refused: the failure itself; where the caller waits by itself.
+        """
+        if not isinstance(failure, Refused):
+            return await self._retries(failure, retry)
+        if failure.retry_after_s > self.left_s:
+            return False
+        if not self._waits:
+            raise failure
+        wait_s = failure.retry_after_s * (1.0 + random.random() * _SPREAD)  # noqa: S311  # spreads load, no secret
+        _log.info("task.refused %s: waiting %.3f s: %s", self._caller.task_id, wait_s, failure)
+        self.tell("task.refused", wait_s=wait_s, error=f"{type(failure).__name__}: {failure}")
+        # Without a slot, and no attempt: nobody was called.
+        await asyncio.sleep(wait_s)
+        return True
+
+    def tell(self, name: str, **fields: Any) -> None:
+        """Tell the listener of the caller, if there is one."""
+        if self._listener is not None:
+            self._listener(Event(name, self._caller.workflow_id, self._caller.task_id, fields))
+
+    async def _retries(self, failure: BaseException, retry: Retry | None) -> bool:
+        caller = self._caller
+        made = caller.attempt - self._first_attempt + 1
+        if retry is None or made >= retry.max_attempts or not is_transient(failure):
+            return False
+        asked_s = getattr(failure, "retry_after_s", None) or 0.0
+        if asked_s > self.left_s:
+            return False
+        retries = self._gate.tools.retries
+        if retries is not None and not await retries.take():
+            _log.warning("task.not_retried %s: the retry budget of %r is spent", caller.task_id, self._gate.agent_type)
+            return False
+        wait_s = max(back_off_s(retry, made), asked_s)
+        tell_retry(caller, wait_s, failure, self._listener)
+        await asyncio.sleep(wait_s)
+        caller.next_attempt()
+        return True

@@ -1,0 +1,515 @@
+"""Tasks of types with policies: who is called, who waits, what is paid, who stands in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from coterie import Agent, Event, Orchestrator, Retry, Task, TaskContext, Team
+from coterie._rules.breaker_policy import BreakerPolicy
+from coterie._rules.pool_policy import PoolPolicy
+from coterie._rules.quota import Quota
+from coterie._rules.retry_budget import RetryAllowance
+from coterie.errors import (
+    AgentThrottled,
+    AgentUnavailable,
+    BreakerOpen,
+    BudgetExhausted,
+    Misuse,
+    PoolBusy,
+    QuotaSpent,
+    Refused,
+    StepFailed,
+    UnknownAgent,
+    UnknownAgentType,
+)
+from coterie.policies import Fallback, Policies, Spend
+from coterie.stores.memory import MemoryStateStore
+
+QUICK = BreakerPolicy(failure_threshold=2, success_threshold=1, timeout_s=0.05, jitter=0.0)
+
+
+class Script:
+    """An agent that does what it is told, call by call; the last instruction holds on."""
+
+    def __init__(self, *steps: Any) -> None:
+        self.steps = list(steps)
+        self.calls = 0
+
+    async def __call__(self, task_input: Mapping[str, Any], ctx: TaskContext) -> Any:
+        self.calls += 1
+        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+        if isinstance(step, Exception):
+            raise step
+        return await step(ctx) if callable(step) else step
+
+
+def team_of(policies: Policies, **agents: Script) -> Team:
+    """Agents called x1, x2 serve x; any other name is its own type."""
+    team = Team("gated", policies={"x": policies})
+    for name, script in agents.items():
+        team.add(Agent(name, "x" if name.startswith("x") else name, script, capacity=4))
+    return team
+
+
+async def run(
+    team: Team, count: int = 1, *, store: MemoryStateStore | None = None, events: list[Event] | None = None, **task: Any
+) -> list[Any]:
+    """The results of so many equal tasks, one after the other."""
+    orchestrator = Orchestrator(team, store=store, on_event=events.append if events is not None else None)
+    try:
+        waits = task.pop("waits", True)
+        return [
+            await orchestrator.execute_task(Task("t", "x", **task), waits=waits, workflow_id="run")
+            for _ in range(count)
+        ]
+    finally:
+        await orchestrator.pipeline.aclose()
+
+
+# Breakers
+
+
+async def test_an_agent_that_fails_is_no_longer_called():
+    bad = Script(ValueError("down"))
+    policies = Policies(breaker=BreakerPolicy(failure_threshold=2), max_wait_s=0)
+
+    results = await run(team_of(policies, x1=bad), 5)
+
+    assert bad.calls == 2
+    assert [one.error.type for one in results] == [
+        "ValueError",
+        "ValueError",
+        "BreakerOpen",
+        "BreakerOpen",
+        "BreakerOpen",
+    ]
+    assert results[-1].attempts == 1
+
+
+async def test_the_agents_of_the_type_that_still_work_are_called_instead():
+    bad, good = Script(ValueError("down")), Script("fine")
+    policies = Policies(
+        breaker=BreakerPolicy(failure_threshold=1), pool=PoolPolicy(strategy="round_robin"), max_wait_s=0
+    )
+
+    results = await run(team_of(policies, x1=bad, x2=good), 10)
+
+    assert bad.calls == 1
+    assert [one.state for one in results].count("succeeded") == 9
+
+
+async def test_with_the_scope_type_one_breaker_holds_for_all():
+    bad, good = Script(ValueError("down")), Script("fine")
+    policies = Policies(
+        breaker=BreakerPolicy(failure_threshold=1),
+        breaker_scope="type",
+        pool=PoolPolicy(strategy="round_robin"),
+        max_wait_s=0,
+    )
+
+    results = await run(team_of(policies, x1=bad, x2=good), 6)
+
+    assert bad.calls == 1
+    assert {one.error.type for one in results[results.index(next(r for r in results if r.error)) + 1 :]} == {
+        "BreakerOpen"
+    }
+
+
+async def test_a_refused_task_waits_and_is_then_tried():
+    script = Script(ValueError("one"), ValueError("two"), "back")
+    events: list[Event] = []
+
+    results = await run(team_of(Policies(breaker=QUICK), x1=script), 3, events=events)
+
+    assert [one.state for one in results] == ["failed", "failed", "succeeded"]
+    assert results[-1].attempts == 1
+    assert "task.refused" in [event.name for event in events]
+
+
+async def test_what_an_agent_answers_does_not_open_its_breaker():
+    script = Script(StepFailed("no such page"))
+
+    await run(team_of(Policies(breaker=BreakerPolicy(failure_threshold=1), max_wait_s=0), x1=script), 5)
+
+    assert script.calls == 5
+
+
+async def test_a_task_past_its_time_out_counts_against_the_agent():
+    async def hang(ctx: TaskContext) -> None:
+        await asyncio.Event().wait()
+
+    script = Script(hang)
+    policies = Policies(breaker=BreakerPolicy(failure_threshold=1), max_wait_s=0)
+
+    results = await run(team_of(policies, x1=script), 2, timeout_s=0.01)
+
+    assert [one.error.type for one in results] == ["TaskTimedOut", "BreakerOpen"]
+
+
+async def test_two_orchestrators_with_one_store_share_the_breaker():
+    store = MemoryStateStore()
+    policies = Policies(breaker=BreakerPolicy(failure_threshold=2), max_wait_s=0)
+    one, other = Script(ValueError("down")), Script("fine")
+
+    await run(team_of(policies, x1=one), 2, store=store)
+    (result,) = await run(team_of(policies, x1=other), store=store)
+
+    assert result.error.type == "BreakerOpen"
+    assert other.calls == 0
+
+
+# Refusals that are left to the caller
+
+
+async def test_without_waiting_a_refusal_is_raised_and_nobody_is_called():
+    script = Script(ValueError("down"))
+    team = team_of(Policies(breaker=BreakerPolicy(failure_threshold=1)), x1=script)
+    store = MemoryStateStore()
+    await run(team, store=store)
+
+    with pytest.raises(BreakerOpen) as caught:
+        await run(team, store=store, waits=False)
+
+    assert 0 < caught.value.retry_after_s <= 60
+    assert script.calls == 1
+
+
+async def test_a_refusal_that_outlasts_all_patience_is_the_tasks_failure():
+    team = team_of(Policies(breaker=BreakerPolicy(failure_threshold=1), max_wait_s=1), x1=Script(ValueError("down")))
+    store = MemoryStateStore()
+    await run(team, store=store)
+
+    (result,) = await run(team, store=store, waits=False)
+
+    assert result.error.type == "BreakerOpen"
+
+
+async def test_a_busy_pool_is_a_refusal_too():
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def busy(ctx: TaskContext) -> str:
+        begun.set()
+        await finish.wait()
+        return "done"
+
+    team = Team("gated", [Agent("x1", "x", Script(busy))], policies={"x": Policies(pool=PoolPolicy())})
+    store = MemoryStateStore()
+    first = asyncio.ensure_future(run(team, store=store))
+    await begun.wait()
+
+    with pytest.raises(PoolBusy):
+        await run(team, store=store, waits=False)
+
+    finish.set()
+    assert (await first)[0].state == "succeeded"
+
+
+# Capacity of the fleet
+
+
+async def test_capacity_is_the_fleets_where_the_type_has_a_pool():
+    now, most = 0, 0
+
+    async def count(ctx: TaskContext) -> None:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        now -= 1
+
+    team = Team("gated", [Agent("x1", "x", Script(count), capacity=2)], policies={"x": Policies(pool=PoolPolicy())})
+    store = MemoryStateStore()
+    orchestrators = [Orchestrator(team, store=store) for _ in range(4)]
+
+    results = await asyncio.gather(*(each.execute_task(Task("t", "x")) for each in orchestrators for _ in range(5)))
+
+    assert {one.state for one in results} == {"succeeded"}
+    assert most == 2
+    for each in orchestrators:
+        await each.pipeline.aclose()
+
+
+async def test_a_cancelled_task_leaves_no_slot_behind():
+    begun = asyncio.Event()
+
+    async def hang(ctx: TaskContext) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    team = Team(
+        "gated", [Agent("x1", "x", Script(hang, "next"))], policies={"x": Policies(pool=PoolPolicy(), breaker=QUICK)}
+    )
+    store = MemoryStateStore()
+    first = asyncio.ensure_future(run(team, store=store))
+    await begun.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+    (result,) = await run(team, store=store)
+
+    assert result.output == "next"
+
+
+# Limits and budgets
+
+
+async def test_a_limit_refuses_what_is_too_soon():
+    policies = Policies(limits={"requests": Quota(rate_per_s=0.01, burst=3)}, max_wait_s=0, max_hold_s=0)
+    script = Script("fine")
+
+    results = await run(team_of(policies, x1=script), 5)
+
+    assert [one.state for one in results] == ["succeeded"] * 3 + ["failed"] * 2
+    assert results[-1].error.type == "QuotaSpent"
+    assert script.calls == 3
+
+
+async def test_a_throttled_agent_pauses_the_limiter_and_not_the_breaker():
+    policies = Policies(
+        limits={"requests": Quota(rate_per_s=1000, burst=100)},
+        breaker=BreakerPolicy(failure_threshold=1),
+        max_wait_s=0,
+        max_hold_s=0,
+    )
+    script = Script(AgentThrottled("slow down", status=429, retry_after_s=60))
+
+    results = await run(team_of(policies, x1=script), 2)
+
+    assert [one.error.type for one in results] == ["AgentThrottled", "QuotaSpent"]
+    assert script.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("used", "calls"),
+    [
+        pytest.param(0, 3, id="an agent that reports nothing is charged its upper bound"),
+        pytest.param(10, 10, id="one that reports is charged what it used"),
+    ],
+)
+async def test_a_run_stops_when_its_budget_is_used_up(used: int, calls: int):
+    async def work(ctx: TaskContext) -> str:
+        if used:
+            ctx.report_usage(requests=1, input_tokens=used - 3, output_tokens=3)
+        return "fine"
+
+    script = Script(work)
+    policies = Policies(budgets=[Spend(name="tokens", limit=100 if used else 30, per_call=10, per_run=True)])
+
+    results = await run(team_of(policies, x1=script), calls + 2)
+
+    assert [one.state for one in results] == ["succeeded"] * calls + ["failed"] * 2
+    assert results[-1].error.type == "BudgetExhausted"
+    assert script.calls == calls
+
+
+async def test_money_is_counted_in_micros_and_shared_by_name():
+    async def work(ctx: TaskContext) -> str:
+        ctx.report_usage(cost_micros=400_000)
+        return "fine"
+
+    script = Script(work)
+    policies = Policies(budgets=[Spend(name="money", unit="money", limit="1.00", per_call="0.50")])
+    store = MemoryStateStore()
+
+    results = await run(team_of(policies, x1=script), 2, store=store) + await run(
+        team_of(policies, x1=script), 1, store=store
+    )
+
+    assert [one.state for one in results] == ["succeeded", "succeeded", "failed"]
+
+
+async def test_whoever_was_turned_away_is_not_charged():
+    script = Script(AgentUnavailable("busy", status=503))
+    policies = Policies(budgets=[Spend(name="tokens", limit=10, per_call=10)])
+
+    results = await run(team_of(policies, x1=script), 4)
+
+    assert {one.error.type for one in results} == {"AgentUnavailable"}
+
+
+async def test_a_refused_call_leaves_nothing_held():
+    policies = Policies(
+        limits={"requests": Quota(rate_per_s=0.001, burst=1)},
+        budgets=[Spend(name="first", limit=100, per_call=50), Spend(name="second", limit=10, per_call=10)],
+        max_wait_s=0,
+        max_hold_s=0,
+    )
+
+    async def work(ctx: TaskContext) -> None:
+        ctx.report_usage(input_tokens=1)
+        raise ValueError("fails, but was paid for")
+
+    store = MemoryStateStore()
+    await run(team_of(policies, x1=Script(work)), store=store)
+    await run(team_of(policies, x1=Script(work)), 3, store=store)
+
+    state, _ = await store.read("budget/first")
+    assert state is not None
+    assert (state["spent"], state["holds"]) == (1, {})
+
+
+# Retries
+
+
+async def test_attempts_are_made_with_the_slot_given_back_between_them():
+    script = Script(ValueError("one"), ValueError("two"), "fine")
+
+    (result,) = await run(
+        team_of(Policies(pool=PoolPolicy()), x1=script), retry=Retry(max_attempts=3, base_s=0, cap_s=0)
+    )
+
+    assert (result.state, result.attempts) == ("succeeded", 3)
+
+
+async def test_what_an_agent_asks_to_wait_beyond_all_patience_is_not_tried_again():
+    script = Script(AgentUnavailable("tomorrow", status=503, retry_after_s=86_400), "never")
+
+    (result,) = await run(team_of(Policies(), x1=script), retry=Retry(max_attempts=3, base_s=0, cap_s=0))
+
+    assert (result.error.type, script.calls) == ("AgentUnavailable", 1)
+
+
+async def test_a_spent_retry_budget_ends_the_attempts():
+    script = Script(ValueError("down"))
+    policies = Policies(retries=RetryAllowance(share=0.1, floor_per_s=0, cap=2))
+
+    results = await run(team_of(policies, x1=script), 3, retry=Retry(max_attempts=3, base_s=0, cap_s=0))
+
+    assert [one.attempts for one in results] == [3, 1, 1]
+    assert {one.error.type for one in results} == {"ValueError"}
+
+
+# Stand-ins
+
+
+@pytest.mark.parametrize(
+    ("fallback", "output"),
+    [
+        (Fallback(value={"stale": True}), {"stale": True}),
+        (Fallback(value=None), None),
+        (Fallback(agent_type="cheap"), "cheap answer"),
+        (Fallback(agent="cheap"), "cheap answer"),
+        (Fallback(agent="x2"), "second answer"),
+    ],
+    ids=str,
+)
+async def test_somebody_stands_in_after_the_last_attempt(fallback: Fallback, output: Any):
+    bad = Script(ValueError("down"))
+    policies = Policies(fallback=[fallback], pool=PoolPolicy(strategy="consistent_hash"))
+    team = team_of(policies, x1=bad, cheap=Script("cheap answer"))
+    if fallback.agent == "x2":
+        # Which agent the strategy picks for the task does not matter: one of the two fails, x2 answers.
+        team.add(Agent("x2", "x", Script("second answer")))
+    events: list[Event] = []
+
+    (result,) = await run(team, events=events, retry=Retry(max_attempts=2, base_s=0, cap_s=0))
+
+    assert (result.state, result.output) == ("succeeded", output)
+    if bad.calls:
+        assert "task.fell_back" in [event.name for event in events]
+
+
+async def test_stand_ins_are_asked_in_their_order():
+    policies = Policies(fallback=[Fallback(agent_type="worse"), Fallback(cached_s=60), Fallback(value="at last")])
+
+    (result,) = await run(team_of(policies, x1=Script(ValueError("down")), worse=Script(ValueError("too"))))
+
+    assert result.output == "at last"
+
+
+async def test_the_last_output_to_the_same_input_stands_in():
+    script = Script("remembered", ValueError("down"))
+    team, store = team_of(Policies(fallback=[Fallback(cached_s=60)]), x1=script), MemoryStateStore()
+
+    (first,) = await run(team, store=store, input={"q": 1})
+    (second,) = await run(team, store=store, input={"q": 1})
+    (third,) = await run(team, store=store, input={"q": 2})
+
+    assert (first.output, second.output) == ("remembered", "remembered")
+    assert third.state == "failed"
+
+
+async def test_an_output_that_is_too_old_does_not_stand_in(manual_clock: Any):
+    store = MemoryStateStore(clock=manual_clock)
+    team = team_of(Policies(fallback=[Fallback(cached_s=60)]), x1=Script("old", ValueError("down")))
+    await run(team, store=store)
+
+    manual_clock.advance(61)
+    (result,) = await run(team, store=store)
+
+    assert result.state == "failed"
+
+
+async def test_a_refusal_without_end_goes_to_the_stand_in():
+    policies = Policies(breaker=BreakerPolicy(failure_threshold=1), fallback=[Fallback(value="spare")], max_wait_s=0)
+    bad = Script(ValueError("down"))
+
+    results = await run(team_of(policies, x1=bad), 3)
+
+    assert [one.output for one in results] == ["spare"] * 3
+    assert bad.calls == 1
+
+
+async def test_nobody_stands_in_for_a_stand_in():
+    team = team_of(Policies(fallback=[Fallback(agent_type="other")]), x1=Script(ValueError("down")))
+    team.add(Agent("other", "other", Script(ValueError("too"))))
+    team.protect("other", Policies(fallback=[Fallback(agent_type="x")]))
+
+    (result,) = await run(team)
+
+    assert (result.state, result.error.message) == ("failed", "down")
+
+
+async def test_another_agent_has_an_idempotency_key_of_its_own():
+    keys: list[str] = []
+
+    def noting(fail: bool) -> Callable[[TaskContext], Any]:
+        async def work(ctx: TaskContext) -> str:
+            keys.append(ctx.idempotency_key)
+            if fail:
+                raise ValueError("down")
+            return "fine"
+
+        return work
+
+    team = team_of(
+        Policies(fallback=[Fallback(agent_type="cheap")]), x1=Script(noting(True)), cheap=Script(noting(False))
+    )
+    await run(team)
+    await run(team)
+
+    assert len(keys) == 4
+    assert keys[:2] == keys[2:]
+    assert keys[0] != keys[1]
+
+
+# What cannot work
+
+
+@pytest.mark.parametrize(
+    ("fallback", "error"),
+    [(Fallback(agent_type="nobody"), UnknownAgentType), (Fallback(agent="nobody"), UnknownAgent)],
+    ids=str,
+)
+def test_a_stand_in_that_nobody_is_is_refused_before_anything_runs(fallback: Fallback, error: type[Exception]):
+    team = team_of(Policies(fallback=[fallback]), x1=Script("fine"))
+
+    with pytest.raises(error, match="nobody"):
+        team.check([Task("t", "x")])
+
+
+def test_policies_are_said_once():
+    team = team_of(Policies(), x1=Script("fine"))
+
+    with pytest.raises(Misuse, match="already"):
+        team.protect("x", Policies())
+
+
+def test_refusals_say_when_to_come_back():
+    assert all(issubclass(kind, Refused) for kind in (BreakerOpen, PoolBusy, QuotaSpent))
+    assert not issubclass(BudgetExhausted, Refused)
