@@ -19,6 +19,7 @@ from tests.docs.environments import Answer, Interpreter, environment_of, interpr
 from tests.docs.expectation import difference
 from tests.docs.markdown import REPOSITORY, Block, Page
 from tests.docs.object_storage import s3_endpoint
+from tests.support.redis_servers import valkey
 
 __all__ = ["Reader"]
 
@@ -41,6 +42,7 @@ class Reader:
         self._exported: dict[str, str] = {}
         self._exit_code = 0
         self._printed: str | None = None
+        self._has_redis = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -77,6 +79,10 @@ class Reader:
         }
         if block.marks.get("needs") == "s3" and "AWS_ENDPOINT_URL" not in self._exported:
             self._exported |= self._stack.enter_context(s3_endpoint(self._home, bucket="coterie-demo"))
+        if block.marks.get("needs") == "redis" and not self._has_redis:
+            # The page names a server of its reader's; ours stands for it.
+            self._has_redis = True
+            self._export(f"export COTERIE_STORE={self._stack.enter_context(valkey()).url}")
         deed = deeds.get(block.language)
         assert deed is not None, f"a block of {block.language!r} cannot be checked; use one of {', '.join(deeds)}"
         deed(block)

@@ -10,7 +10,21 @@ import pytest
 import typer.main
 
 import coterie
-from coterie import ForEach, Plan, Retry, Task, TaskContext, When, errors
+from coterie import (
+    BreakerPolicy,
+    Fallback,
+    ForEach,
+    Plan,
+    Policies,
+    PoolPolicy,
+    Retry,
+    RetryAllowance,
+    Spend,
+    Task,
+    TaskContext,
+    When,
+    errors,
+)
 from coterie._rules.progress import decide
 from coterie._rules.status import EXIT_CODES
 from coterie.cli.app import app
@@ -43,6 +57,18 @@ def test_every_field_of_a_plan_is_described(kind: type):
     names = {field.name for field in fields(kind)}
 
     assert names in first_cells(reference("plan"))
+
+
+@pytest.mark.parametrize("kind", [Policies, BreakerPolicy, PoolPolicy, Spend, RetryAllowance, Fallback])
+def test_every_field_of_a_policy_is_described_with_its_default(kind: type):
+    defaults = {field.name: field.default for field in fields(kind)}
+    numbers = {name: value for name, value in defaults.items() if type(value) in (int, float)}
+
+    tables = [{row[0].strip("`"): row[1] for row in rows} for _, *rows in reference("policies").tables()]
+
+    described = [table for table in tables if set(table) == set(defaults)]
+    assert len(described) == 1
+    assert {name: float(described[0][name]) for name in numbers} == numbers
 
 
 def test_every_field_of_the_plan_itself_is_described():

@@ -32,8 +32,8 @@ Amount: TypeAlias = int | str | Decimal
 
 SETTLE_S = 5.0
 HOLD_S = 3600.0
-# A budget that nobody touched for so long is forgotten.
-KEEP_S = 60 * 86_400.0
+# A budget that nobody touched for so long is forgotten: longer than any window.
+KEEP_S = 400 * 86_400.0
 MILLION = 1_000_000
 
 
