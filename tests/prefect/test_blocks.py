@@ -16,12 +16,19 @@ from prefect.testing.standard_test_suites import blocks as standard
 
 from coterie import ArtifactStore, sync
 from coterie.errors import Misuse
-from prefect_coterie import CoterieArtifacts, CoterieTeam
+from prefect_coterie import (
+    CoterieArtifacts,
+    CoterieCircuitBreaker,
+    CoterieResourcePool,
+    CoterieStore,
+    CoterieTeam,
+)
 from prefect_coterie.source import artifacts_of, namespace_of, team_of
 from tests.prefect.trial import TEAM, team
 
 pytestmark = pytest.mark.prefect
 
+BLOCKS = (CoterieTeam, CoterieArtifacts, CoterieStore, CoterieCircuitBreaker, CoterieResourcePool)
 LOGO = Path(__file__).resolve().parents[2] / "docs" / "assets" / "logo.png"
 
 
@@ -48,19 +55,57 @@ class TestArtifactsStandards(BlockStandardTestSuite):
         return CoterieArtifacts
 
 
+class TestStoreStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return CoterieStore
+
+
+class TestBreakerStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return CoterieCircuitBreaker
+
+
+class TestPoolStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return CoterieResourcePool
+
+
 @pytest.mark.parametrize(
     ("block", "slug", "fields"),
     [
-        (CoterieTeam, "coterie-team", ["team_path", "namespace"]),
-        (CoterieArtifacts, "coterie-artifacts", ["url", "namespace", "storage_options", "shared_file_system"]),
+        (CoterieTeam, "coterie-team", "team_path namespace store"),
+        (CoterieArtifacts, "coterie-artifacts", "url namespace storage_options shared_file_system"),
+        (CoterieStore, "coterie-store", "url namespace username password options"),
+        (
+            CoterieCircuitBreaker,
+            "coterie-circuit-breaker",
+            (
+                "name store on_store_failure mode failure_threshold success_threshold timeout_s half_open_max_calls "
+                "failure_rate slow_call_s slow_rate window_calls window_s min_calls probe_timeout_s round_timeout_s "
+                "timeout_growth max_timeout_s jitter"
+            ),
+        ),
+        (
+            CoterieResourcePool,
+            "coterie-resource-pool",
+            (
+                "agent_type agents store strategy lease_s heartbeat_s agent_ttl_s ageing_s queue_limit healthy_share "
+                "max_wait_s claim_s deferred_claim_s ticket_s"
+            ),
+        ),
     ],
 )
-def test_slugs_and_the_order_of_fields_are_for_ever(block: type[Block], slug: str, fields: list[str]):
+def test_slugs_and_the_order_of_fields_are_for_ever(block: type[Block], slug: str, fields: str):
+    known = fields.split()
+
     assert block.get_block_type_slug() == slug
-    assert list(block.model_fields)[: len(fields)] == fields
+    assert list(block.model_fields)[: len(known)] == known
 
 
-async def test_the_command_line_registers_both():
+async def test_the_command_line_registers_all():
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_coterie"],
@@ -70,9 +115,9 @@ async def test_the_command_line_registers_both():
         check=True,
     )
 
-    assert "registered 2 blocks" in done.stdout
+    assert "registered 5 blocks" in done.stdout
     async with get_client() as client:
-        for slug in ("coterie-team", "coterie-artifacts"):
+        for slug in (block.get_block_type_slug() for block in BLOCKS):
             assert (await client.read_block_type_by_slug(slug)).logo_url is not None
 
 

@@ -80,6 +80,13 @@ async def test_the_review_is_deployed_with_a_daily_schedule(deployed: None):
     }  # fmt: skip
 
 
+async def test_every_example_is_deployed(deployed: None):
+    async with get_client() as client:
+        found = {one.entrypoint for one in await client.read_deployments()}
+
+    assert {f"flows/{path.name}:{path.stem}" for path in (REPOSITORY / "flows").glob("*.py")} <= found
+
+
 async def test_a_worker_runs_a_deployment(deployed: None):
     with prefect("-m", "prefect", "worker", "start", "--pool", "coterie", "--run-once"):
         async with get_client() as client:
@@ -109,7 +116,7 @@ async def test_a_laptop_serves_the_review_every_day():
     assert [one.schedule.cron for one in found.schedules] == ["0 6 * * *"]
 
 
-@pytest.mark.parametrize("name", ["hello_plan", "code_review"])
+@pytest.mark.parametrize("name", ["hello_plan", "code_review", "shared_breaker", "agent_pool"])
 def test_prefect_finds_the_examples_by_file_and_name(name: str):
     flow = load_flow_from_entrypoint(f"{REPOSITORY}/flows/{name}.py:{name}", use_placeholder_flow=False)
 

@@ -1,4 +1,4 @@
-"""Run coterie plans as Prefect flows: blocks for the team and its artifacts, tasks for agents, flows from plans.
+"""Run coterie plans as Prefect flows: blocks for teams and what they share, tasks for agents, flows from plans.
 
 Importing this contacts no server and loads no team.
 """
@@ -6,10 +6,13 @@ Importing this contacts no server and loads no team.
 from __future__ import annotations
 
 from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
+from prefect_coterie.breaker_block import CoterieCircuitBreaker
 from prefect_coterie.decomposition import decompose
 from prefect_coterie.flow import plan_to_flow
 from prefect_coterie.plan_run import final_state, run_plan
+from prefect_coterie.pool_block import CoterieResourcePool
 from prefect_coterie.publication import publish_report, publish_result
+from prefect_coterie.state_block import CoterieStore
 from prefect_coterie.tasks import arun_agent, run_agent
 
 # Prefect takes the version of a block's schema from here.
@@ -17,6 +20,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CoterieArtifacts",
+    "CoterieCircuitBreaker",
+    "CoterieResourcePool",
+    "CoterieStore",
     "CoterieTeam",
     "arun_agent",
     "decompose",

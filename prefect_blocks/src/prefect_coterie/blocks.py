@@ -14,6 +14,8 @@ from prefect.types import SecretDict
 from pydantic import Field, HttpUrl, field_validator
 
 from coterie.ids import check_name
+from prefect_coterie.appearance import DOCUMENTATION, LOGO
+from prefect_coterie.state_block import CoterieStore
 
 if TYPE_CHECKING:
     from coterie import ArtifactStore, Team
@@ -21,17 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CoterieArtifacts", "CoterieTeam"]
 
-# Where the project is published. `.example` belongs to nobody (RFC 2606): set it once there is an address.
-_SITE = "https://coterie.example"
-
 
 class CoterieTeam(Block):
     """A coterie team: agents with their policies, imported where they run."""
 
     _block_type_name: ClassVar[str] = "Coterie Team"
     _block_type_slug: ClassVar[str] = "coterie-team"
-    _logo_url: ClassVar[HttpUrl] = HttpUrl(f"{_SITE}/logo.png")
-    _documentation_url: ClassVar[HttpUrl] = HttpUrl(f"{_SITE}/reference/prefect")
+    _logo_url: ClassVar[HttpUrl] = LOGO
+    _documentation_url: ClassVar[HttpUrl] = DOCUMENTATION
     _code_example: ClassVar[str] = """\
 Load a team and run one of its agents:
 
@@ -62,6 +61,10 @@ team = CoterieTeam.load("BLOCK_NAME")
         default="default",
         description="Keeps the identities of separate deployments apart.",
     )
+    store: CoterieStore | None = Field(
+        default=None,
+        description="Where the team's policies count, for all that share it; by default what COTERIE_STORE says.",
+    )
 
     @field_validator("namespace")
     @classmethod
@@ -84,8 +87,8 @@ class CoterieArtifacts(Block):
 
     _block_type_name: ClassVar[str] = "Coterie Artifacts"
     _block_type_slug: ClassVar[str] = "coterie-artifacts"
-    _logo_url: ClassVar[HttpUrl] = HttpUrl(f"{_SITE}/logo.png")
-    _documentation_url: ClassVar[HttpUrl] = HttpUrl(f"{_SITE}/reference/prefect")
+    _logo_url: ClassVar[HttpUrl] = LOGO
+    _documentation_url: ClassVar[HttpUrl] = DOCUMENTATION
     _code_example: ClassVar[str] = """\
 Read the report behind a reference:
 

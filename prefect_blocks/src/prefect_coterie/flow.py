@@ -16,7 +16,7 @@ from coterie import ArtifactStore, Plan, Ref, WorkflowResult
 from coterie.errors import Misuse
 from prefect_coterie.plan_run import OnPartial, final_state, run_plan
 from prefect_coterie.publication import publish_result
-from prefect_coterie.source import ArtifactsSource, TeamSource, artifacts_of
+from prefect_coterie.source import ArtifactsSource, StoreSource, TeamSource, artifacts_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -37,6 +37,7 @@ def plan_to_flow(
     *,
     team: TeamSource,
     artifacts: ArtifactsSource | None = None,
+    store: StoreSource | None = None,
     name: str | None = None,
     on_partial: OnPartial = "succeed",
     foreach_parts: int = 8,
@@ -50,7 +51,8 @@ def plan_to_flow(
     Its parameters are the plan's, with their defaults, and `coterie_run_id`, the identity of the run (by default
     `prefect.<flow run id>`). Each plan task is one task run of that name; a foreach has task runs for its parts too.
 
-    team, artifacts: a block, its name, or a path and a URL; looked up when the flow runs.
+    team, artifacts, store: a block, its name, or a path and a URL; looked up when the flow runs.
+    store: where the team's policies count, if it has any; by default the team block's own, or `COTERIE_STORE`.
     name: of the flow and of the variable (with `_` for `-`), by default the plan's.
     on_partial: whether a partial result completes the flow, as `Completed(name="Partial")`, or fails it.
     foreach_parts: into how many task runs a foreach is cut, at most.
@@ -71,15 +73,16 @@ def plan_to_flow(
             plan,
             team=team,
             artifacts=place,
+            store=store,
             params=parameters,
             workflow_id=run_id,
             foreach_parts=foreach_parts,
             submit=task_runner is not None,
         )
-        store = place.get_store()
-        stored = await _stored(store, result)
+        outputs = place.get_store()
+        stored = await _stored(outputs, result)
         if publish is not None:
-            await _published(publish, result, store)
+            await _published(publish, result, outputs)
         return final_state(result, stored, on_partial=on_partial)
 
     _pretend(run, plan, title, _globals_of_caller(inspect.currentframe()))

@@ -14,9 +14,17 @@ from coterie.conclude import conclude
 from coterie.errors import Misuse
 from coterie.ids import check_workflow_id
 from coterie.walk import walk
-from prefect_coterie.location import check_reach
+from prefect_coterie.location import check_reach, check_state_reach
 from prefect_coterie.session import Job, shared_session
-from prefect_coterie.source import ArtifactsSource, TeamSource, artifacts_of, open_team, team_of
+from prefect_coterie.source import (
+    ArtifactsSource,
+    StoreSource,
+    TeamSource,
+    artifacts_of,
+    open_team,
+    store_of,
+    team_of,
+)
 from prefect_coterie.steps import Steps
 from prefect_coterie.tasks import workflow_id_here
 
@@ -37,6 +45,7 @@ async def run_plan(
     *,
     team: TeamSource,
     artifacts: ArtifactsSource | None = None,
+    store: StoreSource | None = None,
     params: Mapping[str, JsonValue] | None = None,
     workflow_id: str | None = None,
     foreach_parts: int = 8,
@@ -44,7 +53,8 @@ async def run_plan(
 ) -> WorkflowResult:
     """Run `plan` inside the surrounding flow run and say how each task ended; failures are in the result.
 
-    team, artifacts: a block, its name, or a path and a URL. params: over the plan's own.
+    team, artifacts, store: a block, its name, or a path and a URL. params: over the plan's own.
+    store: where the team's policies count, if it has any; by default the team block's own, or `COTERIE_STORE`.
     workflow_id: by default `prefect.<flow run id>`; another run's continues it under the same identity.
     foreach_parts: into how many task runs a foreach is cut, at most.
     submit: hand the tasks to the flow's task runner. By default they run in the flow's own event loop, where
@@ -57,10 +67,14 @@ async def run_plan(
     if context is None:
         raise Misuse("run_plan was called outside of a flow run; call it in a flow, or use plan_to_flow")
     name = check_workflow_id(workflow_id or workflow_id_here())
-    job = Job(await team_of(team), await artifacts_of(artifacts), name, plan.bind(params))
-    known = open_team(job.team)
+    source = await team_of(team)
+    known = open_team(source)
     known.check(plan)
-    await check_reach(job.artifacts, context.task_runner if submit else None)
+    job = Job(source, await artifacts_of(artifacts), name, plan.bind(params), await store_of(store, source))
+    runner = context.task_runner if submit else None
+    await check_reach(job.artifacts, runner)
+    if job.store is not None:
+        await check_state_reach(job.store, runner, kept=not submit)
     steps = Steps(job, known, foreach_parts=foreach_parts, submit=submit)
     async with nullcontext() if submit else shared_session(job):
         results = await walk(plan, steps.perform, steps.note)

@@ -13,10 +13,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.context import TaskRunContext
 
-__all__ = ["OPTIONS", "timeout_seconds_for", "worth_a_retry"]
-
-# For what surrounds an agent's own time: loading inputs, storing outputs, ending children.
-SLACK_S = 60.0
+__all__ = ["OPTIONS", "worth_a_retry"]
 
 
 class _StoredOnce(CachePolicy):
@@ -39,11 +36,6 @@ class _StoredOnce(CachePolicy):
 def worth_a_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
     """Whether the scheduler should try again: only if a store was unavailable. All else coterie has tried."""
     return isinstance(state.data, Unavailable)
-
-
-def timeout_seconds_for(timeout_s: float | None, attempts: int, waits_s: float) -> float | None:
-    """When Prefect gives up on a task run: never before coterie itself does."""
-    return None if timeout_s is None else timeout_s * attempts + waits_s + SLACK_S
 
 
 OPTIONS: dict[str, Any] = {

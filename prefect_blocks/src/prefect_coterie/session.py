@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from coterie import Runtime, Team
 from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
 from prefect_coterie.source import namespace_of, open_team
+from prefect_coterie.state_block import CoterieStore
+from prefect_coterie.waiting import tell_waiting
 
 if TYPE_CHECKING:
     from coterie import JsonValue
@@ -21,12 +23,16 @@ __all__ = ["Job", "session", "shared_session", "stop_sessions"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What all task runs of one plan run are told. It travels to other processes."""
+    """What all task runs of one plan run are told. It travels to other processes.
+
+    store: where the team's policies count; None for a team without any.
+    """
 
     team: CoterieTeam | Team
     artifacts: CoterieArtifacts
     workflow_id: str
     params: dict[str, JsonValue] = field(default_factory=dict)
+    store: CoterieStore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +97,18 @@ def _noted(workflow_id: str) -> Iterator[None]:
             _working.pop(workflow_id, None)
 
 
-def _open(job: Job) -> Runtime:
-    return Runtime(open_team(job.team), artifacts=job.artifacts.get_store(), namespace=namespace_of(job.team))
+@asynccontextmanager
+async def _open(job: Job) -> AsyncIterator[Runtime]:
+    store = job.store.get_state_store() if job.store is not None else None
+    try:
+        async with Runtime(
+            open_team(job.team),
+            artifacts=job.artifacts.get_store(),
+            store=store,
+            namespace=namespace_of(job.team),
+            on_event=tell_waiting,
+        ) as runtime:
+            yield runtime
+    finally:
+        if store is not None:
+            await store.aclose()

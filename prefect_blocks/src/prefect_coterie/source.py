@@ -1,4 +1,4 @@
-"""What flows are given for a team and its artifacts: a block, a block's name, a path or a URL."""
+"""What flows are given for a team, its artifacts and its state: a block, a block's name, a path or a URL."""
 
 from __future__ import annotations
 
@@ -10,18 +10,34 @@ from prefect.settings import get_current_settings
 from coterie import Team
 from coterie.errors import Misuse
 from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
+from prefect_coterie.state_block import CoterieStore
 
-__all__ = ["ArtifactsSource", "TeamSource", "artifacts_of", "namespace_of", "open_team", "team_of"]
+__all__ = [
+    "ArtifactsSource",
+    "StoreSource",
+    "TeamSource",
+    "artifacts_of",
+    "namespace_of",
+    "open_team",
+    "store_of",
+    "store_or_default",
+    "team_of",
+]
 
 # A block; its name (`prod`, `coterie-team/prod`); a path (`package.module:team`, `team.yaml`); or the team itself.
 TeamSource: TypeAlias = "CoterieTeam | Team | str"
 # A block; its name (`prod`, `coterie-artifacts/prod`); or an absolute path or URL.
 ArtifactsSource: TypeAlias = "CoterieArtifacts | str"
+# A block; its name (`prod`, `coterie-store/prod`); or a URL.
+StoreSource: TypeAlias = "CoterieStore | str"
 
-B = TypeVar("B", CoterieTeam, CoterieArtifacts)
+B = TypeVar("B", CoterieTeam, CoterieArtifacts, CoterieStore)
 
 _TEAM_SLUG = "coterie-team/"
 _ARTIFACTS_SLUG = "coterie-artifacts/"
+_STORE_SLUG = "coterie-store/"
+# A file of this machine.
+_DEFAULT_STORE = "sqlite://"
 
 
 async def team_of(source: TeamSource) -> CoterieTeam | Team:
@@ -56,6 +72,34 @@ async def artifacts_of(source: ArtifactsSource | None) -> CoterieArtifacts:
     if "://" in source or source.startswith("/"):
         return CoterieArtifacts(url=source)
     return await _load(CoterieArtifacts, source.removeprefix(_ARTIFACTS_SLUG))
+
+
+async def store_of(source: StoreSource | None, team: CoterieTeam | Team) -> CoterieStore | None:
+    """The block behind `source`; for a URL, one that is not saved. None for a team without policies: it keeps nothing.
+
+    No source means the team block's own store, `COTERIE_STORE`, or a file of this machine, in this order.
+
+    Raises:
+        Misuse: it is no store, or the server has no block of that name; or there is no such team.
+    """
+    if not open_team(team).policies:
+        return None
+    if source is None:
+        return store_or_default(team.store if isinstance(team, CoterieTeam) else None, namespace_of(team))
+    if isinstance(source, CoterieStore):
+        return source
+    _require_text(source, "store", "a URL, a CoterieStore block or its name")
+    if "://" in source:
+        return CoterieStore.from_url(source, namespace=namespace_of(team))
+    return await _load(CoterieStore, source.removeprefix(_STORE_SLUG))
+
+
+def store_or_default(store: CoterieStore | None, namespace: str | None = None) -> CoterieStore:
+    """The block, else one for `COTERIE_STORE`, else for a file of this machine; those of the given namespace."""
+    if store is not None:
+        return store
+    url = os.environ.get("COTERIE_STORE") or _DEFAULT_STORE
+    return CoterieStore.from_url(url, namespace=namespace or _namespace_here())
 
 
 def open_team(team: CoterieTeam | Team) -> Team:

@@ -14,9 +14,9 @@ from coterie import Parts, Task, TaskResult
 from coterie.conclude import never_ran
 from coterie.items import recall_failed_items
 from prefect_coterie.plan_tasks import gather_parts, perform_part, perform_task, split_items, stand_in
-from prefect_coterie.policy import timeout_seconds_for
 from prefect_coterie.record import Record, failure, read_record
 from prefect_coterie.session import Job, stop_sessions
+from prefect_coterie.time_limit import timeout_seconds_for
 
 if TYPE_CHECKING:
     from prefect import Task as PrefectTask
@@ -97,7 +97,8 @@ class Steps:
         return TaskResult.from_dict(found)
 
     async def _call(self, what: PrefectTask[..., Any], task: Task, title: str, **parameters: Any) -> State[Any]:
-        timeout_s = self._timeout_s(task) if what is perform_task else None
+        # Only where task runs wait for nobody: in the shared loop a task's queueing would count as its time.
+        timeout_s = timeout_seconds_for(task, self._team) if self._submit and what is perform_task else None
         limited = what if timeout_s is None else what.with_options(timeout_seconds=timeout_s)
         return await self._run(
             limited, {"title": title, "wanted": opaque(task), "job": opaque(self._job), **parameters}
@@ -112,19 +113,6 @@ class Steps:
         except asyncio.CancelledError:
             stop_sessions(self._job.workflow_id)
             raise
-
-    def _timeout_s(self, task: Task) -> float | None:
-        """Only where task runs wait for nobody: in the shared loop a task's queueing would count as its time."""
-        if not self._submit:
-            return None
-        agents = self._team.of_type(task.agent_type)
-        limits = [task.timeout_s or agent.timeout_s for agent in agents]
-        retries = [task.retry or agent.retry for agent in agents]
-        attempts = max(retry.max_attempts if retry else 1 for retry in retries)
-        waits_s = max((retry.max_attempts * retry.cap_s for retry in retries if retry), default=0.0)
-        if any(limit is None for limit in limits):
-            return None
-        return timeout_seconds_for(max(limit for limit in limits if limit is not None), attempts, waits_s)
 
 
 async def _ended(future: PrefectFuture[Any]) -> State[Any]:

@@ -10,10 +10,11 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from coterie import Task, TaskResult
 from coterie.errors import Misuse, StepFailed
+from prefect_coterie.location import check_state_reach, runner_here
 from prefect_coterie.policy import OPTIONS
 from prefect_coterie.record import Record, record_state
 from prefect_coterie.session import Job, session
-from prefect_coterie.source import ArtifactsSource, TeamSource, artifacts_of, team_of
+from prefect_coterie.source import ArtifactsSource, StoreSource, TeamSource, artifacts_of, store_of, team_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -33,6 +34,7 @@ async def arun_agent(
     *,
     team: TeamSource,
     artifacts: ArtifactsSource | None = None,
+    store: StoreSource | None = None,
     plan_task: Task | None = None,
     upstream: Iterable[Record] = (),
     workflow_id: str | None = None,
@@ -41,19 +43,25 @@ async def arun_agent(
     """Run one agent of a team and return the record of how it ended, `TaskResult.to_dict()`.
 
     agent_type: the skill that is asked for; task_input: a JSON object.
-    team, artifacts: a block, its name, or a path and a URL.
+    team, artifacts, store: a block, its name, or a path and a URL.
+    store: where the team's policies count, if it has any; by default the team block's own, or `COTERIE_STORE`.
     plan_task: a task of a plan, in place of a lone one of `agent_type` with `task_input`.
     upstream: records of tasks that ended before; the agent finds them in its context.
     workflow_id: by default `prefect.<flow run id>`.
 
     Raises:
-        StepFailed: the agent failed; `.record` is its record.
-        UnknownAgentType, Misuse: nothing has run.
-        Unavailable: the artifact store failed; Prefect tries again.
+        StepFailed: the agent failed, or was refused for longer than its policies wait; `.record` is its record.
+        UnknownAgentType, PolicyError, Misuse: nothing has run.
+        Unavailable: a store failed; Prefect tries again.
     """
     records = list(upstream)
     wanted = plan_task or _lone_task(agent_type, task_input, records)
-    job = Job(await team_of(team), await artifacts_of(artifacts), workflow_id or workflow_id_here(), dict(params or {}))
+    known = await team_of(team)
+    state = await store_of(store, known)
+    if state is not None:
+        await check_state_reach(state, runner_here(), kept=False)
+    place, name = await artifacts_of(artifacts), workflow_id or workflow_id_here()
+    job = Job(known, place, name, dict(params or {}), state)
     return _record_or_raise(await perform(wanted, job, records))
 
 
@@ -64,6 +72,7 @@ def run_agent(
     *,
     team: TeamSource,
     artifacts: ArtifactsSource | None = None,
+    store: StoreSource | None = None,
     plan_task: Task | None = None,
     upstream: Iterable[Record] = (),
     workflow_id: str | None = None,
@@ -81,6 +90,7 @@ def run_agent(
             task_input,
             team=team,
             artifacts=artifacts,
+            store=store,
             plan_task=plan_task,
             upstream=upstream,
             workflow_id=workflow_id or workflow_id_here(),

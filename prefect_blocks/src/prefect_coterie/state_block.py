@@ -1,0 +1,157 @@
+"""The block for the state store: where breakers, pools, limits and budgets count, for all that share it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+from prefect.blocks.core import Block
+from prefect.types import SecretDict
+from pydantic import Field, HttpUrl, SecretStr, field_validator
+
+from coterie.errors import Misuse
+from coterie.ids import check_name
+from prefect_coterie.appearance import DOCUMENTATION, LOGO
+
+if TYPE_CHECKING:
+    from coterie.ports import Scope, StateStore
+
+__all__ = ["CoterieStore"]
+
+_OF_ONE_PROCESS = "memory"
+_OF_ONE_MACHINE = "sqlite"
+
+
+class CoterieStore(Block):
+    """Where breakers, pools, limits and budgets count: all runs with the same store and namespace share them."""
+
+    _block_type_name: ClassVar[str] = "Coterie Store"
+    _block_type_slug: ClassVar[str] = "coterie-store"
+    _logo_url: ClassVar[HttpUrl] = LOGO
+    _documentation_url: ClassVar[HttpUrl] = DOCUMENTATION
+    _code_example: ClassVar[str] = """\
+Have all runs, on whatever machine, share what protects their agents:
+
+```python
+from prefect import flow
+from prefect_coterie import CoterieStore, run_agent
+
+
+@flow
+def write(text: str):
+    store = CoterieStore.load("BLOCK_NAME")
+    return run_agent("writer", {"text": text}, team="coterie.teams.fleet:team", store=store)
+```
+"""
+
+    url: str = Field(
+        description="Without credentials: 'redis://host:6379/0' for a fleet, 'sqlite:///srv/coterie/state.db' for one "
+        "machine, 'memory://' for one process.",
+    )
+    namespace: str = Field(
+        default="default",
+        description="Keeps the state of separate deployments apart; part of every key.",
+    )
+    username: SecretStr | None = Field(
+        default=None,
+        description="Who logs in to Redis; without one, its default user.",
+    )
+    password: SecretStr | None = Field(
+        default=None,
+        description="The password of that user; without one nobody logs in.",
+    )
+    options: SecretDict = Field(
+        default_factory=lambda: SecretDict({}),
+        description="What else the URL would say after its '?', such as 'ssl_ca_certs' or 'sentinel_password'.",
+    )
+
+    @field_validator("namespace")
+    @classmethod
+    def _check_namespace(cls, value: str) -> str:
+        return check_name(value, "namespace")
+
+    def block_initialization(self) -> None:
+        """Refuse what belongs into the secret fields.
+
+        Not in a validator, whose errors show the value.
+
+        Raises:
+            Misuse: the URL carries credentials.
+        """
+        parts = _parts(self.url)
+        if "@" in parts.netloc or any(_is_secret(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+            raise Misuse(
+                "the URL of a CoterieStore carries credentials, which everybody would see; "
+                "give them as its username and password, or among its options"
+            )
+
+    @classmethod
+    def from_url(cls, url: str, *, namespace: str = "default") -> CoterieStore:
+        """The block for a URL that may carry credentials, as `COTERIE_STORE` may: they become secrets.
+
+        Raises:
+            Misuse: it is not a URL.
+        """
+        parts = _parts(url)
+        login, at, hosts = parts.netloc.rpartition("@")
+        options = parse_qsl(parts.query, keep_blank_values=True)
+        secret = {name: value for name, value in options if _is_secret(name)}
+        if not at and not secret:
+            return cls(url=url, namespace=namespace)
+        plain = urlencode([one for one in options if one[0] not in secret])
+        username, _, password = login.partition(":")
+        return cls(
+            url=f"{parts.scheme}://{hosts}{parts.path}{'?' if plain else ''}{plain}",
+            namespace=namespace,
+            username=SecretStr(unquote(username)) if username else None,
+            password=SecretStr(unquote(password)) if password else None,
+            options=SecretDict(secret),
+        )
+
+    @property
+    def scope(self) -> Scope:
+        """Who can share the state: the tasks of one process, the processes of one machine, a fleet."""
+        scheme = self.url.partition("://")[0]
+        if scheme == _OF_ONE_PROCESS:
+            return "process"
+        return "machine" if scheme == _OF_ONE_MACHINE else "fleet"
+
+    def get_state_store(self) -> StateStore:
+        """The store, for coroutines of one event loop; close it when done.
+
+        Nothing is connected or made before it is used.
+
+        Raises:
+            Misuse: no store has such URLs, it takes no credentials, or its package is not installed.
+        """
+        from coterie.stores.opening import open_state_store
+
+        return open_state_store(self._whole_url(), self.namespace)
+
+    def _whole_url(self) -> str:
+        login = self._login()
+        options = self.options.get_secret_value()
+        if (login or options) and self.scope != "fleet":
+            raise Misuse(f"a store at {self.url!r} takes neither a user nor options; leave them out")
+        scheme, _, rest = self.url.partition("://")
+        mark = "" if not options else "&" if "?" in rest else "?"
+        return f"{scheme}://{login}{rest}{mark}{urlencode(options)}"
+
+    def _login(self) -> str:
+        username = self.username.get_secret_value() if self.username is not None else ""
+        password = self.password.get_secret_value() if self.password is not None else ""
+        if not username and not password:
+            return ""
+        return f"{quote(username, safe='')}:{quote(password, safe='')}@"
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # Python's message may quote a part of the password.
+        raise Misuse("the URL of a state store is not a URL; give one such as 'redis://host:6379/0'") from None
+
+
+def _is_secret(option: str) -> bool:
+    return "password" in option or "username" in option
