@@ -117,7 +117,7 @@ class TaskContext:
             task_id=self.task.id,
             item_key=self.item_key,
             epoch=self.run.epoch,
-            fingerprint=self._fingerprint(),
+            fingerprint=self._fingerprint(*self._asked),
         )
 
     def ticket(self) -> str | None:
@@ -128,9 +128,12 @@ class TaskContext:
             return self.run.place
         return content_hash([self.run.namespace, self.run.workflow_id, self.task.id, self.item_key])[:32]
 
-    def cache_key(self) -> str:
-        """The same for all work of one agent type with equal input, in any run."""
-        return self._fingerprint()[:32]
+    def cache_key(self, version: str) -> str:
+        """The same for all work of the task's agent type with equal input, in any run.
+
+        version: of the type's agents.
+        """
+        return self._fingerprint(self.task.agent_type, version)[:32]
 
     @property
     def usage(self) -> Usage:
@@ -241,12 +244,16 @@ class TaskContext:
         self.thread = None
         slot.abandon()
 
-    def _fingerprint(self) -> str:
+    @property
+    def _asked(self) -> tuple[str, str]:
+        """The agent type and version that this attempt asks."""
         agent = self.agent
+        return (agent.type, agent.version) if agent else (self.task.agent_type, "0")
+
+    def _fingerprint(self, agent_type: str, version: str) -> str:
         # Of one_success, who has ended so far is chance: another attempt or engine may see more.
         settled = {} if self.task.trigger_rule == "one_success" else self.upstream
         upstream = {name: _output_hash(result) for name, result in sorted(settled.items())}
-        agent_type, version = (agent.type, agent.version) if agent else (self.task.agent_type, "0")
         # Not of `input`, which the agent may have changed.
         return fingerprint(agent_type, version, self.fresh_input(), upstream)
 

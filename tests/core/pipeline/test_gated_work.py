@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from coterie import Agent, Event, Orchestrator, Retry, Task, TaskContext, Team
+from coterie import Agent, Event, Orchestrator, Plan, Retry, Task, TaskContext, Team
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.quota import Quota
 from coterie._rules.retry_budget import RetryAllowance
+from coterie.clock import SystemClock
 from coterie.errors import (
     AgentThrottled,
     AgentUnavailable,
@@ -28,6 +29,7 @@ from coterie.errors import (
 )
 from coterie.policies import Fallback, Policies, Spend
 from coterie.stores.memory import MemoryStateStore
+from coterie.testing import FaultyStateStore
 
 QUICK = BreakerPolicy(failure_threshold=2, success_threshold=1, timeout_s=0.05, jitter=0.0)
 
@@ -87,7 +89,7 @@ async def test_an_agent_that_fails_is_no_longer_called():
         "BreakerOpen",
         "BreakerOpen",
     ]
-    assert results[-1].attempts == 1
+    assert results[-1].attempts == 0
 
 
 async def test_the_agents_of_the_type_that_still_work_are_called_instead():
@@ -255,6 +257,34 @@ async def test_a_cancelled_task_leaves_no_slot_behind():
     assert result.output == "next"
 
 
+@pytest.mark.parametrize(("policy", "state"), [("fail_open", "succeeded"), ("fail_closed", "failed")])
+async def test_a_store_that_is_away_from_the_start_is_a_matter_of_policy(policy: Any, state: str):
+    store = FaultyStateStore(MemoryStateStore())
+    store.down = "refusing"
+    policies = Policies(breaker=BreakerPolicy(), on_store_failure=policy, max_wait_s=0)
+    plan = Plan("p", [Task("t", "x")])
+    orchestrator = Orchestrator(team_of(policies, x1=Script("fine")), store=store)
+
+    result = await orchestrator.execute_workflow(plan)
+
+    assert result["t"].state == state
+    await orchestrator.pipeline.aclose()
+
+
+async def test_work_whose_lease_was_lost_meanwhile_is_kept(manual_clock: Any):
+    async def slowly(ctx: TaskContext) -> str:
+        # Long enough for the lease to end by the store's clock, without a heartbeat in between.
+        manual_clock.advance(1000)
+        return "paid for"
+
+    script = Script(slowly)
+    store = MemoryStateStore(clock=manual_clock)
+
+    (result,) = await run(team_of(Policies(pool=PoolPolicy()), x1=script), store=store)
+
+    assert (result.output, script.calls) == ("paid for", 1)
+
+
 # Limits and budgets
 
 
@@ -305,6 +335,22 @@ async def test_a_run_stops_when_its_budget_is_used_up(used: int, calls: int):
     assert [one.state for one in results] == ["succeeded"] * calls + ["failed"] * 2
     assert results[-1].error.type == "BudgetExhausted"
     assert script.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("unit", "reported"),
+    [("money", {"input_tokens": 500}), ("tokens", {"requests": 1}), ("tokens", {"cost_micros": 5})],
+)
+async def test_what_is_not_reported_in_a_budgets_own_unit_is_charged_at_its_bound(unit: Any, reported: dict[str, int]):
+    async def work(ctx: TaskContext) -> str:
+        ctx.report_usage(**reported)
+        return "fine"
+
+    policies = Policies(budgets=[Spend(name="b", unit=unit, limit=30, per_call=10)])
+
+    results = await run(team_of(policies, x1=Script(work)), 4, store=MemoryStateStore())
+
+    assert [one.state for one in results] == ["succeeded"] * 3 + ["failed"]
 
 
 async def test_money_is_counted_in_micros_and_shared_by_name():
@@ -374,6 +420,40 @@ async def test_what_an_agent_asks_to_wait_beyond_all_patience_is_not_tried_again
     assert (result.error.type, script.calls) == ("AgentUnavailable", 1)
 
 
+class _Worked(SystemClock):
+    """A clock on which work takes long, without anybody waiting for it."""
+
+    worked_s = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override]  # a method here
+        return super().monotonic() + self.worked_s
+
+
+async def test_the_time_in_which_an_agent_works_is_no_waiting():
+    clock = _Worked()
+
+    async def slowly(ctx: TaskContext) -> None:
+        clock.worked_s += 1000
+        raise AgentUnavailable("come back", status=503, retry_after_s=0.01)
+
+    script = Script(slowly, "fine")
+    orchestrator = Orchestrator(team_of(Policies(max_wait_s=1), x1=script), clock=clock)
+
+    result = await orchestrator.execute_task(Task("t", "x", retry=Retry(max_attempts=2, base_s=0, cap_s=0)))
+
+    assert (result.state, result.attempts) == ("succeeded", 2)
+    await orchestrator.pipeline.aclose()
+
+
+async def test_refused_attempts_are_not_counted():
+    script = Script(ValueError("one"), ValueError("two"), "never")
+    policies = Policies(breaker=BreakerPolicy(failure_threshold=2), max_wait_s=0)
+
+    (result,) = await run(team_of(policies, x1=script), retry=Retry(max_attempts=5, base_s=0, cap_s=0))
+
+    assert (result.error.type, result.attempts, script.calls) == ("BreakerOpen", 2, 2)
+
+
 async def test_a_spent_retry_budget_ends_the_attempts():
     script = Script(ValueError("down"))
     policies = Policies(retries=RetryAllowance(share=0.1, floor_per_s=0, cap=2))
@@ -434,6 +514,17 @@ async def test_the_last_output_to_the_same_input_stands_in():
     assert third.state == "failed"
 
 
+async def test_what_a_newer_version_of_an_agent_gave_is_found_after_a_refusal_too():
+    policies = Policies(breaker=BreakerPolicy(failure_threshold=1), fallback=[Fallback(cached_s=60)], max_wait_s=0)
+    script = Script("remembered", ValueError("down"))
+    team = Team("gated", [Agent("x1", "x", script, version="2")], policies={"x": policies})
+
+    results = await run(team, 4, store=MemoryStateStore())
+
+    assert [one.output for one in results] == ["remembered"] * 4
+    assert script.calls == 2
+
+
 async def test_an_output_that_is_too_old_does_not_stand_in(manual_clock: Any):
     store = MemoryStateStore(clock=manual_clock)
     team = team_of(Policies(fallback=[Fallback(cached_s=60)]), x1=Script("old", ValueError("down")))
@@ -453,6 +544,21 @@ async def test_a_refusal_without_end_goes_to_the_stand_in():
 
     assert [one.output for one in results] == ["spare"] * 3
     assert bad.calls == 1
+
+
+async def test_without_waiting_a_stand_in_that_is_refused_is_none():
+    bad, busy = Script(ValueError("down")), Script("never")
+    team = team_of(Policies(fallback=[Fallback(agent_type="other"), Fallback(value="at last")]), x1=bad)
+    team.add(Agent("other", "other", busy))
+    team.protect("other", Policies(limits={"requests": Quota(rate_per_s=0.001, burst=1)}, max_wait_s=0, max_hold_s=0))
+    store = MemoryStateStore()
+    orchestrator = Orchestrator(team, store=store)
+    await orchestrator.execute_task(Task("first", "other"))
+
+    result = await orchestrator.execute_task(Task("t", "x"), waits=False)
+
+    assert (result.output, bad.calls, busy.calls) == ("at last", 1, 1)
+    await orchestrator.pipeline.aclose()
 
 
 async def test_nobody_stands_in_for_a_stand_in():

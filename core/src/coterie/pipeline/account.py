@@ -44,8 +44,8 @@ class Account:
         free = error is not None and not used and _costs_nothing(error)
         for spend, spending in self._spendings:
             amount = used.cost_micros if spend.unit == "money" else used.input_tokens + used.output_tokens
-            # An agent that reports nothing is charged its upper bound: a budget is a promise.
-            spending.report(amount if used else 0 if free else spend.bound)
+            # What is not reported in a budget's own unit is charged at its upper bound: a budget is a promise.
+            spending.report(amount or (0 if free else spend.bound))
         if self._limiter is not None and self._reservation is not None:
             await self._settle(self._limiter, self._reservation, used, error)
         if error is None and self._retries is not None:

@@ -6,6 +6,7 @@ In this order, so that what is scarce is held for the shortest time. Whoever is 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from functools import partial
 from coterie.breaker import CircuitBreaker
 from coterie.budget import Budget, Spending
 from coterie.clock import Clock
-from coterie.errors import BreakerOpen, NoLiveAgent, Unavailable
+from coterie.errors import BreakerOpen, LeaseLost, NoLiveAgent, Unavailable
 from coterie.events import Event
 from coterie.ids import AgentId, AgentType, content_hash
 from coterie.limiter import RateLimiter
@@ -28,6 +29,8 @@ from coterie.slots import Slot, Slots, TypeSlots
 from coterie.work import Work
 
 __all__ = ["Admitted", "Gate", "Tools"]
+
+_log = logging.getLogger("coterie.pool")
 
 TELL_S = 5.0
 
@@ -89,6 +92,11 @@ class Gate:
         """For how long outputs are kept in case of need; 0: they are not."""
         return max((each.cached_s or 0.0 for each in self.policies.fallback), default=0.0)
 
+    @property
+    def version(self) -> str:
+        """Changes when that of one of the agents does."""
+        return ",".join(sorted({slot.agent.version for slot in self._agents.values() if slot is not None}))
+
     def join(self, slot: Slot) -> None:
         """Let tasks through to one more agent."""
         self.register(slot.agent.id, slot.agent.capacity, slot)
@@ -124,7 +132,7 @@ class Gate:
             BreakerOpen, PoolBusy, NoLiveAgent, QuotaSpent, BudgetSpent: not now.
             BudgetExhausted: never again in this run. Unavailable: a store failed.
         """
-        await self.tools.ready()
+        await self._ready()
         async with AsyncExitStack() as held:
             avoid = [name for name in self._agents if name != only] if only is not None else []
             ask = partial(self.tools.pool.lease, priority=priority, wait_s=wait_s, key=key, ticket=ticket)
@@ -151,7 +159,7 @@ class Gate:
         refusal: BreakerOpen | None = None
         for _ in range(len(self._agents) + 1):
             async with AsyncExitStack() as attempt:
-                lease = await attempt.enter_async_context(ask(self.agent_type, avoid=avoid))
+                lease = await attempt.enter_async_context(_kept_to_the_end(ask(self.agent_type, avoid=avoid)))
                 if lease.agent_id not in self._agents:
                     # Registered by a process that knows more agents than this one.
                     avoid = [*avoid, lease.agent_id]
@@ -170,6 +178,14 @@ class Gate:
             f"the pool {self.agent_type!r} has only agents that this process does not know; use one team everywhere",
             retry_after_s=1.0,
         )
+
+    async def _ready(self) -> None:
+        try:
+            await self.tools.ready()
+        except Unavailable:
+            # Looked at again with the next call; what needs its store says so itself.
+            if self.policies.on_store_failure == "fail_closed":
+                raise
 
     async def _suspend(self, agent_id: AgentId, rests_s: float) -> None:
         try:
@@ -198,3 +214,17 @@ class Gate:
                 await reservation.cancel()
             raise
         return Account(caller, limiter, reservation, spendings, self.tools.retries)
+
+
+@asynccontextmanager
+async def _kept_to_the_end(way: AbstractAsyncContextManager[Lease]) -> AsyncIterator[Lease]:
+    """A lease whose loss ends nothing: work that was done is done, and was paid for."""
+    done = False
+    try:
+        async with way as lease:
+            yield lease
+            done = True
+    except LeaseLost as error:
+        if not done:
+            raise
+        _log.warning("lease.lost: the slot may have been somebody else's for a while: %s", error)

@@ -57,7 +57,11 @@ class GatedWork:
         self._only = only
         self._stands_in = stands_in
         run = context.run
-        self._again = Persistence(context, gate, clock, listener, waits=run.waits, patience_s=run.patience_s)
+        # Whoever stands in is asked once: the caller who waits would come back to those who failed.
+        waits = run.waits or stands_in
+        self._again = Persistence(context, gate, clock, listener, waits=waits, patience_s=run.patience_s)
+        # Whoever was refused was not called.
+        self._made = context.attempt - 1
 
     async def perform(self, slot: Slot) -> Ended:
         """As `coterie.attempt.perform`.
@@ -94,14 +98,17 @@ class GatedWork:
             way = gate.admit(
                 context, wait_s=wait_s, priority=priority, key=key, ticket=context.ticket(), only=self._only
             )
-            async with way as admitted:
+            async with self._again.through(way) as admitted:
                 notice.cancel()
+                self._made += 1
                 value = await self._call(gate.slot(admitted.agent_id))
         finally:
             notice.cancel()
         output = await kept(context, value)
         if gate.remembers_s and not self._stands_in:
-            await remember(context.cache_key(), context.task.id, gate.tools.store, output, keep_s=gate.remembers_s)
+            await remember(
+                context.cache_key(gate.version), context.task.id, gate.tools.store, output, keep_s=gate.remembers_s
+            )
         return self._ended("succeeded", output, None, admitted.agent_id)
 
     async def _call(self, slot: Slot) -> Any:
@@ -147,7 +154,9 @@ class GatedWork:
             output = await kept(context, fallback.value)
             return failed._replace(state="succeeded", output=output, error=None, agent_id=None)
         if fallback.cached_s is not None:
-            found = await recall(context.cache_key(), context.task.id, gate.tools.store, age_s=fallback.cached_s)
+            found = await recall(
+                context.cache_key(gate.version), context.task.id, gate.tools.store, age_s=fallback.cached_s
+            )
             return found and failed._replace(state="succeeded", output=found[0], error=None, agent_id=None)
         pool = gate.stand_ins(fallback)
         slot = await pool.acquire(context.task.priority)
@@ -159,4 +168,4 @@ class GatedWork:
 
     def _ended(self, state: Any, output: Any, error: BaseException | None, agent_id: AgentId | None) -> Ended:
         duration_s = self._clock.monotonic() - self._again.began_s
-        return Ended(state, output, error, self._context.attempt, agent_id, self._again.began_s, duration_s)
+        return Ended(state, output, error, self._made, agent_id, self._again.began_s, duration_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from coterie.attempt import back_off_s, is_transient, tell_retry
@@ -12,7 +14,7 @@ from coterie.clock import Clock
 from coterie.errors import Refused
 from coterie.events import Event, Listener
 from coterie.pipeline.caller import Caller
-from coterie.pipeline.gate import Gate
+from coterie.pipeline.gate import Admitted, Gate
 from coterie.task import Retry
 
 __all__ = ["Persistence"]
@@ -27,7 +29,7 @@ class Persistence:
     """One caller's: it begins when it is made.
 
     waits: whether refusals are waited for here; else they are raised. patience_s: how long at most, if not as long as
-    the policies say.
+    the policies say. Only waiting counts, in queues too: not the time in which agents are at work.
     """
 
     def __init__(
@@ -48,17 +50,27 @@ class Persistence:
         self._first_attempt = caller.attempt
         self.began_s = clock.monotonic()
         policy_s = gate.policies.max_wait_s
-        self._ends_s = self.began_s + (policy_s if patience_s is None else min(patience_s, policy_s))
+        self._left_s = policy_s if patience_s is None else min(patience_s, policy_s)
+        self._asking_since: float | None = None
 
     @property
     def left_s(self) -> float:
         """For how much longer refusals may be waited for."""
-        return max(0.0, self._ends_s - self._clock.monotonic())
+        asking_s = 0.0 if self._asking_since is None else self._clock.monotonic() - self._asking_since
+        return max(0.0, self._left_s - asking_s)
 
     @property
     def queue_s(self) -> float:
         """How long to stand in a queue; 0 where the caller waits by itself."""
         return self.left_s if self._waits else 0.0
+
+    @asynccontextmanager
+    async def through(self, way: AbstractAsyncContextManager[Admitted]) -> AsyncIterator[Admitted]:
+        """Pass the gate; what that takes counts as waiting."""
+        self._asking_since = self._clock.monotonic()
+        async with way as admitted:
+            self._stop_asking()
+            yield admitted
 
     async def goes_on(self, failure: BaseException, retry: Retry | None) -> bool:
         """Wait for what may be better later, and say whether there is such a thing.
@@ -66,6 +78,7 @@ class Persistence:
         Raises:
             Refused: the failure itself; where the caller waits by itself.
         """
+        self._stop_asking()
         if not isinstance(failure, Refused):
             return await self._retries(failure, retry)
         if failure.retry_after_s > self.left_s:
@@ -77,12 +90,16 @@ class Persistence:
         self.tell("task.refused", wait_s=wait_s, error=f"{type(failure).__name__}: {failure}")
         # Without a slot, and no attempt: nobody was called.
         await asyncio.sleep(wait_s)
+        self._left_s -= wait_s
         return True
 
     def tell(self, name: str, **fields: Any) -> None:
         """Tell the listener of the caller, if there is one."""
         if self._listener is not None:
             self._listener(Event(name, self._caller.workflow_id, self._caller.task_id, fields))
+
+    def _stop_asking(self) -> None:
+        self._left_s, self._asking_since = self.left_s, None
 
     async def _retries(self, failure: BaseException, retry: Retry | None) -> bool:
         caller = self._caller
