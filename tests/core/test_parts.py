@@ -50,10 +50,12 @@ def over(items: list[Any], **fields: Any) -> Task:
     return Task("each", "x", foreach=ForEach(items=items, **fields))
 
 
-async def in_parts(orchestrator: Orchestrator, task: Task, most: int) -> TaskResult:
-    parts = await orchestrator.split(task, max_parts=most, workflow_id="one")
+async def in_parts(
+    orchestrator: Orchestrator, task: Task, most: int, params: dict[str, Any] | None = None
+) -> TaskResult:
+    parts = await orchestrator.split(task, max_parts=most, workflow_id="one", params=params)
     assert parts is not None
-    results = [await orchestrator.execute_part(task, part, workflow_id="one") for part in parts]
+    results = [await orchestrator.execute_part(task, part, workflow_id="one", params=params) for part in parts]
     return await orchestrator.gather(task, parts, reversed(results), workflow_id="one")
 
 
@@ -65,6 +67,14 @@ def test_parts_cover_every_item_once_and_differ_by_at_most_one(items: int, most:
     assert [item for start, stop in bounds for item in range(start, stop)] == list(range(items))
     sizes = {stop - start for start, stop in bounds}
     assert not sizes or max(sizes) - min(sizes) <= 1
+
+
+async def test_a_gathered_foreach_may_take_parameters(orchestrator: Orchestrator):
+    task = Task("each", "x", input={"day": {"$param": "day"}}, foreach=ForEach(items=["a", "b"]))
+
+    result = await in_parts(orchestrator, task, 2, {"day": "today"})
+
+    assert result.state == "succeeded"
 
 
 @pytest.mark.parametrize("items", [[], ["a"], ["a", "b", "a", "bad", "c", "d", "bad"]])
