@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coterie import Agent, Event, Orchestrator, Plan, Retry, Task, TaskContext, Team
+from coterie import Agent, CircuitBreaker, Event, Orchestrator, Plan, Retry, Task, TaskContext, Team
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.quota import Quota
@@ -164,6 +164,21 @@ async def test_two_orchestrators_with_one_store_share_the_breaker():
     assert other.calls == 0
 
 
+async def test_a_breaker_that_was_closed_by_hand_elsewhere_is_noticed():
+    script = Script(ValueError("down"), "fine")
+    policies = Policies(breaker=BreakerPolicy(failure_threshold=1), pool=PoolPolicy(), max_wait_s=0)
+    store = MemoryStateStore()
+    team = team_of(policies, x1=script)
+    await run(team, 2, store=store)
+
+    by_hand = CircuitBreaker("x1", policies.breaker, store=store)
+    await by_hand.reset()
+    (result,) = await run(team, store=store)
+
+    assert result.output == "fine"
+    await by_hand.aclose()
+
+
 # Refusals that are left to the caller
 
 
@@ -233,6 +248,31 @@ async def test_capacity_is_the_fleets_where_the_type_has_a_pool():
     assert most == 2
     for each in orchestrators:
         await each.pipeline.aclose()
+
+
+@pytest.mark.parametrize(("places", "error"), [(("one", "two"), None), (("one", "one"), "PoolBusy")])
+async def test_work_of_one_name_may_have_places_of_its_own(places: tuple[str, str], error: str | None):
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def busy(ctx: TaskContext) -> str:
+        begun.set()
+        await finish.wait()
+        return "done"
+
+    team = Team("gated", [Agent("x1", "x", Script(busy), capacity=2)], policies={"x": Policies(pool=PoolPolicy())})
+    orchestrator = Orchestrator(team, store=MemoryStateStore())
+
+    def work(place: str) -> Any:
+        return orchestrator.execute_task(Task("t", "x"), workflow_id="run", waits=False, place=place)
+
+    first = asyncio.ensure_future(work(places[0]))
+    await begun.wait()
+    second = asyncio.ensure_future(work(places[1]))
+    finish.set()
+    ended = await asyncio.gather(first, second, return_exceptions=True)
+
+    assert [type(one).__name__ if isinstance(one, Exception) else None for one in ended] == [None, error]
+    await orchestrator.pipeline.aclose()
 
 
 async def test_a_cancelled_task_leaves_no_slot_behind():

@@ -33,6 +33,8 @@ __all__ = ["Admitted", "Gate", "Tools"]
 _log = logging.getLogger("coterie.pool")
 
 TELL_S = 5.0
+# So often at most the breakers are asked whether the pool is right about them.
+RECONCILE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Gate:
         self._all: Slots | None = None
         self._agents: dict[AgentId, Slot | None] = {}
         self._work = Work()
+        self._look_again_s = 0.0
 
     def connect(self, slots: Slots) -> None:
         """Say where agents are found that stand in for others."""
@@ -159,7 +162,13 @@ class Gate:
         refusal: BreakerOpen | None = None
         for _ in range(len(self._agents) + 1):
             async with AsyncExitStack() as attempt:
-                lease = await attempt.enter_async_context(_kept_to_the_end(ask(self.agent_type, avoid=avoid)))
+                try:
+                    lease = await attempt.enter_async_context(_kept_to_the_end(ask(self.agent_type, avoid=avoid)))
+                except BreakerOpen as error:
+                    refusal = error
+                    if not await self._woke_up():
+                        raise
+                    continue
                 if lease.agent_id not in self._agents:
                     # Registered by a process that knows more agents than this one.
                     avoid = [*avoid, lease.agent_id]
@@ -186,6 +195,20 @@ class Gate:
             # Looked at again with the next call; what needs its store says so itself.
             if self.policies.on_store_failure == "fail_closed":
                 raise
+
+    async def _woke_up(self) -> bool:
+        """Whether a breaker no longer rests although the pool thinks so: it was closed by hand, elsewhere."""
+        now_s = self.tools.clock.monotonic()
+        if now_s < self._look_again_s:
+            return False
+        self._look_again_s = now_s + RECONCILE_S
+        woken = False
+        for agent_id in self._agents:
+            breaker = self.tools.breaker(agent_id)
+            if breaker is not None and (await breaker.refresh()).retry_after_s == 0.0:
+                await self._suspend(agent_id, 0.0)
+                woken = True
+        return woken
 
     async def _suspend(self, agent_id: AgentId, rests_s: float) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from coterie.attempt import back_off_s, is_transient, tell_retry
 from coterie.clock import Clock
-from coterie.errors import Refused
+from coterie.errors import PoolBusy, Refused
 from coterie.events import Event, Listener
 from coterie.pipeline.caller import Caller
 from coterie.pipeline.gate import Admitted, Gate
@@ -81,11 +81,13 @@ class Persistence:
         self._stop_asking()
         if not isinstance(failure, Refused):
             return await self._retries(failure, retry)
-        if failure.retry_after_s > self.left_s:
+        # A pool only knows when a slot is free at the latest: standing in its queue is worth a try.
+        least_s = 0.0 if isinstance(failure, PoolBusy) else failure.retry_after_s
+        if least_s > self.left_s or self.left_s <= 0:
             return False
         if not self._waits:
             raise failure
-        wait_s = failure.retry_after_s * (1.0 + random.random() * _SPREAD)  # noqa: S311  # spreads load, no secret
+        wait_s = min(failure.retry_after_s, self.left_s) * (1.0 + random.random() * _SPREAD)  # noqa: S311  # spreads load, no secret
         _log.info("task.refused %s: waiting %.3f s: %s", self._caller.task_id, wait_s, failure)
         self.tell("task.refused", wait_s=wait_s, error=f"{type(failure).__name__}: {failure}")
         # Without a slot, and no attempt: nobody was called.
