@@ -16,6 +16,7 @@ import pytest
 from deploy.demo.airflow_server import AirflowServer
 
 from tests.airflow.in_airflow import InAirflow
+from tests.support.redis_servers import Server, valkey
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -35,10 +36,10 @@ os.environ |= {
 (_HOME / "dags").mkdir()
 
 
-def connection(artifacts: Path | str, **extra: object) -> str:
+def connection(artifacts: Path | str, *, password: str | None = None, **extra: object) -> str:
     """A connection of type `coterie` as an environment variable holds it."""
     url = f"file://{artifacts}" if isinstance(artifacts, Path) else artifacts
-    return json.dumps({"conn_type": "coterie", "extra": {"artifacts": url, **extra}})
+    return json.dumps({"conn_type": "coterie", "password": password, "extra": {"artifacts": url, **extra}})
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +69,18 @@ def server_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(server_artifacts: Path) -> Iterator[AirflowServer]:
+def state_server() -> Iterator[Server]:
+    """The Valkey that holds the state of the server's runs; one needs a password for it."""
+    with valkey(user="coterie", password="hunter2-of-the-fleet") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def server(server_artifacts: Path, state_server: Server) -> Iterator[AirflowServer]:
     """A real Airflow, for the whole session."""
-    environment = {"AIRFLOW_CONN_COTERIE_DEFAULT": connection(server_artifacts), "PYTHONPATH": str(REPOSITORY)}
+    store = f"redis://{state_server.user}@127.0.0.1:{state_server.port}/0"
+    default = connection(server_artifacts, password=state_server.password, store=store)
+    environment = {"AIRFLOW_CONN_COTERIE_DEFAULT": default, "PYTHONPATH": str(REPOSITORY)}
     python = Path(sys.executable)
     with AirflowServer(HERE / "scheduler_dags", python=python, env=environment) as running:
         yield running

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_coterie.executor import executor_of, is_in_process, require_shared_store
-from coterie.errors import PolicyError
+from airflow_provider_coterie.state_store import require_shared_state, with_password
+from coterie.errors import Misuse, PolicyError
 
 CELERY = "airflow.providers.celery.executors.celery_executor.CeleryExecutor"
 
@@ -56,6 +57,56 @@ def test_a_refusal_shows_no_credentials():
         require_shared_store("file://user:hunter2@host/path", "CeleryExecutor", shared_file_system=False)
 
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("executor", ["CeleryExecutor", "KubernetesExecutor", "AwsEcsExecutor"])
+def test_a_state_database_of_this_machine_is_refused_where_tasks_leave_it(executor):
+    with pytest.raises(PolicyError, match=rf"'{executor}' runs tasks on others.*use a Redis or Valkey server"):
+        require_shared_state("sqlite:///var/lib/coterie/state.db", executor)
+
+
+@pytest.mark.parametrize("executor", ["LocalExecutor", "CeleryExecutor"])
+def test_state_in_memory_is_refused_under_every_executor(executor):
+    with pytest.raises(PolicyError, match=r"lives in one process.*use sqlite"):
+        require_shared_state("memory://", executor)
+
+
+@pytest.mark.parametrize(
+    ("url", "executor"),
+    [("sqlite://", "LocalExecutor"), ("rediss://host:6379/0", "CeleryExecutor"), ("redis+sentinel://a,b/m", "X")],
+)
+def test_a_state_store_that_every_task_sees_is_accepted(url, executor):
+    require_shared_state(url, executor)
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        ("rediss://host:6379/0", "rediss://:p%40s%2Fs@host:6379/0"),
+        ("redis://coterie@host", "redis://coterie:p%40s%2Fs@host"),
+        ("redis+sentinel://h1:26379,h2/main?db=1", "redis+sentinel://:p%40s%2Fs@h1:26379,h2/main?db=1"),
+        ("unix:///run/a@b.sock?db=1", "unix://:p%40s%2Fs@/run/a@b.sock?db=1"),
+    ],
+)
+def test_the_password_joins_the_url_when_the_store_is_opened(url, whole):
+    assert with_password(url, "p@s/s", "it") == whole
+    assert with_password(url, None, "it") == url
+
+
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("redis://:hunter2@host", None),
+        ("redis://user:hun/ter2@host", "other"),
+        ("redis+sentinel://h/m?sentinel_password=hunter2", None),
+        ("sqlite:///hunter2/state.db", "hunter2"),
+    ],
+)
+def test_a_password_where_none_belongs_is_refused_and_not_shown(url, password):
+    with pytest.raises(Misuse, match="password") as refusal:
+        with_password(url, password, "the connection 'mine'")
+
+    assert "hun" not in str(refusal.value)
 
 
 def test_outside_of_a_worker_tasks_run_in_process():

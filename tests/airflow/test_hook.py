@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from airflow_provider_coterie import CoterieHook, hook
@@ -9,6 +11,8 @@ from airflow_provider_coterie.hook import CoterieSettings
 from coterie import Ref
 from coterie.errors import Misuse, PolicyError
 from tests.airflow.conftest import connection
+from tests.airflow.fleet_agents import TEAM_PATH as FLEET
+from tests.support.redis_servers import free_port
 
 
 def test_a_connection_in_the_environment_is_read(monkeypatch):
@@ -75,6 +79,100 @@ def test_a_local_store_is_refused_in_a_worker_of_a_fleet(monkeypatch, artifacts)
     assert CoterieHook().settings.artifacts == f"file://{artifacts}"
     with pytest.raises(PolicyError, match="'CeleryExecutor'"):
         _ = CoterieHook(executor="CeleryExecutor").settings
+
+
+def fleet(monkeypatch, **named):
+    """The default connection, as a JSON text, seen from a worker of the LocalExecutor."""
+    monkeypatch.setattr(hook, "is_in_process", lambda: False)
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor,CeleryExecutor")
+    document = connection("file:///mnt/shared", shared_file_system=True, **named)
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", document)
+
+
+def test_the_state_store_is_the_connection_s_with_its_password(monkeypatch):
+    fleet(monkeypatch, store="rediss://host:6379/2", password="hunter2")
+
+    opened = CoterieHook(executor="CeleryExecutor")
+
+    assert opened.settings.store == "rediss://:hunter2@host:6379/2"
+    assert "hunter2" not in repr(opened.settings)
+    assert opened.get_state_store().url == "rediss://host:6379/2"
+    assert opened.runtime(FLEET).store.url == "rediss://host:6379/2"
+    assert asyncio.run(opened.aget_state_store()).url == "rediss://host:6379/2"
+
+
+def test_a_variable_names_the_state_store_of_the_default_connection_alone(monkeypatch):
+    monkeypatch.setenv("COTERIE_STORE", "redis://elsewhere:6380")
+    fleet(monkeypatch)
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", connection("s3://bucket/prefix"))
+
+    assert CoterieHook().get_state_store().url == "redis://elsewhere:6380/0"
+    assert CoterieHook("other").get_state_store().url.startswith("sqlite://")
+
+
+def test_a_store_of_the_connection_comes_before_the_variable(monkeypatch):
+    monkeypatch.setenv("COTERIE_STORE", "redis://elsewhere:6380")
+    fleet(monkeypatch, store="redis://here")
+
+    assert CoterieHook().get_state_store().url == "redis://here:6379/0"
+
+
+@pytest.mark.usefixtures("airflow_database")
+def test_without_a_connection_variables_name_both_stores(monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_COTERIE_DEFAULT", raising=False)
+    monkeypatch.setenv("COTERIE_ARTIFACTS", "s3://bucket/prefix")
+    monkeypatch.setenv("COTERIE_STORE", "redis://:hunter2@elsewhere")
+
+    settings = CoterieHook().settings
+
+    assert CoterieHook().get_state_store().url == "redis://elsewhere:6379/0"
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("named", "executor", "message"),
+    [
+        ({}, "CeleryExecutor", "'CeleryExecutor' runs tasks on others"),
+        ({"store": "sqlite:///var/state.db"}, "CeleryExecutor", "'CeleryExecutor' runs tasks on others"),
+        ({"store": "memory://"}, None, "every Airflow task has its own"),
+    ],
+)
+def test_a_state_store_that_the_run_s_other_tasks_cannot_see_is_refused(monkeypatch, named, executor, message):
+    monkeypatch.delenv("COTERIE_STORE", raising=False)
+    fleet(monkeypatch, **named)
+
+    with pytest.raises(PolicyError, match=message):
+        CoterieHook(executor=executor).runtime(FLEET)
+    with pytest.raises(PolicyError, match=message):
+        CoterieHook(executor=executor).get_state_store()
+    assert CoterieHook(executor=executor).runtime("tests.airflow.agents:team").store is None
+
+
+def test_a_database_of_this_machine_serves_the_local_executor(monkeypatch, tmp_path):
+    monkeypatch.setenv("COTERIE_HOME", str(tmp_path))
+    monkeypatch.delenv("COTERIE_STORE", raising=False)
+    fleet(monkeypatch)
+
+    assert CoterieHook().runtime(FLEET).store.url == f"sqlite://{tmp_path}/state.db"
+
+
+def test_the_form_s_button_asks_the_state_store_too(monkeypatch, artifacts, tmp_path):
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", connection(artifacts, store=f"sqlite://{tmp_path}/state.db"))
+
+    ok, message = CoterieHook().test_connection()
+
+    assert ok, message
+    assert f"the state store 'sqlite://{tmp_path}/state.db' answers" in message
+
+
+def test_the_form_s_button_says_that_the_state_store_does_not_answer(monkeypatch, artifacts):
+    url = f"redis://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", connection(artifacts, store=url))
+
+    ok, message = CoterieHook().test_connection()
+
+    assert not ok
+    assert url in message
 
 
 def test_the_form_s_button_stores_and_reads_an_object(artifacts):

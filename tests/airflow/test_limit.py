@@ -6,11 +6,16 @@ from datetime import timedelta
 
 from airflow_provider_coterie import CoterieAgentOperator
 from airflow_provider_coterie.limit import execution_limit, team_limit
-from coterie import Agent, Retry
+from coterie import Agent, Retry, Task, Team
+from coterie.policies import Fallback, Policies
 
 
-def agent(**policy):
-    return Agent("a", "t", lambda task_input: None, **policy)
+def agent(agent_type="t", **policy):
+    return Agent(policy.pop("agent_id", "a"), agent_type, lambda task_input: None, **policy)
+
+
+def limit_of(agents, *, units=1, policies=None, **task):
+    return team_limit(Team("tests", agents, policies=policies), Task("one", "t", **task), units=units)
 
 
 def test_it_covers_every_attempt_and_back_off():
@@ -26,15 +31,29 @@ def test_without_a_time_out_there_is_none():
 def test_the_agent_s_own_policy_serves_a_task_without_one():
     own = agent(timeout_s=5.0, retry=Retry(max_attempts=2, base_s=0.0, cap_s=10.0))
 
-    assert team_limit([own], None, None) == timedelta(seconds=2 * 5 + 10 + 60)
+    assert limit_of([own]) == timedelta(seconds=2 * 5 + 10 + 60)
 
 
 def test_one_agent_without_a_time_out_leaves_it_open():
-    assert team_limit([agent(timeout_s=5.0), agent()], None, None) is None
+    assert limit_of([agent(timeout_s=5.0), agent(agent_id="b")]) is None
 
 
 def test_a_part_s_items_follow_one_another_where_agents_are_few():
-    assert team_limit([agent(capacity=2)], 10.0, None, units=5) == timedelta(seconds=3 * 10 + 60)
+    assert limit_of([agent(capacity=2)], timeout_s=10.0, units=5) == timedelta(seconds=3 * 10 + 60)
+
+
+def test_with_policies_it_covers_waiting_and_those_who_stand_in():
+    agents = [agent(timeout_s=5.0), agent("spare", agent_id="b", timeout_s=30.0)]
+    fallback = [Fallback(agent_type="spare"), Fallback(cached_s=60.0)]
+    policies = {"t": Policies(fallback=fallback, max_wait_s=100.0)}
+
+    assert limit_of(agents, policies=policies) == timedelta(seconds=(5 + 60) + (30 + 60) + 100)
+
+
+def test_one_who_stands_in_without_a_time_out_leaves_it_open():
+    agents = [agent(timeout_s=5.0), agent("spare", agent_id="b")]
+
+    assert limit_of(agents, policies={"t": Policies(fallback=[Fallback(agent_type="spare")])}) is None
 
 
 def test_an_operator_shows_its_limit():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.resources import files
 
 import pytest
@@ -22,7 +24,12 @@ def test_the_provider_s_metadata_is_valid():
 def test_everything_that_the_metadata_names_exists():
     info = get_provider_info()
     named = [
-        *(module for entry in [*info["hooks"], *info["operators"]] for module in entry["python-modules"]),
+        *(
+            module
+            for kind in ("hooks", "operators", "sensors", "triggers")
+            for entry in info[kind]
+            for module in entry["python-modules"]
+        ),
         *(entry["hook-class-name"] for entry in info["connection-types"]),
         *(entry["class-name"] for entry in info["task-decorators"]),
         *(entry["plugin-class"] for entry in info["plugins"]),
@@ -40,11 +47,41 @@ def test_airflow_finds_provider_connection_and_decorator():
     assert "coterie_agent" in dict(manager.taskflow_decorators)
 
 
-def test_the_connection_form_asks_for_nothing_secret():
+def test_the_connection_form_asks_for_one_secret_in_the_field_that_airflow_hides():
     (form,) = get_provider_info()["connection-types"]
 
-    assert {"password", "login", "extra"} <= set(form["ui-field-behaviour"]["hidden-fields"])
+    assert {"login", "extra"} <= set(form["ui-field-behaviour"]["hidden-fields"])
+    assert form["ui-field-behaviour"]["relabeling"] == {"password": "Password of the state store"}
     assert not any(field["schema"].get("format") == "password" for field in form["conn-fields"].values())
+
+
+def test_every_public_name_is_loaded_when_it_is_used_and_not_before():
+    script = """
+import sys
+import airflow_provider_coterie as provider
+heavy = ("airflow_provider_coterie.", "coterie", "redis", "airflow.")
+loaded = [name for name in sys.modules if name.startswith(heavy)]
+assert not loaded, loaded
+assert {name for name in provider.__all__ if getattr(provider, name).__name__ != name} == set()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_a_dag_file_loads_neither_triggers_nor_stores_nor_clients():
+    script = """
+import sys
+from airflow.sdk import DAG
+before = set(sys.modules)
+from airflow_provider_coterie import CoterieAgentOperator, CoterieBreakerSensor, CoteriePoolSensor, CoterieRetryPolicy
+with DAG("quick", schedule=None):
+    CoterieAgentOperator(task_id="one", agent_type="writer", retry_policy=CoterieRetryPolicy())
+    CoterieBreakerSensor(task_id="two", breaker="writer", deferrable=True)
+    CoteriePoolSensor(task_id="three", agent_type="worker", deferrable=True)
+heavy = ("redis", "httpx", "coterie.stores", "airflow_provider_coterie.triggers", "airflow_provider_coterie.outlook")
+loaded = [name for name in set(sys.modules) - before if name.startswith(heavy)]
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
 @pytest.mark.parametrize(

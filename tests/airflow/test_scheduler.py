@@ -262,7 +262,7 @@ def test_the_connection_form_shows_its_fields(server):
     hooks = server.call("GET", "/ui/connections/hook_meta")
 
     (ours,) = [hook for hook in hooks if hook["connection_type"] == "coterie"]
-    assert set(ours["extra_fields"]) == {"artifacts", "namespace", "team_path", "shared_file_system"}
+    assert set(ours["extra_fields"]) == {"artifacts", "store", "namespace", "team_path", "shared_file_system"}
 
 
 def test_airflow_lists_the_provider(server):

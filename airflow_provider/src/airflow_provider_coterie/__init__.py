@@ -1,4 +1,4 @@
-"""Run coterie plans as Airflow DAGs: connection, hook, operators and decorators."""
+"""Run coterie plans as Airflow DAGs: connection, hook, operators, decorators, sensors and a retry policy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ if TYPE_CHECKING:
     from airflow_provider_coterie.operators.agent import CoterieAgentOperator
     from airflow_provider_coterie.operators.decompose import CoterieDecomposeOperator
     from airflow_provider_coterie.operators.workflow import CoterieWorkflowOperator
+    from airflow_provider_coterie.retry_policy import CoterieRetryPolicy
+    from airflow_provider_coterie.sensors import CoterieBreakerSensor, CoteriePoolSensor
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CoterieAgentOperator",
+    "CoterieBreakerSensor",
     "CoterieDecomposeOperator",
     "CoterieHook",
+    "CoteriePoolSensor",
+    "CoterieRetryPolicy",
     "CoterieWorkflowOperator",
     "plan_to_dag",
     "plan_to_task_group",
@@ -26,8 +31,11 @@ __all__ = [
 # Loaded when first used: Airflow imports this package to discover the provider, in every process.
 _HOME = {
     "CoterieAgentOperator": "operators.agent",
+    "CoterieBreakerSensor": "sensors",
     "CoterieDecomposeOperator": "operators.decompose",
     "CoterieHook": "hook",
+    "CoteriePoolSensor": "sensors",
+    "CoterieRetryPolicy": "retry_policy",
     "CoterieWorkflowOperator": "operators.workflow",
     "plan_to_dag": "dag",
     "plan_to_task_group": "dag",

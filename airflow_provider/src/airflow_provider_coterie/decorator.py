@@ -34,10 +34,14 @@ class _CoterieAgentDecoratedOperator(DecoratedOperator, CoterieAgentOperator):
 
     def execute(self, context: Context) -> Ref | None:
         """Perform the task on what the function returns, a JSON object."""
+        return CoterieAgentOperator.execute(self, context)
+
+    def make_input(self, context: Context) -> Mapping[str, Any]:
+        """Call the function; once more after the task was refused and waited."""
         context_merge(context, self.op_kwargs)
         kwargs = determine_kwargs(self.python_callable, self.op_args, context)
-        self.input = self.python_callable(*self.op_args, **kwargs)
-        return CoterieAgentOperator.execute(self, context)
+        made: Mapping[str, Any] = self.python_callable(*self.op_args, **kwargs)
+        return made or {}
 
 
 def coterie_agent_task(

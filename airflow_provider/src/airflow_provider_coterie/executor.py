@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from coterie.errors import PolicyError
 
-__all__ = ["executor_of", "is_in_process", "require_shared_store"]
+__all__ = ["ON_THIS_MACHINE", "executor_of", "is_in_process", "require_shared_store"]
 
-_ON_THIS_MACHINE = {"LocalExecutor", "SequentialExecutor"}
+ON_THIS_MACHINE = {"LocalExecutor", "SequentialExecutor"}
 _LOCAL_SCHEMES = {"", "file", "local"}
 _PROCESS_SCHEMES = {"memory"}
 
@@ -52,7 +52,7 @@ def require_shared_store(url: str, executor: str, *, shared_file_system: bool) -
             f"the artifact store {shown!r} lives in one process, and every Airflow task has its own; "
             "use file:///… on one machine, or object storage such as s3://bucket/prefix"
         )
-    if scheme in _LOCAL_SCHEMES and executor not in _ON_THIS_MACHINE and not shared_file_system:
+    if scheme in _LOCAL_SCHEMES and executor not in ON_THIS_MACHINE and not shared_file_system:
         raise PolicyError(
             f"the artifact store {shown!r} lies on this machine, but {executor!r} runs tasks on others, which would "
             "not find each other's outputs; use object storage such as s3://bucket/prefix, or, where every worker "

@@ -20,6 +20,8 @@ def get_provider_info() -> dict[str, Any]:
         "connection-types": [_connection_type()],
         "hooks": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.hook"]}],
         "operators": [{"integration-name": "Coterie", "python-modules": _operator_modules()}],
+        "sensors": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.sensors"]}],
+        "triggers": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.triggers"]}],
         "task-decorators": [{"name": "coterie_agent", "class-name": f"{_PACKAGE}.decorator.coterie_agent_task"}],
         "plugins": [{"name": "coterie", "plugin-class": f"{_PACKAGE}.plugin.CoteriePlugin"}],
     }
@@ -41,6 +43,12 @@ def _connection_type() -> dict[str, Any]:
                 "environment, never from here.",
                 "schema": _TEXT,
             },
+            "store": {
+                "label": "State store",
+                "description": "URL of the state that all tasks share for a team with policies (breakers, pools, "
+                "limits, budgets), such as rediss://host:6379/0. Its password goes into the password field.",
+                "schema": _TEXT,
+            },
             "namespace": {
                 "label": "Namespace",
                 "description": "Keeps deployments that share a store apart; 'default' if empty.",
@@ -58,8 +66,12 @@ def _connection_type() -> dict[str, Any]:
             },
         },
         "ui-field-behaviour": {
-            "hidden-fields": ["host", "schema", "login", "password", "port", "extra"],
-            "relabeling": {},
-            "placeholders": {"artifacts": "s3://bucket/coterie", "namespace": "default"},
+            "hidden-fields": ["host", "schema", "login", "port", "extra"],
+            "relabeling": {"password": "Password of the state store"},
+            "placeholders": {
+                "artifacts": "s3://bucket/coterie",
+                "store": "rediss://host:6379/0",
+                "namespace": "default",
+            },
         },
     }

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from math import ceil
 
-from coterie import Agent, Retry
+from coterie import Agent, Retry, Task, Team
+from coterie.policies import Fallback
 
 __all__ = ["execution_limit", "team_limit"]
 
@@ -25,11 +26,32 @@ def execution_limit(timeout_s: float | None, retry: Retry | None, *, rounds: int
     return timedelta(seconds=ceil((attempts * timeout_s + waits_s) * rounds + SLACK_S))
 
 
-def team_limit(
-    agents: Sequence[Agent], timeout_s: float | None, retry: Retry | None, *, units: int = 1
-) -> timedelta | None:
-    """The same, when the team is known: an agent's own policy serves a task that brings none."""
-    rounds = ceil(units / max(1, sum(agent.capacity for agent in agents)))
-    limits = [execution_limit(timeout_s or a.timeout_s, retry or a.retry, rounds=max(1, rounds)) for a in agents]
+def team_limit(team: Team, task: Task, *, units: int = 1) -> timedelta | None:
+    """The same, when the team is known: an agent's own policy serves a task that brings none.
+
+    Where the type has policies, refusals may be waited for in the task, and others may stand in.
+    """
+    agents = team.of_type(task.agent_type)
+    rounds = max(1, ceil(units / max(1, sum(agent.capacity for agent in agents))))
+    policies = team.policies.get(task.agent_type)
+    fallback = policies.fallback if policies is not None else ()
+    workers = [agents, *(_stand_ins(team, each) for each in fallback)]
+    limits = [_longest(each, task, rounds) for each in workers]
     bounded = [limit for limit in limits if limit is not None]
-    return max(bounded) if bounded and len(bounded) == len(limits) else None
+    if len(bounded) < len(limits):
+        return None
+    waits_s = policies.max_wait_s * rounds if policies is not None else 0.0
+    return sum(bounded, timedelta(seconds=ceil(waits_s)))
+
+
+def _longest(agents: Sequence[Agent], task: Task, rounds: int) -> timedelta | None:
+    limits = [execution_limit(task.timeout_s or a.timeout_s, task.retry or a.retry, rounds=rounds) for a in agents]
+    bounded = [limit for limit in limits if limit is not None]
+    return max(bounded, default=timedelta()) if len(bounded) == len(limits) else None
+
+
+def _stand_ins(team: Team, fallback: Fallback) -> Sequence[Agent]:
+    """Who stands in; nobody, for a value that was kept or given."""
+    if fallback.agent is not None:
+        return [team.agents[fallback.agent]] if fallback.agent in team.agents else []
+    return team.of_type(fallback.agent_type) if fallback.agent_type is not None else []

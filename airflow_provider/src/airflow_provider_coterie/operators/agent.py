@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 from airflow.sdk import Context
 
 from airflow_provider_coterie.limit import execution_limit
 from airflow_provider_coterie.operators.plan_task import PlanTaskOperator, Surroundings
+from airflow_provider_coterie.waiting import Wait, patience_s, wait_of
 from coterie import ArtifactStore, Ref, Retry, Task, TaskResult
-from coterie.errors import Misuse
+from coterie.errors import CoterieError, Misuse, Refused
 from coterie.ids import TaskId, content_hash
 
 __all__ = ["CoterieAgentOperator"]
@@ -28,13 +31,16 @@ class CoterieAgentOperator(PlanTaskOperator):
     team_path: `package.module:team`; by default the connection's. Never templated: importing it runs code.
     timeout_s: seconds for one attempt. task_retry: attempts within this Airflow try; Airflow's own `retries` serve
     lost workers and stores that do not answer, never a failed agent.
-    agent_priority: among tasks that wait for the same agents in one process, higher ones start first.
+    agent_priority: among tasks that wait for the same agents, higher ones start first.
+    deferrable: whether a refused task (by a breaker, pool, limit or budget of the team's policies) waits outside of any
+    worker, deferred; it uses up no retry either way.
     plan_node: set by `plan_to_dag`; the plan's task then counts, word for word, and nothing of it is templated.
 
     The agent sees the results of the direct upstream tasks under their Airflow ids; the output of one that is not
     coterie's is what it returned, if that is JSON. Mapped upstream tasks are read through `input`.
 
-    Unless given, `execution_timeout` covers all attempts and the back-offs between them, with a minute of slack.
+    Unless given, `execution_timeout` covers all attempts and the back-offs between them, with a minute of slack; where
+    the agents have policies, also the waiting and the agents that stand in.
     """
 
     template_fields: Sequence[str] = ("input", "agent_type")
@@ -48,6 +54,7 @@ class CoterieAgentOperator(PlanTaskOperator):
         timeout_s: float | None = None,
         task_retry: Retry | None = None,
         agent_priority: int = 0,
+        deferrable: bool = True,
         **kwargs: Any,  # Airflow's own arguments, checked by it
     ) -> None:
         node = kwargs.get("plan_node")
@@ -63,6 +70,7 @@ class CoterieAgentOperator(PlanTaskOperator):
         self.timeout_s = timeout_s
         self.task_retry = task_retry
         self.agent_priority = agent_priority
+        self.deferrable = deferrable
 
     def task_of(self) -> Task:
         """The plan's task; or one made of the arguments, still without its input."""
@@ -91,23 +99,80 @@ class CoterieAgentOperator(PlanTaskOperator):
             super().render_template_fields(context, jinja_env)
 
     def execute(self, context: Context) -> Ref | None:
-        """Perform the task once; see `PlanTaskOperator.perform` for what is raised."""
-        given = None if self.plan_node is not None else _unlazy(self.input or {})
+        """Perform the task once; see `PlanTaskOperator.perform` for what is raised.
 
-        async def work(around: Surroundings) -> tuple[ArtifactStore, TaskResult]:
+        Raises:
+            TaskDeferred: it was refused, and waits outside of any worker.
+        """
+        return self._execute(context, None)
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> Ref | None:
+        """Perform the task again, after it was refused, with the patience that is left; as `execute`."""
+        self.log.info("resumed, woken by: %s", event["woken_by"])
+        return self._execute(context, float(event["first_refused_at"]))
+
+    def make_input(self, context: Context) -> Mapping[str, Any]:  # noqa: ARG002  # for those that make it anew
+        """The input of a lone task."""
+        return self.input or {}
+
+    def _execute(self, context: Context, first_refused_at: float | None) -> Ref | None:
+        given = None if self.plan_node is not None else _unlazy(self.make_input(context))
+        ticket = _ticket_of(context)
+
+        async def work(around: Surroundings) -> tuple[ArtifactStore, TaskResult] | Wait:
             task = self.task_of()
             if given is not None:
                 task = replace(task, input=await _loaded(around.store, given))
-            result = await around.orchestrator.execute_task(
-                task,
-                upstream=around.upstream,
-                workflow_id=around.identity.workflow_id,
-                params=around.params,
-                epoch=around.identity.epoch,
-            )
+            try:
+                result = await around.orchestrator.execute_task(
+                    task,
+                    upstream=around.upstream,
+                    workflow_id=around.identity.workflow_id,
+                    params=around.params,
+                    epoch=around.identity.epoch,
+                    waits=not self.deferrable,
+                    patience_s=patience_s(around.team.policies.get(task.agent_type), first_refused_at),
+                    place=ticket,
+                )
+            except Refused as refusal:
+                wait = wait_of(refusal, team=around.team, task=task, ticket=ticket, first_refused_at=first_refused_at)
+                if wait.wait_for == "slot":
+                    await _take_place(around, task, ticket)
+                self.log.info("refused: %s", refusal)
+                return wait
             return around.store, result
 
-        return self.finish(context, *self.perform(context, work))
+        ended = self.perform(context, work)
+        if isinstance(ended, Wait):
+            self._defer(ended)
+        return self.finish(context, *ended)
+
+    def _defer(self, wait: Wait) -> NoReturn:
+        from airflow_provider_coterie.triggers import CoterieRefusalTrigger
+
+        self.log.info("waiting without a worker for a %s, until %s", wait.wait_for, _clock(wait.gives_up_at))
+        trigger = CoterieRefusalTrigger(
+            coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict()
+        )
+        self.defer(trigger=trigger, method_name="resume")
+
+
+async def _take_place(around: Surroundings, task: Task, ticket: str) -> None:
+    """Stand in the pool's queue from now on, not only from when a triggerer gets to it: first come, first served."""
+    gate = around.orchestrator.pipeline.gate(task.agent_type)
+    if gate is not None:
+        # What is refused here, or fails, the trigger asks for again.
+        with suppress(CoterieError):
+            await gate.tools.pool.keep_place(ticket, priority=task.priority)
+
+
+def _clock(instant: float) -> str:
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="seconds")
+
+
+def _ticket_of(context: Context) -> str:
+    """The name of a place in a pool's queue: the same when the task is resumed, and another in its next try."""
+    return content_hash(str(context["ti"].id))[:32]
 
 
 def _plan_name(airflow_id: str) -> TaskId:

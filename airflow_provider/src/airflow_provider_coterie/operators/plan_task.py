@@ -31,6 +31,7 @@ T = TypeVar("T")
 class Surroundings:
     """All that performing a task needs: who works, where outputs go, whose run it is, and what came before."""
 
+    team: Team
     orchestrator: Orchestrator
     store: ArtifactStore
     identity: RunIdentity
@@ -91,7 +92,7 @@ class PlanTaskOperator(BaseOperator):
         # Whatever is wrong with the connection or team, `execute` says, and records.
         with suppress(CoterieError):
             task, team = self.task_of(), self.hook.team(self.team_path)
-            limit = team_limit(team.of_type(task.agent_type), task.timeout_s, task.retry, units=self.units())
+            limit = team_limit(team, task, units=self.units())
             if self.author_timeout is None and limit is not None:
                 self.execution_timeout = limit
 
@@ -150,7 +151,7 @@ class PlanTaskOperator(BaseOperator):
                 store = runtime.artifacts
                 assert store is not None
                 upstream = await results_of(store, ends)
-                return await work(Surroundings(runtime.orchestrator, store, identity, upstream, params))
+                return await work(Surroundings(team, runtime.orchestrator, store, identity, upstream, params))
 
         return self._work.run(do())
 

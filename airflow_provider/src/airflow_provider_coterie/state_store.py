@@ -1,0 +1,51 @@
+"""Where the state lies that a fleet shares: the URL with its password, and who would not see it there."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from airflow_provider_coterie.executor import ON_THIS_MACHINE
+from coterie.errors import Misuse, PolicyError
+
+__all__ = ["require_shared_state", "with_password"]
+
+_INSTEAD = "use a Redis or Valkey server that all of them reach, such as rediss://host:6379/0"
+
+
+def with_password(url: str, password: str | None, where: str) -> str:
+    """The URL of a state store, with the password that is kept apart from it. where: how errors begin.
+
+    Raises:
+        Misuse: the URL holds a password itself, or is of a store that has none. Nothing of either is shown.
+    """
+    scheme, separator, rest = url.partition("://")
+    # Of a unix socket, the path alone may follow.
+    login, _, place = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")
+    if ":" in login or re.search(r"[?&]sentinel_password=", rest):
+        raise Misuse(f"{where} names a state store with a password in its URL; put it into the password field")
+    if not password or not separator:
+        return url
+    if scheme in ("memory", "sqlite"):
+        raise Misuse(f"{where} has a password, and {scheme}:// stores have none; leave the field empty")
+    return f"{scheme}://{login}:{quote(password, safe='')}@{place}"
+
+
+def require_shared_state(url: str, executor: str) -> None:
+    """Refuse a state store that other tasks, in their own processes, cannot see: each would have its own breakers.
+
+    Raises:
+        PolicyError: a database of this machine under an executor that leaves it, or state in memory.
+    """
+    scheme = url.partition("://")[0]
+    if scheme == "memory":
+        raise PolicyError(
+            "a state store 'memory://' lives in one process, and every Airflow task has its own; "
+            "use sqlite:///… on one machine, or a Redis server such as rediss://host:6379/0"
+        )
+    if scheme == "sqlite" and executor not in ON_THIS_MACHINE:
+        raise PolicyError(
+            f"the team has policies, and their state is a database on this machine (sqlite://), but {executor!r} runs "
+            f"tasks on others, each of which would have breakers, pools and limits of its own; {_INSTEAD}, as 'State "
+            "store' in the connection or in COTERIE_STORE"
+        )

@@ -1,0 +1,99 @@
+"""How a refused task waits outside of any worker: for what, how long at most, and what a trigger must know of it.
+
+A trigger has none of the team's code, so all of it is JSON.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from coterie import Task, Team
+from coterie.errors import BreakerOpen, PoolBusy, Refused
+from coterie.ids import AgentType
+from coterie.policies import Policies
+
+__all__ = ["Wait", "patience_s", "wait_of"]
+
+# What ends the waiting before its time is over: a slot of the pool, a breaker that lets calls through, nothing.
+WaitFor = Literal["slot", "breaker", "time"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """One task's waiting, since it was first refused. Instants are seconds since the epoch.
+
+    retry_at: when asking again may help, as far as is known. gives_up_at: when all patience is used up.
+    ticket, priority, pool: of the place in the queue of the agent type's pool. agents: [id, capacity] of the type.
+    breaker: the policy; breakers: the names, any of which may let the task through.
+    """
+
+    wait_for: WaitFor
+    agent_type: AgentType
+    first_refused_at: float
+    retry_at: float
+    gives_up_at: float
+    ticket: str = ""
+    priority: int = 0
+    pool: Mapping[str, Any] | None = None
+    agents: tuple[tuple[str, int], ...] = ()
+    breaker: Mapping[str, Any] | None = None
+    breakers: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, without what is not needed."""
+        document = {name: value for name, value in asdict(self).items() if value not in (None, "", ())}
+        return {**document, "agents": [list(agent) for agent in self.agents], "breakers": list(self.breakers)}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """The way back."""
+        agents = tuple((str(name), int(capacity)) for name, capacity in document["agents"])
+        return cls(**{**document, "agents": agents, "breakers": tuple(document["breakers"])})
+
+
+def patience_s(policies: Policies | None, first_refused_at: float | None) -> float | None:
+    """For how much longer a task may be refused, by its type's policies; None: nothing can refuse it."""
+    if policies is None:
+        return None
+    waited_s = 0.0 if first_refused_at is None else time.time() - first_refused_at
+    return max(0.0, policies.max_wait_s - max(0.0, waited_s))
+
+
+def wait_of(refusal: Refused, *, team: Team, task: Task, ticket: str, first_refused_at: float | None) -> Wait:
+    """What to wait for after a refusal, and for how long at most."""
+    now = time.time()
+    since = now if first_refused_at is None else first_refused_at
+    left_s = patience_s(team.policies.get(task.agent_type), since) or 0.0
+    agent_type = _refused_type(refusal, team, task)
+    policies = team.policies.get(agent_type, Policies())
+    wait_for: WaitFor = "time"
+    if isinstance(refusal, PoolBusy) and policies.pool is not None:
+        wait_for = "slot"
+    elif isinstance(refusal, BreakerOpen) and policies.breaker is not None:
+        wait_for = "breaker"
+    agents = tuple((agent.id, agent.capacity) for agent in team.agents.values() if agent.type == agent_type)
+    breakers = tuple(name for name, _ in agents) if policies.breaker_scope == "agent" else (agent_type,)
+    return Wait(
+        wait_for=wait_for,
+        agent_type=agent_type,
+        first_refused_at=since,
+        retry_at=now + refusal.retry_after_s,
+        gives_up_at=now + left_s,
+        ticket=ticket,
+        priority=task.priority,
+        pool=asdict(policies.pool) if policies.pool is not None else None,
+        agents=agents if policies.pool is not None else (),
+        breaker=asdict(policies.breaker) if policies.breaker is not None else None,
+        breakers=breakers if wait_for == "breaker" else (),
+    )
+
+
+def _refused_type(refusal: Refused, team: Team, task: Task) -> AgentType:
+    """The type that refused: the task's, or that of the agents that stand in for its own."""
+    name = refusal.breaker if isinstance(refusal, BreakerOpen) else ""
+    if name in team.agents:
+        return team.agents[name].type
+    return name if name in team.policies else task.agent_type

@@ -1,0 +1,77 @@
+"""The example DAGs about a fleet, run with `dag.test()` against a provider that fails on command."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from coterie import sync
+from tests.airflow.conftest import connection
+from tests.support.stub_provider import Behaviour, serving
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def provider(monkeypatch):
+    """Where the agent `writer` of the examples' team is found."""
+    with serving() as running:
+        monkeypatch.setenv("COTERIE_PROVIDER_URL", running.url)
+        # The team reads the variable when it is loaded.
+        fleet = importlib.import_module("coterie.teams.fleet")
+        importlib.reload(fleet)
+        yield running
+
+
+@pytest.fixture
+def state(artifacts, tmp_path, monkeypatch):
+    store = f"sqlite://{tmp_path}/state.db"
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", connection(artifacts, store=store))
+    return store
+
+
+def source(name):
+    return (REPOSITORY / "dags" / f"{name}.py").read_text()
+
+
+@pytest.mark.usefixtures("state")
+def test_shared_breaker_uses_the_last_answer_when_its_agent_is_down_and_asks_no_more(in_airflow, provider):
+    healthy = in_airflow.test(source("shared_breaker"))
+    provider.script(Behaviour(status=503))
+    failing = [in_airflow.test(source("shared_breaker")) for _ in range(2)]
+    asked = len(provider.requests)
+
+    refused = in_airflow.test(source("shared_breaker"))
+
+    assert [run.state for run in (healthy, *failing, refused)] == ["success"] * 4
+    assert {str(run.xcom("publish")) for run in (*failing, refused)} == {str(healthy.xcom("publish"))}
+    assert len(provider.requests) == asked, "the breaker is open: nobody asks"
+    assert refused.tries()["ask"] == 1
+
+
+@pytest.mark.usefixtures("state")
+def test_agent_pool_performs_all_its_tasks(in_airflow):
+    run = in_airflow.test(source("agent_pool"), seconds=0)
+
+    assert run.state == "success"
+    assert set(run.states().values()) == {"success"}
+    assert len(run.states()) == 20
+
+
+def test_the_examples_are_short():
+    assert all(len(source(name).splitlines()) < 60 for name in ("shared_breaker", "agent_pool"))
+
+
+def test_the_team_s_worker_refuses_times_that_are_none():
+    from coterie import Runtime, Task
+    from coterie.team import Team
+    from coterie.teams.fleet import team
+
+    async def run(seconds):
+        async with Runtime(Team("alone", team.of_type("worker"))) as runtime:
+            return await runtime.orchestrator.execute_task(Task("t", "worker", input={"seconds": seconds}))
+
+    assert sync.run(run(0)).output == {"seconds": 0, "slept_s": 0}
+    assert sync.run(run("2")).error.type == "StepFailed"
