@@ -117,7 +117,7 @@ class TaskContext:
             task_id=self.task.id,
             item_key=self.item_key,
             epoch=self.run.epoch,
-            fingerprint=self._fingerprint(*self._asked),
+            fingerprint=self._fingerprint(*self._asked()),
         )
 
     def ticket(self) -> str | None:
@@ -244,7 +244,6 @@ class TaskContext:
         self.thread = None
         slot.abandon()
 
-    @property
     def _asked(self) -> tuple[str, str]:
         """The agent type and version that this attempt asks."""
         agent = self.agent

@@ -10,6 +10,7 @@ import typer
 
 from coterie import __version__
 from coterie.cli.failure import DEBUG, told
+from coterie.cli.fleet_commands import add_fleet_commands
 from coterie.cli.formats import Format
 from coterie.cli.streams import allow_any_text
 from coterie.cli.usage import Command, Group
@@ -19,7 +20,7 @@ __all__ = ["app", "run"]
 app = typer.Typer(
     name="coterie",
     cls=Group,
-    help="Coordinate a team of agents: run plans, look at them, review code.",
+    help="Coordinate a team of agents: run plans, look at them, review code, tend what a fleet shares.",
     epilog="Exit codes: 0 succeeded, 3 partial, 1 failed, 130 cancelled, 2 misuse.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -192,3 +193,6 @@ def review(
 
     order = Order(source, revision, run_tests, output, tuple(map(Format, formats or Format)))
     return review_command(order, artifacts=artifacts, run_id=run_id, as_json=as_json, quiet=quiet)
+
+
+add_fleet_commands(app)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-__all__ = ["allow_any_text", "reserved_stdout", "write_json"]
+__all__ = ["allow_any_text", "reserved_stdout", "write_json", "write_json_line"]
 
 
 def allow_any_text() -> None:
@@ -24,11 +24,21 @@ def allow_any_text() -> None:
 
 def write_json(document: Mapping[str, Any]) -> None:
     """One JSON document to standard output, whole in any encoding."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
+    _write(document, indent=2)
+
+
+def write_json_line(document: Mapping[str, Any]) -> None:
+    """One JSON document in one line, at once."""
+    _write(document, indent=None)
+    sys.stdout.flush()
+
+
+def _write(document: Mapping[str, Any], *, indent: int | None) -> None:
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(document, indent=2)
+        text = json.dumps(document, indent=indent)
     sys.stdout.write(text + "\n")
 
 

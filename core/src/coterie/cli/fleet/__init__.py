@@ -1,0 +1,1 @@
+"""What a fleet shares, looked at and changed by people: breakers, pools, limits, budgets."""

@@ -1,0 +1,112 @@
+"""Force and reset a fleet's circuit breakers by hand."""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+from typing import Literal, NamedTuple, TypeAlias
+
+from rich.text import Text
+
+from coterie._rules.breaker import Forced, View, force, reset
+from coterie._rules.breaker_policy import CHANCES, BreakerPolicy
+from coterie._rules.decided import Decided, Operation, State
+from coterie._rules.pool import suspend
+from coterie.cli.fleet.acting import Done, act, no_such
+from coterie.cli.fleet.breakers import BreakerRow, breaker_row
+from coterie.cli.fleet.drawing import state_text
+from coterie.cli.fleet.known import Known
+from coterie.cli.fleet.pools import pool_row, terms_of
+from coterie.cli.fleet.reach import Reach
+from coterie.cli.fleet.snapshot import names_of
+from coterie.ids import check_name
+from coterie.pool.lane import KEEP_S
+from coterie.ports import StateStore
+
+__all__ = ["Demand", "turn_breaker"]
+
+Demand: TypeAlias = Forced | Literal["reset"]
+
+
+class _Turned(NamedTuple):
+    """before: None where nobody had used the breaker."""
+
+    before: BreakerRow | None
+    after: BreakerRow
+
+
+def turn_breaker(reach: Reach, name: str, demand: Demand, *, new: bool, as_json: bool) -> int:
+    """Put a breaker into a state, for the whole fleet, and say which it was in. new: also one that nobody has used.
+
+    Where it lets calls pass again, the pools that suspended its agents pick them at once.
+
+    Raises:
+        Misuse: there is no such breaker.
+    """
+    check_name(name, "the circuit breaker")
+    return act(reach, partial(_turn, name=name, demand=demand, new=new), begins=new, as_json=as_json)
+
+
+async def _turn(store: StateStore, known: Known, *, name: str, demand: Demand, new: bool) -> Done:
+    policy = known.breaker(name)
+    turned = await store.update(
+        f"breaker/{name}", partial(_decide, name, policy, _operation(name, policy, demand), new)
+    )
+    if turned is None:
+        then = "correct the name, or use 'coterie breakers open --new' and the like for one that nobody has used yet"
+        raise no_such("circuit breaker", name, store, await names_of(store, "breakers"), then=then)
+    lifted = await _lift(store, known, name) if turned.after.state not in ("open", "forced_open") else []
+    was = Text("new") if turned.before is None else state_text(turned.before.state)
+    lines = [Text.assemble(f"{name}: ", state_text(turned.after.state), " (was ", was, ")")]
+    lines += [Text(f"the pool {agent_type} picks {agent_id} again") for agent_type, agent_id in lifted]
+    document = {
+        "breaker": name,
+        "before": None if turned.before is None else turned.before.document(),
+        "after": turned.after.document(),
+        "picked_again": [{"agent_type": agent_type, "agent_id": agent_id} for agent_type, agent_id in lifted],
+    }
+    return Done(document, lines)
+
+
+def _operation(name: str, policy: BreakerPolicy | None, demand: Demand) -> Operation[View]:
+    # None of these demands rests for the policy's times; it is asked for by the rule all the same.
+    policy = policy or BreakerPolicy()
+    if demand == "reset":
+        return reset(name, policy)
+    return force(name, policy, to=demand, chance=secrets.randbelow(CHANCES))
+
+
+def _decide(  # noqa: PLR0917  # filled in by places, but for the last two
+    name: str,
+    policy: BreakerPolicy | None,
+    operation: Operation[View],
+    new: bool,  # noqa: FBT001
+    state: State | None,
+    now: int,
+) -> Decided[_Turned | None]:
+    """See what is there and change it, in one decision; nothing is changed where nothing is there, unless `new`."""
+    if state is None and not new:
+        return Decided(state, None)
+    before = None if state is None else breaker_row(name, policy, state, now)
+    decided = operation(state, now)
+    after = breaker_row(name, policy, decided.state, now)
+    return Decided(decided.state, _Turned(before, after), decided.signals)
+
+
+async def _lift(store: StateStore, known: Known, name: str) -> list[tuple[str, str]]:
+    """End the suspension of the agents that the breaker may stand for: of that id, or all of a type of that name.
+
+    One too many is suspended again by its own breaker.
+    """
+    lifted = []
+    for agent_type in await names_of(store, "pools"):
+        key = f"pool/{agent_type}"
+        policy = known.pool(agent_type)
+        seen = pool_row(agent_type, policy, *await store.read(key))
+        for agent in seen.agents:
+            if agent.suspended_until_us is not None and name in (agent.agent_id, agent_type):
+                chance = secrets.randbelow(CHANCES)
+                lifting = suspend(terms_of(agent_type, policy), agent.agent_id, 0, chance=chance)
+                if await store.update(key, lifting, keep_s=KEEP_S):
+                    lifted.append((agent_type, agent.agent_id))
+    return lifted
