@@ -247,7 +247,7 @@ def heavy_imports(modules: Mapping[str, tuple[str, bool]]) -> list[str]:
         loads[found.importer].add(target_module(found, modules))
     homes = {found.importer for found, package in heavy if fnmatchcase(found.importer, HEAVY[package])}
     for name in modules:
-        if unit(name) not in {"stores", "teams", "testing", "cli", "__main__"}:
+        if unit(name) not in {"stores", "teams", "testing", "cli", "__main__", "model_guard"}:
             problems += [
                 f"{name} loads {home}, which imports a driver: import it in the function that needs it"
                 for home in sorted(reached(name, loads) & homes)

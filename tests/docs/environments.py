@@ -25,6 +25,7 @@ _PYTHON = {
     "core": Path(sys.executable),
     "airflow": REPOSITORY / os.environ.get("COTERIE_AIRFLOW_PYTHON", ".venvs/airflow/bin/python"),
     "prefect": REPOSITORY / os.environ.get("COTERIE_PREFECT_PYTHON", ".venvs/prefect/bin/python"),
+    "benchmarks": REPOSITORY / ".venvs/benchmarks/bin/python",
 }
 _IMPORTS = {
     "airflow": re.compile(r"^\s*(?:from|import) (?:airflow|airflow_provider_coterie)\b", re.MULTILINE),
@@ -42,7 +43,7 @@ class Answer:
 
 
 def environment_of(block: Block) -> str:
-    """`core`, `airflow` or `prefect`: as marked, else by what a Python block imports, else the core's."""
+    """`core`, `airflow`, `prefect` or `benchmarks`: as marked, else by what a Python block imports, else the core's."""
     marked = block.marks.get("runs in")
     if marked is not None:
         return marked

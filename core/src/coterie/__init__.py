@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from coterie.policies import Fallback, Policies, Spend
     from coterie.pool import Assignment, Lease, PoolPolicy, PoolStatus, ResourcePool
     from coterie.ports import StateStore
+    from coterie.protect import Protected, this_call
     from coterie.ref import Ref
     from coterie.result import ErrorInfo, ItemResult, TaskResult, WorkflowResult
     from coterie.retry_budget import RetryAllowance, RetryBudget
@@ -71,6 +72,7 @@ __all__ = [
     "PoolPolicy",
     "PoolStatus",
     "Price",
+    "Protected",
     "PydanticAgent",
     "Quota",
     "RateLimiter",
@@ -90,6 +92,7 @@ __all__ = [
     "Usage",
     "When",
     "WorkflowResult",
+    "this_call",
 ]
 
 _HOME = {
@@ -125,6 +128,7 @@ _HOME = {
     "PoolPolicy": "pool",
     "PoolStatus": "pool",
     "Price": "usage",
+    "Protected": "protect",
     "PydanticAgent": "agents",
     "Quota": "limiter",
     "RateLimiter": "limiter",
@@ -144,6 +148,7 @@ _HOME = {
     "Usage": "usage",
     "When": "task",
     "WorkflowResult": "result",
+    "this_call": "protect",
 }
 
 
