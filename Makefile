@@ -80,7 +80,7 @@ $(PREFECT)/.stamp: constraints/prefect.txt constraints/build.txt core/pyproject.
 	$(call build,,$(ADAPTED_CORE) -e ./prefect_blocks)
 
 $(BENCHMARKS)/.stamp: constraints/benchmarks.txt constraints/build.txt core/pyproject.toml | $(UV)
-	$(call build,$(PY),-e ./core)
+	$(call build,$(PY),-e './core[redis]')
 
 $(WORKFLOWS)/.stamp: constraints/workflows.txt constraints/build.txt core/pyproject.toml | $(UV)
 	$(call build,$(PY),-e ./core)
@@ -143,7 +143,7 @@ test-core: setup-core ## Run the core's tests; PY=3.12 or 3.13 for another Pytho
 test-fleet: setup-core ## Run the tests of what processes share: stores, breakers, pools, limits, agents over the wire; real servers included.
 	$(CORE_PYTHON) -m pytest tests/fleet $(PYTEST_ARGS)
 
-test-docs: setup ## Run every code block of the documents, each in the environment that it is for.
+test-docs: setup setup-benchmarks ## Run every code block of the documents, each in the environment that it is for.
 	COTERIE_AIRFLOW_PYTHON=$(AIRFLOW_PYTHON) COTERIE_PREFECT_PYTHON=$(PREFECT_PYTHON) \
 		$(CORE_PYTHON) -m pytest tests/docs $(PYTEST_ARGS)
 
@@ -175,7 +175,7 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 
 ## Demo and benchmarks
 
-.PHONY: demo demo-breaker bench
+.PHONY: demo demo-breaker bench bench-resilience
 # Through the environment: no shell reads what is in it.
 export REPO
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
@@ -185,9 +185,14 @@ demo: setup ## Review one code base in-process, on Airflow and on Prefect, and c
 demo-breaker: setup ## Let a DAG and a flow share one circuit breaker while their provider fails and recovers.
 	@$(CORE_PYTHON) -m deploy.demo.breaker_run --airflow-python $(AIRFLOW_PYTHON) --prefect-python $(PREFECT_PYTHON)
 
-bench: setup-benchmarks ## Measure scheduling beside other libraries.
+bench: setup-benchmarks ## Measure scheduling, breakers, limits and pools beside other libraries.
 	$(BENCHMARKS_PYTHON) benchmarks/import_time.py
 	$(BENCHMARKS_PYTHON) benchmarks/plan_scheduling.py
+	@$(MAKE) --no-print-directory bench-resilience
+
+BENCH_ARGS ?=
+bench-resilience: setup-benchmarks ## Measure breakers, limits, pools and stores beside other libraries; BENCH_ARGS=--quick.
+	$(BENCHMARKS_PYTHON) benchmarks/resilience.py $(BENCH_ARGS)
 
 
 ## Cleaning

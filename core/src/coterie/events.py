@@ -16,8 +16,8 @@ class Event:
     """Something that happened in a run, or to what all runs share; then `workflow_id` is empty.
 
     Names: run.started, task.started, task.waiting, task.refused, task.retrying, task.fell_back, item.finished,
-    task.finished, run.finished; breaker.opened, breaker.half_opened, breaker.closed, breaker.forced, breaker.store_failed,
-    breaker.store_recovered; budget.overspent.
+    task.finished, run.finished; breaker.opened, breaker.half_opened, breaker.closed, breaker.forced,
+    breaker.store_failed, breaker.store_recovered; budget.overspent.
     Fields: run.* `tasks`, `status`; task.* `agent_type`, `agent_id`, `attempt`, `state`, `duration_s`, `error`,
     `wait_s`, `fallback`; item.* `key`, `index`, `total`, `state`, `error`; breaker.* `breaker`, `state`, `before`,
     `generation`, `retry_after_s`, `failures`, `calls`, `slow`, `opened`, `error`; budget.* `budget`, `id`, `over`,
