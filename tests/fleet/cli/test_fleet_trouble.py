@@ -7,8 +7,8 @@ import json
 import pytest
 
 from coterie._rules.timeline import FORMAT
-from tests.core.cli.fleet.commands import EVERY, LOOKS, a_fleet
-from tests.core.cli.fleet.places import PASSWORD, Place
+from tests.fleet.cli.commands import EVERY, LOOKS, a_fleet
+from tests.fleet.cli.places import PASSWORD, Place
 from tests.support.redis_servers import free_port
 
 NEWER = {"v": FORMAT + 1, "t0": 1, "at": 1}

@@ -12,8 +12,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from coterie.cli.app import app
-from tests.core.cli.fleet.places import PASSWORD, TEAM, Place
+from tests.fleet.cli.places import PASSWORD, TEAM, Place
+from tests.support.command_line import coterie, folder, start
 from tests.support.redis_servers import Server, valkey
+
+__all__ = ["coterie", "folder", "start"]
 
 
 @pytest.fixture(scope="session")

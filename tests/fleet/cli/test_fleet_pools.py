@@ -10,7 +10,7 @@ from coterie._rules.pool import set_agent, suspend, turn
 from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.timeline import micros
 from coterie.pool import ResourcePool
-from tests.core.cli.fleet.places import SECOND, Place, lived
+from tests.fleet.cli.places import SECOND, Place, lived
 
 POLICY = PoolPolicy(heartbeat_s=1000, lease_s=4000, claim_s=2000, ageing_s=30, healthy_share=0)
 TERMS = POLICY.terms("linter")

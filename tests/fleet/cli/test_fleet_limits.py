@@ -10,7 +10,7 @@ from coterie._rules.budget import Allowance, reserve, settle, window_end_s
 from coterie._rules.quota import Quota, pause
 from coterie._rules.quota import reserve as take
 from coterie.budget import Budget
-from tests.core.cli.fleet.places import SECOND, Place, lived
+from tests.fleet.cli.places import SECOND, Place, lived
 
 QUOTAS = {"requests": Quota(rate_per_s=0.01, burst=10), "tokens": Quota(rate_per_s=0.1, burst=1000)}
 MONEY = Allowance(limit=12_500_000, window=20 * 86_400)

@@ -9,7 +9,7 @@ from coterie._rules.pool import turn
 from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.quota import Quota
 from coterie._rules.quota import reserve as take
-from tests.core.cli.fleet.places import lived
+from tests.fleet.cli.places import lived
 
 __all__ = ["ACTS", "EVERY", "LOOKS", "a_fleet"]
 

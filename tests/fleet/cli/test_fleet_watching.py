@@ -21,7 +21,7 @@ from coterie._rules.pool import turn
 from coterie._rules.pool_policy import PoolPolicy
 from coterie.cli.fleet.snapshot import Head, Snapshot
 from coterie.cli.fleet.watching import Documents
-from tests.core.cli.fleet.places import Place, lived
+from tests.fleet.cli.places import Place, lived
 from tests.support.redis_servers import valkey
 
 WAIT_S = 60

@@ -8,9 +8,9 @@ import typer.main
 from coterie._rules.timeline import FORMAT
 from coterie.cli.app import app
 from coterie.stores.format import check_format
-from tests.core.cli.fleet.commands import ACTS, EVERY, LOOKS, a_fleet
-from tests.core.cli.fleet.places import SECOND, Place
 from tests.docs.markdown import REPOSITORY
+from tests.fleet.cli.commands import ACTS, EVERY, LOOKS, a_fleet
+from tests.fleet.cli.places import SECOND, Place
 
 
 def test_the_status_is_all_lists_together(place: Place, seen):

@@ -12,7 +12,7 @@ from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.pool import suspend, turn
 from coterie._rules.pool_policy import PoolPolicy
 from coterie.errors import BreakerOpen
-from tests.core.cli.fleet.places import SECOND, Place, lived
+from tests.fleet.cli.places import SECOND, Place, lived
 
 POLICY = BreakerPolicy(failure_threshold=3, timeout_s=3600, max_timeout_s=7200, jitter=0)
 TIMED = BreakerPolicy(mode="time", window_s=60)
