@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from coterie.agent import Agent, Handler
+from coterie.agent import Agent
 from coterie.command import Command
-from coterie.errors import Misuse, PolicyError, UnknownAgent, UnknownAgentType
+from coterie.errors import Misuse, UnknownAgent, UnknownAgentType
 from coterie.ids import AgentId, AgentType, check_name
+from coterie.named import import_named
 from coterie.plan import Plan
-from coterie.policies import Policies, policies_from
+from coterie.policies import Policies
 from coterie.task import Retry, Task
 
 if TYPE_CHECKING:
@@ -228,129 +228,13 @@ class Team:
             Misuse: there is nothing at the path, or it is not a team.
         """
         if path.endswith((".yaml", ".yml")):
-            team = _from_yaml(Path(path))
+            from coterie.team_file import read_team_file
+
+            team = read_team_file(Path(path))
         else:
-            found = _import(path, "team")
+            found = import_named(path, "team")
             if not isinstance(found, Team):
                 raise Misuse(f"{path!r} is a {type(found).__name__}, not a Team; name the module's Team object")
             team = found
         team.path = path
         return team
-
-
-def _import(path: str, what: str, *, file: Path | None = None) -> Any:
-    module_name, colon, attribute = path.partition(":") if isinstance(path, str) else ("", "", "")
-    if not colon or not module_name or not attribute:
-        raise Misuse(f"the {what} path {path!r} is not 'package.module:name'; write the module, a colon, the name")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        advice = (
-            "install it where this runs"
-            if file is None
-            else f"modules are looked up from the current folder (sys.path), not beside {str(file)!r}: "
-            f"run it from the folder of {module_name.partition('.')[0]!r}, or install it"
-        )
-        raise Misuse(f"cannot import {module_name!r} for the {what} {path!r}: {error}; {advice}") from error
-    # Whatever else the module does when it is loaded; the cause is kept, with its traceback.
-    except Exception as error:
-        raise Misuse(f"cannot load {path!r}: {type(error).__name__}: {error}; mend the module") from error
-    for step in attribute.split("."):
-        if not hasattr(found, step):
-            raise Misuse(f"{module_name!r} has no {attribute!r}; correct the {what} path {path!r}")
-        found = getattr(found, step)
-    return found
-
-
-def _from_yaml(path: Path) -> Team:
-    from coterie._yaml import load_yaml
-
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise Misuse(f"cannot read the team file {str(path)!r}: {error.strerror}; check the path") from error
-    except ValueError as error:
-        raise Misuse(f"cannot read the team file {str(path)!r}: {error}; check the path") from error
-    document = load_yaml(text, what=f"the team file {str(path)!r}", error=Misuse, max_values=_MAX_TEAM_VALUES)
-    if not isinstance(document, dict) or not isinstance(document.get("agents"), list):
-        raise Misuse(f"the team file {str(path)!r} needs a name and a list of agents")
-    team = Team(document.get("name") or path.stem)
-    for entry in document["agents"]:
-        _add_entry(team, entry, path)
-    policies = document.get("policies") or {}
-    if not isinstance(policies, dict):
-        raise Misuse(f"the team file {str(path)!r} has policies that are no mapping; give one entry an agent type")
-    for agent_type, entry in policies.items():
-        team.of_type(agent_type)
-        team.protect(agent_type, policies_from(entry, f"{str(path)!r}: the policies of {agent_type!r}"))
-    return team
-
-
-_MAX_TEAM_VALUES = 100_000
-_HANDLERS = ("handler", "command", "http", "chat")
-# Whether a model's plan may use it, where the file does not say: not what may have effects that nobody here knows.
-_PLANNABLE = frozenset({"handler", "chat"})
-_ENTRY = frozenset(
-    {"id", "agent_type", "capacity", "version", "plannable", "timeout_s", "retry", "description", *_HANDLERS}
-)
-
-
-def _add_entry(team: Team, entry: object, path: Path) -> None:
-    if not isinstance(entry, dict) or "agent_type" not in entry:
-        # Of a mapping the names alone: its values may be secret.
-        shown = sorted(map(str, entry)) if isinstance(entry, dict) else entry
-        raise Misuse(f"{str(path)!r}: the agent {shown!r} needs an agent_type, and one of {', '.join(_HANDLERS)}")
-    where = f"{str(path)!r}: the agent {entry['agent_type']!r}"
-    unknown = sorted(entry.keys() - _ENTRY)
-    kinds = [kind for kind in _HANDLERS if kind in entry]
-    if unknown or len(kinds) != 1:
-        culprit = f"unknown field {unknown[0]!r}" if unknown else "give either a handler or a command, or http or chat"
-        raise Misuse(f"{where}: {culprit}; fields: {', '.join(sorted(_ENTRY))}")
-    (kind,) = kinds
-    team.add(
-        Agent(
-            str(entry.get("id", entry["agent_type"])),
-            entry["agent_type"],
-            _handler(kind, entry[kind], where, path),
-            entry.get("capacity", 1),
-            str(entry.get("version", "0")),
-            bool(entry.get("plannable", kind in _PLANNABLE)),
-            entry.get("timeout_s"),
-            _retry(entry.get("retry"), where),
-            str(entry.get("description", "")),
-        )
-    )
-
-
-def _handler(kind: str, value: Any, where: str, path: Path) -> Handler:
-    if kind == "handler":
-        return cast("Handler", _import(value, "handler", file=path))
-    if kind == "command":
-        return _command(value, where)
-    from coterie.agents.documents import chat_from, http_from
-
-    return http_from(value, where) if kind == "http" else chat_from(value, where)
-
-
-def _retry(value: object, where: str) -> Retry | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise Misuse(f"{where}: retry is {value!r}; give max_attempts, base_s, cap_s")
-    try:
-        return Retry(**value)
-    except TypeError as error:
-        raise Misuse(f"{where}: retry is wrong: {error}; give max_attempts, base_s, cap_s") from error
-
-
-def _command(value: object, where: str) -> Command:
-    if not isinstance(value, list | dict):
-        raise Misuse(f"{where}: command is {value!r}; give a list of strings, the program first, or an object")
-    fields: dict[str, Any] = dict(value) if isinstance(value, dict) else {"argv": tuple(value)}
-    try:
-        fields["ok_exit_codes"] = tuple(fields.get("ok_exit_codes", (0,)))
-        return Command(**fields)
-    except TypeError as error:
-        raise Misuse(f"{where}: command is wrong: {error}; see coterie.Command for its fields") from error
-    except PolicyError as error:
-        raise PolicyError(f"{where}: command is wrong: {error}") from error
