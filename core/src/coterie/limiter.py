@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from coterie._rules import quota
@@ -29,6 +30,8 @@ SETTLE_S = 5.0
 BELIEVED_S = 1.0
 # What a process took in advance is used within so long, or lost.
 LEASE_S = 1.0
+# Most calls cost the same as one before: so many different ones are remembered, with what the store is asked then.
+REMEMBERED = 256
 
 
 class _Refusal(NamedTuple):
@@ -134,6 +137,7 @@ class RateLimiter:
             clock=self._clock,
         )
         self._lease = _checked_lease(lease, self.quotas)
+        self._asked = _asked(self.quotas)
         self._left, self._left_until_s = 0, 0.0
         self._leasing = asyncio.Lock()
         self._refusal: _Refusal | None = None
@@ -204,8 +208,9 @@ class RateLimiter:
         return costs
 
     async def _reserve(self, costs: dict[str, int], max_wait_s: float) -> Reservation:
-        operation = quota.reserve(self.quotas, costs, max_wait_s=max_wait_s)
-        self._refuse_if_known(costs, max_wait_s)
+        operation = self._operation(costs, max_wait_s)
+        if self._refusal is not None:
+            self._refuse_if_known(self._refusal, costs, max_wait_s)
         # Cancelled here, the place may be taken all the same; it passes by itself.
         reserved = await self._shared.update(operation)
         if reserved.granted:
@@ -221,9 +226,16 @@ class RateLimiter:
         self._refusal = _Refusal(costs, now + wait_s, now + min(wait_s, BELIEVED_S))
         raise self._spent(wait_s - max_wait_s, max_wait_s)
 
-    def _refuse_if_known(self, costs: Mapping[str, int], max_wait_s: float) -> None:
-        known, now = self._refusal, self.monotonic()
-        if known is None or now >= known.until_s:
+    def _operation(self, costs: Mapping[str, int], max_wait_s: float) -> Operation[Reserved]:
+        for cost in costs.values():
+            if type(cost) is not int:
+                # Never remembered, and raises: True and 1.0 would be taken for 1.
+                return quota.reserve(self.quotas, costs, max_wait_s=max_wait_s)
+        return self._asked(tuple(costs.items()), max_wait_s)
+
+    def _refuse_if_known(self, known: _Refusal, costs: Mapping[str, int], max_wait_s: float) -> None:
+        now = self.monotonic()
+        if now >= known.until_s:
             return
         more_s = known.ready_s - now - max_wait_s
         if more_s > 0 and all(costs.get(name, 0) >= cost for name, cost in known.costs.items()):
@@ -276,7 +288,7 @@ class RateLimiter:
             raise
 
     async def _listen(self) -> None:
-        if self._listening or self._shared.store is None:
+        if self._listening or self._shared.store is None or self._shared.is_alone:
             return
         self._listening = True
         try:
@@ -335,6 +347,13 @@ class RateLimiter:
         except Unavailable as error:
             # Whoever waited too long, or used less than estimated, is no worse off; time gives it back.
             _log.warning("limiter.not_%s %s: %s", what, self.name, error)
+
+
+def _asked(quotas: Mapping[str, Quota]) -> Callable[[tuple[tuple[str, int], ...], float], Operation[Reserved]]:
+    def reserve(costs: tuple[tuple[str, int], ...], max_wait_s: float) -> Operation[Reserved]:
+        return quota.reserve(quotas, dict(costs), max_wait_s=max_wait_s)
+
+    return lru_cache(REMEMBERED)(reserve)
 
 
 def _seconds(value: float) -> float:

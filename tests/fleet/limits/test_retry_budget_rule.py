@@ -166,6 +166,21 @@ def test_an_overload_always_lowers_a_small_limit_down_to_the_minimum():
     assert now.limit == 1
 
 
+@EXAMPLES
+@given(
+    st.tuples(st.integers(1, 10**9), st.integers(1, 10**9), st.integers(1, 10**9)), st.floats(0.5, 1, exclude_max=True)
+)
+def test_the_terms_of_a_concurrency_are_integers_that_it_can_be_made_of_again(bounds: Any, backoff: float):
+    least, middle, most = sorted(bounds)
+    policy = Aimd(minimum=least, start=middle, maximum=most, backoff=backoff)
+
+    terms = policy.terms()
+
+    assert all(type(value) is int for value in terms.values())
+    assert abs(terms["backoff"] - backoff * 10**6) <= 1
+    assert Aimd.of(terms).terms() == terms
+
+
 @pytest.mark.parametrize(
     "values", [{"minimum": 0}, {"minimum": 20, "start": 10}, {"start": 300}, {"backoff": 1.0}, {"backoff": 0.1}]
 )

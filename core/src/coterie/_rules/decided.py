@@ -7,7 +7,7 @@ once, and hands in its own clock, so that hosts whose clocks differ agree.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from coterie._json import JsonValue
@@ -46,12 +46,14 @@ class Operation(Generic[T]):
 
     rule: `(state, now, *args)`, whose result is JSON; what a twin answers must be equal to it.
     read: makes of that JSON what the caller gets.
+    texts: the arguments as a store sends them, once it has; some operations are asked thousands of times.
     """
 
     name: str
     args: tuple[JsonValue, ...]
     rule: Callable[..., Decided[JsonValue]]
     read: Callable[[JsonValue], T]
+    texts: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __call__(self, state: State | None, now: int) -> Decided[T]:
         decided = self.rule(state, now, *self.args)

@@ -46,7 +46,9 @@ class Calls:
     ) -> tuple[JsonValue] | None:
         """What the operation's twin answers; None where it leaves the decision to the rule."""
         now = "" if self._clock is None else self._clock()
-        arguments: list[str | bytes | int] = [now, _keep_ms(keep_s), self._prefix, *map(_encode, operation.args)]
+        if not operation.texts:
+            operation.texts.extend(map(_encode, operation.args))
+        arguments: list[str | bytes | int] = [now, _keep_ms(keep_s), self._prefix, *operation.texts]
         reply = await self._evaluate(script, key, arguments, what=operation.name)
         return None if isinstance(reply, list) else (json.loads(reply.decode()),)
 
