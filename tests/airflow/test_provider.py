@@ -44,7 +44,7 @@ def test_airflow_finds_provider_connection_and_decorator():
 
     assert "airflow-provider-coterie" in ProvidersManager().providers
     assert manager.hooks["coterie"].hook_name == "Coterie"
-    assert "coterie_agent" in dict(manager.taskflow_decorators)
+    assert "coterie_agent" in set(manager.taskflow_decorators)
 
 
 def test_the_connection_form_asks_for_one_secret_in_the_field_that_airflow_hides():

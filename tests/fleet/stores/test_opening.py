@@ -113,7 +113,7 @@ def test_a_namespace_that_is_no_name_is_refused(url: str, namespace: str):
 @pytest.mark.parametrize("scheme", REDIS)
 def test_redis_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch, scheme: str):
     found = importlib.util.find_spec
-    monkeypatch.setattr("coterie.stores.opening.find_spec", lambda name: None if name == "redis" else found(name))
+    monkeypatch.setattr("coterie.stores.opening.find_spec", lambda name: None if name == "hiredis" else found(name))
 
     with pytest.raises(Misuse, match=r"pip install 'coterie\[redis\]'") as caught:
         open_state_store(f"{scheme}://user:s3cret@host", "mine")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 import traceback
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from coterie._rules.decided import Decided
 from coterie.errors import Misuse, PolicyError, Unavailable
@@ -128,13 +128,13 @@ def test_a_deadline_that_cannot_be_is_refused(name: str, seconds: float):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for `localhost`, with its key beside it."""
+    """A certificate for `localhost`; its key and its authority lie beside it."""
     folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    (folder / "cert.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    (folder / "key.pem").write_bytes(issued.private_key_pem.bytes())
+    authority.cert_pem.write_to_path(folder / "authority.pem")
     return folder / "cert.pem"
 
 
@@ -152,7 +152,7 @@ def spoken(certificate: Path) -> ssl.SSLContext:
 
 async def test_tls_with_the_authority_that_is_named(server: Server, certificate: Path):
     async with TcpProxy(server.port, tls=spoken(certificate)) as proxy:
-        url = f"rediss://bob:{server.password}@localhost:{proxy.port}?ssl_ca_certs={certificate}"
+        url = f"rediss://bob:{server.password}@localhost:{proxy.port}?ssl_ca_certs={certificate.with_name('authority.pem')}"
         store = open_redis(url, uuid.uuid4().hex)
         inbox: list[str | None] = []
 
@@ -174,7 +174,9 @@ async def test_a_certificate_that_does_not_hold_is_not_trusted(
     server: Server, certificate: Path, host: str, options: str, reason: str
 ):
     async with TcpProxy(server.port, tls=spoken(certificate)) as proxy:
-        store = open_redis(f"rediss://{host}:{proxy.port}?{options.format(certificate)}", "ns")
+        store = open_redis(
+            f"rediss://{host}:{proxy.port}?{options.format(certificate.with_name('authority.pem'))}", "ns"
+        )
 
         with pytest.raises(Unavailable, match=reason):
             await store.read("pool/x")
@@ -184,7 +186,9 @@ async def test_a_certificate_that_does_not_hold_is_not_trusted(
 @pytest.mark.parametrize("options", ["ssl_ca_certs={}&ssl_check_hostname=false", "ssl_cert_reqs=none"])
 async def test_checks_of_certificates_can_be_switched_off_by_name(server: Server, certificate: Path, options: str):
     async with TcpProxy(server.port, tls=spoken(certificate)) as proxy:
-        store = open_redis(f"rediss://{HOST}:{proxy.port}?{options.format(certificate)}", "ns")
+        store = open_redis(
+            f"rediss://{HOST}:{proxy.port}?{options.format(certificate.with_name('authority.pem'))}", "ns"
+        )
 
         assert (await store.read("pool/x"))[0] is None
         await store.aclose()

@@ -86,7 +86,7 @@ def _open_sqlite(rest: str, namespace: str) -> StateStore:
 
 
 def _open_redis(url: str, namespace: str) -> StateStore:
-    if find_spec("redis") is None:
+    if find_spec("hiredis") is None:
         raise Misuse("state in Redis needs a package that is not installed: pip install 'coterie[redis]'")
     from coterie.stores.redis import open_redis
 
