@@ -148,6 +148,7 @@ def settle(
 ) -> Operation[View]:
     """Report how a trial call ended, and give its permit back. "i": without a word about the agent; another may go.
 
+    If no other permit was left, all who listen are told by a view that shows no change.
     A permit that is unknown, expired, settled before, or of another generation changes nothing.
 
     chance: as in `record`.

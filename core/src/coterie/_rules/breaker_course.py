@@ -81,6 +81,10 @@ class Course:
         generation = max(self.breaker.generation + 1, second)
         self._changed = f"{self.breaker.state}>{to}"
         self.breaker = Breaker(to, generation, opened, period, until, None, trial)
+        self.tell()
+
+    def tell(self) -> None:
+        """Have all who listen know what holds now."""
         message = json.dumps(self.seen(), separators=(",", ":"))
         self._signals.append(Signal(f"breaker/{self._name}", message))
 

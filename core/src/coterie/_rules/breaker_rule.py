@@ -65,11 +65,15 @@ def decide_settle(
     """Take a permit back, and judge the trial."""
     course, permit_id, code = Course(state, now, name, wire), asked["permit"], asked["code"]
     trial = course.breaker.round
-    if trial is None or asked["generation"] != course.breaker.generation or permit_id not in trial.out(course.at):
+    out = {} if trial is None else trial.out(course.at)
+    if trial is None or asked["generation"] != course.breaker.generation or permit_id not in out:
         return course.decided()
     permits = {permit: deadline for permit, deadline in trial.permits.items() if permit != permit_id}
     if code == "i":
         course.set_round(replace(trial, permits=permits, returned=trial.returned + 1))
+        if len(out) + trial.settled >= course.terms.probes:
+            # Who was refused for want of a permit may ask again.
+            course.tell()
         return course.decided()
     trial = replace(
         trial,

@@ -208,9 +208,9 @@ def _apply(key: str, decide: Decide[T], keep_s: float | None, transaction: Trans
 
 
 def _read(key: str, transaction: Transaction) -> tuple[tuple[State | None, int], Sequence[Signal]]:
-    now = transaction.now()
-    text = transaction.text(key, now)
-    return (None if text is None else from_text(text, key), now), ()
+    text = transaction.text(key, transaction.now())
+    # The clock is looked at again: a writer may have come between, and no state is younger than the time it is told with.
+    return (None if text is None else from_text(text, key), transaction.now()), ()
 
 
 def _keys(kind: str, transaction: Transaction) -> tuple[list[str], Sequence[Signal]]:
