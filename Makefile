@@ -134,7 +134,7 @@ format: setup-core ## Format the code and mend what can be mended.
 
 ## Tests
 
-.PHONY: test test-core test-fleet test-docs test-airflow test-prefect test-demo test-workflows test-full test-system coverage
+.PHONY: test test-core test-fleet test-clocks test-docs test-airflow test-prefect test-demo test-workflows test-full test-system coverage
 test: test-core test-fleet test-docs test-airflow test-prefect test-demo test-workflows ## Run every test that needs wheels alone, real schedulers included.
 
 test-core: setup-core ## Run the core's tests; PY=3.12 or 3.13 for another Python.
@@ -142,6 +142,9 @@ test-core: setup-core ## Run the core's tests; PY=3.12 or 3.13 for another Pytho
 
 test-fleet: setup-core ## Run the tests of what processes share: stores, breakers, pools, limits, agents over the wire; real servers included.
 	$(CORE_PYTHON) -m pytest tests/fleet $(PYTEST_ARGS)
+
+test-clocks: setup-core ## Run the tests that set a server's clock; they need a C compiler.
+	$(CORE_PYTHON) -m pytest tests/fleet -m "compiler and not full" $(PYTEST_ARGS)
 
 test-docs: setup setup-benchmarks ## Run every code block of the documents, each in the environment that it is for.
 	COTERIE_AIRFLOW_PYTHON=$(AIRFLOW_PYTHON) COTERIE_PREFECT_PYTHON=$(PREFECT_PYTHON) \

@@ -25,6 +25,7 @@ class _Link:
     def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.client = client
         self.server = server
+        self.is_half_closed = False
 
     def cut(self) -> None:
         self.client.transport.abort()
@@ -50,8 +51,10 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusing = False
-        # Of "request" and "answer": how many more pieces pass before one of them cuts its connection.
+        # Of "request" and "answer": how many more pieces pass before one of them cuts its connection; and whether its
+        # first half passes.
         self._fuses: dict[str, int] = {}
+        self._torn: dict[str, bool] = {}
 
     @property
     def port(self) -> int:
@@ -85,18 +88,25 @@ class TcpProxy:
         for link in tuple(self._links):
             link.cut()
 
-    def cut_at_next_request(self, *, after: int = 0) -> None:
-        """Cut the connection on which a piece of a request comes next (or after so many), which goes nowhere."""
-        self._fuses["request"] = after
+    def cut_at_next_request(self, *, after: int = 0, torn: bool = False) -> None:
+        """Cut the connection on which a piece of a request comes next (or after so many), which goes nowhere.
 
-    def cut_at_next_answer(self, *, after: int = 0) -> None:
-        """Cut the connection on which the server answers next: what it was asked is done, and nobody hears of it."""
-        self._fuses["answer"] = after
+        torn: its first half arrives.
+        """
+        self._fuses["request"], self._torn["request"] = after, torn
+
+    def cut_at_next_answer(self, *, after: int = 0, torn: bool = False) -> None:
+        """Cut the connection on which the server answers next: what it was asked is done, and nobody hears of it.
+
+        torn: the first half of the answer arrives.
+        """
+        self._fuses["answer"], self._torn["answer"] = after, torn
 
     def half_close(self) -> None:
         """End the direction to every client; theirs to the server stays open."""
         for link in tuple(self._links):
             if link.client.can_write_eof():
+                link.is_half_closed = True
                 link.client.write_eof()
 
     def stall(self) -> None:
@@ -148,8 +158,17 @@ class TcpProxy:
                     await asyncio.sleep(self.delay_s)
                 await self._flowing.wait()
                 if self._burns(direction):
+                    if self._torn[direction] and not (writer is link.client and link.is_half_closed):
+                        writer.write(piece[: len(piece) // 2])
+                        await writer.drain()
+                        # In good order, or the half that was written would be thrown away.
+                        writer.close()
+                        await asyncio.wait_for(writer.wait_closed(), 5.0)
                     link.cut()
                     return
+                if writer is link.client and link.is_half_closed:
+                    # What the server still says reaches nobody.
+                    continue
                 writer.write(piece)
                 await writer.drain()
         # Either end that leaves takes the other with it.

@@ -27,7 +27,8 @@ AWAY_S = 1.0
 class SharedState:
     """The state of one key. Without a store it is this process's own.
 
-    A failing store is told of once in the log, and asked again after a second; nothing needs a restart.
+    A failing store is told of once in the log, and asked again after a second, where it is done without by one caller
+    alone; nothing needs a restart.
 
     Raises:
         Misuse: an unknown policy.
@@ -55,14 +56,20 @@ class SharedState:
         self._lost = False
         self._away_until = 0.0
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether decisions are made in this process now, without a word to any store."""
+        return self.store is None or (self._lost and self._fails_open and self._clock.monotonic() < self._away_until)
+
     async def update(self, decide: Decide[T]) -> T:
         """Apply a decision.
 
         Raises:
             Unavailable: the store failed, and decisions are not made without it.
         """
-        if self.store is None or (self._lost and self._fails_open and self._clock.monotonic() < self._away_until):
+        if self.store is None or self.is_alone:
             return self._update_own(decide)
+        self._ask_alone()
         try:
             result = await self.store.update(self.key, decide, keep_s=self._keep_s)
         except Unavailable as error:
@@ -77,8 +84,9 @@ class SharedState:
 
     async def read(self) -> tuple[State | None, int]:
         """The state, and the clock that it lives by, in microseconds since the epoch."""
-        if self.store is None:
+        if self.store is None or self.is_alone:
             return self._own, self._now()
+        self._ask_alone()
         try:
             return await self.store.read(self.key)
         except Unavailable as error:
@@ -86,6 +94,11 @@ class SharedState:
             if not self._fails_open:
                 raise
             return self._own, self._now()
+
+    def _ask_alone(self) -> None:
+        """Of those who come while the store is away, one a second asks it: it may take long to fail."""
+        if self._lost:
+            self._away_until = self._clock.monotonic() + AWAY_S
 
     def _update_own(self, decide: Decide[T]) -> T:
         decided = decide(self._own, self._now())

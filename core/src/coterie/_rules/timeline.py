@@ -3,7 +3,7 @@
 A store's clock may be set back, or a failover may hand it to a host that is behind. Then a state's beginning is moved
 by as much, so that time goes on from where it stood: nothing lasts longer than it should by more than one second. That
 takes effect when the state is written: a decision that refuses must write too where the beginning has moved, or it
-would find time standing still until the clock has caught up.
+would find time standing still until the clock has caught up. Whoever only reads a state uses `go_on` to the same end.
 Clocks that leap forward let time-outs expire early; nobody can tell such a leap from a pause.
 """
 
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from coterie._rules.decided import State
+from coterie._rules.decided import Decided, State
 from coterie.errors import StateFormatError
 
-__all__ = ["FORMAT", "SECOND", "Moment", "begin", "micros", "moment"]
+__all__ = ["FORMAT", "SECOND", "Moment", "begin", "go_on", "micros", "moment", "stands_still"]
 
 SECOND = 1_000_000
 # Of the states that this version writes; it reads this one and the one before.
@@ -60,6 +60,22 @@ def moment(state: State | None, now: int) -> Moment:
         back_s = -((at - last) // SECOND)
         t0_s, at = t0_s - back_s, at + back_s * SECOND
     return Moment(t0_s, at)
+
+
+def stands_still(state: State | None, now: int) -> bool:
+    """Whether the clock was set back and nobody has written that down: readers would see no time pass.
+
+    Raises:
+        StateFormatError: as `moment`.
+    """
+    return state is not None and moment(state, now).t0_s != state["t0"]
+
+
+def go_on(state: State | None, now: int) -> Decided[None]:
+    """A decision that changes nothing but the state's beginning, where it has moved."""
+    if state is None or not stands_still(state, now):
+        return Decided(state, None)
+    return Decided({**state, **moment(state, now).stamp()}, None)
 
 
 def micros(seconds: float) -> int:

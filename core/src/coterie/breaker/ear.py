@@ -8,6 +8,7 @@ from typing import Protocol
 
 from coterie._rules.breaker import View, look, read_view
 from coterie._rules.breaker_policy import BreakerPolicy
+from coterie._rules.timeline import go_on, stands_still
 from coterie.breaker.shadow import Shadow
 from coterie.errors import CoterieError
 from coterie.ports import StateStore
@@ -70,6 +71,10 @@ class Ear:
         """What holds now; signals passed over until now are in it. Raises `Unavailable`."""
         self._passed_over = False
         state, now = await self._store.read(self._key)
+        if stands_still(state, now):
+            # An open breaker would have as much rest left at each look as at the first one.
+            await self._store.update(self._key, go_on)
+            state, now = await self._store.read(self._key)
         return self._look(state, now).result
 
     async def look(self) -> None:
@@ -108,7 +113,9 @@ class Ear:
             # Of another version, or nobody's: the state itself tells.
             self._start_look()
             return
-        if view.generation > self._shadow.view.generation:
+        known = self._shadow.view.generation
+        # Of the same generation, only what is no transition is news: a permit of the trial has come back.
+        if view.generation > known or (view.generation == known and view.changed is None):
             self._learned(view)
 
     def _start_look(self) -> None:

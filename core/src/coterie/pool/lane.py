@@ -179,11 +179,11 @@ class Lane:
             self._back.append(given)
             self._wake()
             _log.warning("pool.release_delayed %r: %s", lease, error)
-            return
         except BaseException:
             await self._tidy(self._return(given))
             raise
-        check_returned(lease.agent_id, lease.token, answer["back"][lease.id])
+        else:
+            check_returned(lease.agent_id, lease.token, answer["back"][lease.id])
         if lease.lost.is_set():
             raise LeaseLost(f"{lease!r} ended while it was in use; let lease_s be longer, or see why renewing failed")
 
@@ -214,7 +214,8 @@ class Lane:
 
     async def change(self, operation: Callable[[int], Any]) -> bool:
         """Apply a change to an agent, made with a chance; whether there is that agent."""
-        await self._announce()
+        if self._unsaid:
+            await self._say()
         return bool(await self._store.update(self.key, operation(_chance()), keep_s=KEEP_S))
 
     async def leave(self) -> None:
@@ -267,8 +268,11 @@ class Lane:
         return waiter.future.result() if waiter.future.done() else answer
 
     async def _say_ask(self, ask: Ask, *, waits: bool) -> Answer:
-        sent_s = asyncio.get_running_loop().time()
-        answer = await self._say(asks=[ask.said(waits=waits)])
+        sent_s, asks = asyncio.get_running_loop().time(), [ask.said(waits=waits)]
+        answer = await self._say(asks=asks)
+        if answer["asks"][ask.ticket]["k"] == "nobody" and self.agents:
+            # A store that has lost its state hears of them now, and not with the next heartbeat.
+            answer = await self._say(agents=list(self.agents), asks=asks)
         return {**answer["asks"][ask.ticket], "s": sent_s}
 
     async def _say(
@@ -305,10 +309,6 @@ class Lane:
         self._failing = False
         self._unsaid -= new
         return answer
-
-    async def _announce(self) -> None:
-        if self._unsaid:
-            await self._say()
 
     async def _listen(self) -> bool:
         """Hear of grants; whether that is new."""
