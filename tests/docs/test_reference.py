@@ -11,6 +11,7 @@ import typer.main
 
 import coterie
 from coterie import (
+    Aimd,
     BreakerPolicy,
     Fallback,
     ForEach,
@@ -59,7 +60,7 @@ def test_every_field_of_a_plan_is_described(kind: type):
     assert names in first_cells(reference("plan"))
 
 
-@pytest.mark.parametrize("kind", [Policies, BreakerPolicy, PoolPolicy, Spend, RetryAllowance, Fallback])
+@pytest.mark.parametrize("kind", [Policies, BreakerPolicy, PoolPolicy, Aimd, Spend, RetryAllowance, Fallback])
 def test_every_field_of_a_policy_is_described_with_its_default(kind: type):
     defaults = {field.name: field.default for field in fields(kind)}
     numbers = {name: value for name, value in defaults.items() if type(value) in (int, float)}

@@ -74,7 +74,7 @@ class Outlook:
     ) -> int:
         """The slots of a pool that a task would get at once."""
         status = await self.pool(agent_type, policy, agents).refresh()
-        return sum(max(0, agent.capacity - agent.in_use) for agent in status.agents if agent.condition == "ready")
+        return sum(max(0, agent.slots - agent.in_use) for agent in status.agents if agent.condition == "ready")
 
     @asynccontextmanager
     async def hearing(self, channels: Collection[str], told: Callable[[], None]) -> AsyncIterator[None]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coterie.orchestrator import Orchestrator, OrchestratorStatus
     from coterie.plan import Plan
     from coterie.policies import Fallback, Policies, Spend
-    from coterie.pool import Assignment, Lease, PoolPolicy, PoolStatus, ResourcePool
+    from coterie.pool import Aimd, Assignment, Lease, PoolPolicy, PoolStatus, ResourcePool
     from coterie.ports import StateStore
     from coterie.protect import Protected, this_call
     from coterie.ref import Ref
@@ -41,6 +41,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Agent",
+    "Aimd",
     "ArtifactStore",
     "Assignment",
     "BreakerPolicy",
@@ -97,6 +98,7 @@ __all__ = [
 
 _HOME = {
     "Agent": "agent",
+    "Aimd": "pool",
     "ArtifactStore": "artifacts",
     "Assignment": "pool",
     "BreakerPolicy": "breaker",

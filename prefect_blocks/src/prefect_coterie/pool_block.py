@@ -12,7 +12,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, field_validator, model_validator
 
 from coterie.ids import check_name
-from coterie.pool import Lease, PoolPolicy, PoolStatus, ResourcePool
+from coterie.pool import Aimd, Lease, PoolPolicy, PoolStatus, ResourcePool
 from coterie.ports import StateStore
 from prefect_coterie.appearance import DOCUMENTATION, LOGO
 from prefect_coterie.either import Either, blocking
@@ -111,6 +111,10 @@ def render(page: str):
     ticket_s: float = Field(
         default=600.0,
         description="Seconds that such a caller keeps its place without asking.",
+    )
+    adaptive: Aimd | None = Field(
+        default=None,
+        description="How many slots of an agent are lent at once is found out, within these bounds; without them, all.",
     )
 
     @field_validator("agent_type")

@@ -64,7 +64,7 @@ def test_a_pool_is_shown_with_its_agents_leases_and_queue(place: Place, seen):
     assert tokens == [token for _, token in held(place.now)]
     assert pool["token"] == tokens[-1]
     assert agents["linter-1"].keys() == {
-        "agent_id", "capacity", "in_use", "condition", "weight", "latency_s", "alive_until", "heartbeat_age_s",
+        "agent_id", "capacity", "limit", "in_use", "condition", "weight", "latency_s", "alive_until", "heartbeat_age_s",
         "left", "suspended_until", "tokens",
     }  # fmt: skip
     assert [name for name, agent in agents.items() if agent["suspended_until"]] == ["linter-3"]

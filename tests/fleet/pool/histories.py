@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from coterie._rules.aimd import Aimd
 from coterie._rules.balance import STRATEGIES
 from coterie._rules.decided import Operation, State
 from coterie._rules.pool import set_agent, suspend, turn
@@ -34,7 +35,7 @@ STEPS = st.one_of(
         st.sampled_from(["", "k1", "k2"]),
         st.sets(_AGENT, max_size=2).map(sorted),
     ),
-    st.tuples(st.just("release"), st.integers(0, 9), st.sampled_from(["s", "f", ""]), st.integers(0, 5_000_000)),
+    st.tuples(st.just("release"), st.integers(0, 9), st.sampled_from(["s", "f", "o", ""]), st.integers(0, 5_000_000)),
     st.tuples(st.just("complete"), st.integers(0, 9), st.integers(-1, 1)),
     st.tuples(st.just("renew"), st.integers(0, 9)),
     st.tuples(st.just("drop"), _TICKET, _HOLDER),
@@ -49,7 +50,18 @@ def terms(strategy: str = "least_loaded", **changes: Any) -> Terms:
     return PoolPolicy(strategy=strategy, **{"ageing_s": 5.0, "queue_limit": 4, **changes}).terms("linter")  # type: ignore[arg-type]
 
 
-ANY_TERMS = st.sampled_from(STRATEGIES).map(terms)
+# Small, so that each bound is met.
+ADAPTIVE = st.builds(
+    lambda bounds, backoff: Aimd(minimum=bounds[0], start=bounds[1], maximum=bounds[2], backoff=backoff),
+    st.lists(st.integers(1, 5), min_size=3, max_size=3).map(sorted),
+    st.sampled_from([0.5, 0.7, 0.9]),
+)
+ANY_TERMS = st.builds(terms, st.sampled_from(STRATEGIES), adaptive=st.none() | ADAPTIVE)
+
+
+def slots(agent: dict[str, int]) -> int:
+    """How many leases a stored agent may have."""
+    return min(agent["c"], agent.get("m", agent["c"]))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from coterie._rules.pool_policy import Terms
 from coterie._rules.pool_status import look
-from tests.fleet.pool.histories import AGENTS, ANY_TERMS, HISTORIES, SECOND, Step, World, terms
+from tests.fleet.pool.histories import AGENTS, ANY_TERMS, HISTORIES, SECOND, Step, World, slots, terms
 from tests.fleet.twins.harness import assert_storable
 
 EXAMPLES = settings(max_examples=150, deadline=None)
@@ -72,7 +72,7 @@ def test_nobody_waits_for_a_slot_that_is_free(policy: Terms, history: list[Step]
         free = {
             name
             for name, one in world.agents.items()
-            if one["e"] > at and not one["d"] and one["s"] <= at and used[name] < one["c"]
+            if one["e"] > at and not one["d"] and one["s"] <= at and used[name] < slots(one)
         }
         assert all(free <= set(ticket.get("x", {})) for ticket in world.tickets.values()), (step, free)
 
@@ -143,7 +143,7 @@ def test_the_status_adds_up(policy: Terms, history: list[Step]):
     assert {agent.agent_id: agent.in_use for agent in status.agents if agent.in_use} == {
         name: count for name, count in live.items() if name in {agent.agent_id for agent in status.agents}
     }
-    assert status.capacity == sum(a.capacity for a in status.agents if a.condition in ("ready", "busy"))
+    assert status.capacity == sum(a.slots for a in status.agents if a.condition in ("ready", "busy"))
     assert status.waiting.get("linter", 0) <= len(world.tickets)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coterie._rules.aimd import Aimd
 from coterie._rules.balance import STRATEGIES, Strategy
 from coterie._rules.pool import turn
-from tests.fleet.pool.histories import EPOCH, HISTORIES, SECOND, Step, World, terms
+from tests.fleet.pool.histories import ADAPTIVE, EPOCH, HISTORIES, SECOND, Step, World, terms
 from tests.fleet.twins.harness import ScriptRunner, assert_twins
 
 EXAMPLES = settings(
@@ -18,9 +23,16 @@ EXAMPLES = settings(
 
 
 @EXAMPLES
-@given(st.sampled_from(STRATEGIES), HISTORIES, st.lists(st.integers(-90 * SECOND, 2 * SECOND), max_size=5))
-def test_the_twin_is_the_rule(runner: ScriptRunner, strategy: Strategy, history: list[Step], leaps: list[int]):
-    world = World(terms(strategy))
+@given(
+    st.sampled_from(STRATEGIES),
+    st.none() | ADAPTIVE,
+    HISTORIES,
+    st.lists(st.integers(-90 * SECOND, 2 * SECOND), max_size=5),
+)
+def test_the_twin_is_the_rule(
+    runner: ScriptRunner, strategy: Strategy, adaptive: Aimd | None, history: list[Step], leaps: list[int]
+):
+    world = World(terms(strategy, adaptive=adaptive))
     for agent, capacity in (("north", 1), ("south", 2)):
         world.run(("register", agent, capacity, capacity, False))
     for step in history:
@@ -45,3 +57,47 @@ def test_a_crowded_turn_is_decided_alike(runner: ScriptRunner):
 
     assert len(steps[0].state["leases"]) == 15
     assert len(steps[0].state["tickets"]) == 25
+
+
+@pytest.mark.parametrize("cases", [range(6), pytest.param(range(6, 60), marks=pytest.mark.full)])
+def test_limits_move_alike_under_load_and_while_the_policy_changes(runner: ScriptRunner, cases: range):
+    moves = 0
+    for case in cases:
+        print(f"case {case}")  # noqa: T201
+        world = World(terms())
+        moves += _move_limits(world, random.Random(case))
+
+        assert_twins(runner, world.done)
+
+    assert moves >= 10 * len(cases), "hardly a limit has moved: this says nothing"
+
+
+def _move_limits(world: World, chance: random.Random) -> int:
+    """A history in which limits matter; how often one of them moved."""
+    # Bounds on both sides of the capacities, back-offs that do not come out even.
+    policies = [None, *(_any_policy(chance) for _ in range(4))]
+    limits: list[dict[str, int]] = []
+    for number in range(250):
+        kind = chance.choices(["ask", "release", "register", "policy", "leave"], [8, 8, 1, 0.3, 0.1])[0]
+        agent = chance.choice(["north", "south"])
+        if kind == "policy" or number == 0:
+            policy = chance.choice(policies) if number else policies[1]
+            world.terms = terms("power_of_two_choices", queue_limit=60, healthy_share=0.0, adaptive=policy)
+        if kind == "ask":
+            world.ask(f"t{number}", waits=chance.random() < 0.9)
+        elif kind == "release" and number % 50 > 10:
+            world.run(("release", chance.randrange(99), chance.choices("sof", [8, 1, 1])[0], 1000))
+        elif kind == "leave":
+            # Forgotten, with all that was found out about it.
+            world.run(("register", agent, 1, 1, True))
+            world.now += 16 * SECOND
+        elif kind == "register" or number == 0:
+            world.run(("register", agent, chance.choice([1, 5, 30]), 1, False))
+        world.now += chance.choice([1000, 100_000])
+        limits.append({name: one["m"] for name, one in world.agents.items() if "m" in one})
+    return sum(before != after for before, after in pairwise(limits))
+
+
+def _any_policy(chance: random.Random) -> Aimd:
+    least, start, most = chance.randint(1, 4), chance.randint(4, 12), chance.randint(12, 40)
+    return Aimd(minimum=least, start=start, maximum=most, backoff=chance.uniform(0.5, 0.99))

@@ -9,17 +9,27 @@ Source: Chiu and Jain, 1989; Netflix' concurrency-limits, AIMDLimit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from coterie.errors import PolicyError
 
-__all__ = ["Aimd", "Concurrency", "Outcome", "adjust", "begin"]
+__all__ = ["Aimd", "AimdTerms", "Concurrency", "Outcome", "adjust", "begin"]
 
 Outcome = Literal["success", "overload", "ignored"]
 
 
 # Read by pydantic when a policy is loaded: an unknown field is an error, not a silent no-op.
 _STRICT = {"extra": "forbid"}
+_MILLION = 1_000_000
+
+
+class AimdTerms(TypedDict):
+    """An `Aimd` in integers: the back-off in millionths."""
+
+    minimum: int
+    maximum: int
+    start: int
+    backoff: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,21 @@ class Aimd:
         if not 0.5 <= self.backoff < 1:
             raise PolicyError(f"a concurrency needs 0.5 <= backoff < 1, got {self!r}")
 
+    def terms(self) -> AimdTerms:
+        """What a rule reads."""
+        millionths = min(round(self.backoff * _MILLION), _MILLION - 1)
+        return AimdTerms(minimum=self.minimum, maximum=self.maximum, start=self.start, backoff=millionths)
+
+    @classmethod
+    def of(cls, terms: AimdTerms) -> Aimd:
+        """The policy that the terms are of."""
+        return cls(
+            minimum=terms["minimum"],
+            maximum=terms["maximum"],
+            start=terms["start"],
+            backoff=terms["backoff"] / _MILLION,
+        )
+
 
 class Concurrency(NamedTuple):
     """epoch: grows with each lowering of the limit; a call keeps the one in which it started."""
@@ -65,7 +90,7 @@ def adjust(policy: Aimd, now: Concurrency, *, in_flight: int, epoch: int, outcom
     if outcome == "overload":
         if epoch < now.epoch:
             return now
-        fewer = min(int(now.limit * policy.backoff), now.limit - 1)
+        fewer = min(now.limit * policy.terms()["backoff"] // _MILLION, now.limit - 1)
         return Concurrency(max(policy.minimum, fewer), now.epoch + 1)
     if outcome == "success" and in_flight * 2 >= now.limit and now.limit < policy.maximum:
         return now._replace(limit=now.limit + 1)

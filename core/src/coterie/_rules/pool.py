@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias, cast
 from coterie._json import JsonValue
 from coterie._rules.balance import AgentView, pick, reshuffled
 from coterie._rules.decided import Decided, Operation, Signal, State
+from coterie._rules.pool_limit import bounded, learned
 from coterie._rules.pool_policy import Terms
 from coterie._rules.pool_state import AgentRecord, Book, LeaseRecord
 from coterie._rules.tickets import Ticket, first, place, rank
@@ -34,7 +35,7 @@ __all__ = ["Answer", "Asked", "Change", "Given", "channel", "key", "set_agent", 
 #   taken        somebody else holds a lease, or waits, by the same ticket
 Answer: TypeAlias = Mapping[str, Any]
 
-# [lease id, agent, token, outcome, latency]: "s" success, "f" failure, "" neither.
+# [lease id, agent, token, outcome, latency]: "s" success, "f" failure, "o" failure for being asked too much, "" none.
 Given: TypeAlias = tuple[str, str, int, str, int]
 # [ticket id, holder, priority, whether it takes the ticket over, whether it waits, key, agents to avoid]
 Asked: TypeAlias = Sequence[Any]
@@ -173,9 +174,10 @@ def _keep_alive(book: Book, agent_id: str, capacity: int, weight: int, *, leavin
         return
     until = book.at + book.terms["alive"]
     if agent is None:
-        book.agents[agent_id] = AgentRecord(book.number(), capacity, weight, until)
+        agent = AgentRecord(book.number(), capacity, weight, until)
     else:
-        book.agents[agent_id] = replace(agent, capacity=capacity, weight=weight, until=until, left=False)
+        agent = replace(agent, capacity=capacity, weight=weight, until=until, left=False)
+    book.agents[agent_id] = bounded(book, agent)
 
 
 def _give_back(book: Book, given: Given) -> str:
@@ -193,13 +195,14 @@ def _give_back(book: Book, given: Given) -> str:
     book.forget(lease_id)
     agent = book.agents.get(agent_id)
     if agent is not None and outcome:
-        book.agents[agent_id] = replace(agent, latency_us=_average(agent.latency_us, outcome, latency_us))
+        agent = replace(agent, latency_us=_average(agent.latency_us, outcome, latency_us))
+        book.agents[agent_id] = learned(book, agent, token, outcome, in_flight=book.used[agent_id] + 1)
     return "ok"
 
 
 def _average(before_us: int, outcome: str, latency_us: int) -> int:
     """The moving average of answers. A failure counts twice the average: failing fast must not attract work."""
-    sample_us = min(_SLOWEST_US, max(latency_us, 2 * before_us) if outcome == "f" else latency_us)
+    sample_us = min(_SLOWEST_US, max(latency_us, 2 * before_us) if outcome != "s" else latency_us)
     return before_us + (sample_us - before_us) // 8 if before_us else sample_us
 
 
@@ -273,12 +276,9 @@ def _grant(book: Book, ticket_id: str, agent: AgentView) -> None:
 def _free(book: Book) -> list[AgentView]:
     """Agents with a free slot, from the one that was registered after the last picked."""
     views = [
-        AgentView(name, one.number, one.capacity, book.used.get(name, 0), one.weight, one.latency_us)
+        AgentView(name, one.number, one.slots, book.used.get(name, 0), one.weight, one.latency_us)
         for name, one in book.agents.items()
-        if one.until > book.at
-        and not one.draining
-        and one.suspended <= book.at
-        and book.used.get(name, 0) < one.capacity
+        if one.until > book.at and not one.draining and one.suspended <= book.at and book.used.get(name, 0) < one.slots
     ]
     views.sort(key=lambda agent: (agent.number <= book.last, agent.number))
     return views

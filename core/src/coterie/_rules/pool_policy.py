@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from coterie._rules.aimd import Aimd, AimdTerms
 from coterie._rules.balance import STRATEGIES, Strategy
 from coterie._rules.timeline import micros
 from coterie.errors import PolicyError
@@ -20,7 +22,10 @@ _MOST_WAITING = 10_000
 
 
 class Terms(TypedDict):
-    """An agent type and its policy in integers: durations in microseconds, the share in millionths."""
+    """An agent type and its policy in integers: durations in microseconds, the share in millionths.
+
+    adaptive: only where the policy has it.
+    """
 
     agent_type: str
     strategy: Strategy
@@ -34,6 +39,7 @@ class Terms(TypedDict):
     parked: int
     deferred: int
     deferred_claim: int
+    adaptive: NotRequired[AimdTerms]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,7 @@ class PoolPolicy:
     queue_limit: how many may wait. healthy_share: below this share of its agents a pool takes nobody into the queue.
     max_wait_s: how long a caller waits who does not say. claim_s: how long a waiter that was handed a slot has to
     confirm it; deferred_claim_s: the same for a deferred ticket; ticket_s: how long that keeps its place unasked.
+    adaptive: how many slots of an agent are lent at once is found out, for each; never more than its capacity.
     """
 
     __pydantic_config__ = _STRICT
@@ -61,6 +68,7 @@ class PoolPolicy:
     claim_s: float = 5.0
     deferred_claim_s: float = 60.0
     ticket_s: float = 600.0
+    adaptive: Aimd | None = None
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
@@ -89,16 +97,24 @@ class PoolPolicy:
             raise PolicyError(f"a pool has healthy_share={self.healthy_share!r}; give a share from 0.0 to 1.0")
         if not (_is_number(self.max_wait_s) and 0 <= self.max_wait_s < float("inf")):
             raise PolicyError(f"a pool has max_wait_s={self.max_wait_s!r}; give seconds >= 0")
+        self._take_adaptive()
 
     @property
     def alive_s(self) -> float:
         """How long an agent counts as alive after a heartbeat."""
         return 3 * self.heartbeat_s if self.agent_ttl_s is None else self.agent_ttl_s
 
+    def _take_adaptive(self) -> None:
+        if isinstance(self.adaptive, Mapping):
+            # As `dataclasses.asdict` takes a policy apart that is handed on as JSON.
+            object.__setattr__(self, "adaptive", Aimd(**self.adaptive))
+        if not (self.adaptive is None or isinstance(self.adaptive, Aimd)):
+            raise PolicyError(f"a pool has adaptive={self.adaptive!r}; give an Aimd, or None to lend every slot")
+
     def terms(self, agent_type: str) -> Terms:
         """What the rule reads."""
         alive = micros(self.alive_s)
-        return Terms(
+        terms = Terms(
             agent_type=agent_type,
             strategy=self.strategy,
             lease=micros(self.lease_s),
@@ -113,6 +129,9 @@ class PoolPolicy:
             deferred=micros(self.ticket_s),
             deferred_claim=micros(self.deferred_claim_s),
         )
+        if self.adaptive is not None:
+            terms["adaptive"] = self.adaptive.terms()
+        return terms
 
 
 def _is_number(value: object) -> bool:

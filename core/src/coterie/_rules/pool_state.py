@@ -31,6 +31,7 @@ class AgentRecord:
     """An agent. number: of registration. until: alive so long. suspended: not picked before; 0 for not suspended.
 
     left: the process that kept it alive has gone in good order, so nobody misses it.
+    limit: how many of its slots are lent at once, where that is found out, since `epoch` (see pool_limit).
     """
 
     number: int
@@ -41,15 +42,24 @@ class AgentRecord:
     draining: bool = False
     left: bool = False
     latency_us: int = 0
+    limit: int | None = None
+    epoch: int = 0
+
+    @property
+    def slots(self) -> int:
+        """How many leases it may have at once."""
+        return self.capacity if self.limit is None else min(self.capacity, self.limit)
 
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> AgentRecord:
         """Read the stored form."""
-        get = stored.__getitem__
-        return cls(get("i"), get("c"), get("w"), get("e"), get("s"), bool(get("d")), bool(get("l")), get("y"))
+        get, limit, epoch = stored.__getitem__, stored.get("m"), stored.get("g", 0)
+        base = get("i"), get("c"), get("w"), get("e"), get("s"), bool(get("d")), bool(get("l")), get("y")
+        return cls(*base, limit, epoch)
 
     def dump(self) -> JsonValue:
         """The stored form."""
+        found_out: dict[str, JsonValue] = {} if self.limit is None else {"m": self.limit, "g": self.epoch}
         return {
             "i": self.number,
             "c": self.capacity,
@@ -59,6 +69,7 @@ class AgentRecord:
             "d": int(self.draining),
             "l": int(self.left),
             "y": self.latency_us,
+            **found_out,
         }
 
 
@@ -154,8 +165,10 @@ class Book:
         self.changed = self.changed or bool(tickets or agents)
 
     def done(self, result: T) -> Decided[T]:
-        """The decision: the new state if anything changed."""
-        if not self.changed:
+        """The decision: the new state if anything changed, the beginning of its time included."""
+        # A clock that was set back must be written down, or a pool that only refuses would never see time pass.
+        moved = self._given is not None and self._given["t0"] != self.time.t0_s
+        if not (self.changed or moved):
             return Decided(self._given, result)
         state: State = {
             **self.time.stamp(),

@@ -20,7 +20,10 @@ Condition: TypeAlias = Literal["ready", "busy", "suspended", "draining", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class PooledAgent:
-    """One agent of a pool. latency_s: the moving average of its answers; None before the first."""
+    """One agent of a pool. latency_s: the moving average of its answers; None before the first.
+
+    limit: how many of its slots are lent at once; None where that is not found out, and all of them are.
+    """
 
     agent_id: AgentId
     agent_type: AgentType
@@ -29,6 +32,12 @@ class PooledAgent:
     condition: Condition
     weight: int = 1
     latency_s: float | None = None
+    limit: int | None = None
+
+    @property
+    def slots(self) -> int:
+        """How many leases it may have at once."""
+        return self.capacity if self.limit is None else min(self.capacity, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ class PoolStatus:
     @property
     def capacity(self) -> int:
         """Slots of all agents that may be picked."""
-        return sum(agent.capacity for agent in self.agents if agent.condition in ("ready", "busy"))
+        return sum(agent.slots for agent in self.agents if agent.condition in ("ready", "busy"))
 
     @property
     def in_use(self) -> int:
@@ -63,6 +72,7 @@ def look(state: State | None, now: int, terms: Terms) -> PoolStatus:
             _condition(book, name, one),
             one.weight,
             one.latency_us / SECOND if one.latency_us else None,
+            one.limit,
         )
         for name, one in ordered
     )
@@ -76,4 +86,4 @@ def _condition(book: Book, name: str, agent: AgentRecord) -> Condition:
         return "draining"
     if agent.suspended > book.at:
         return "suspended"
-    return "busy" if book.used.get(name, 0) >= agent.capacity else "ready"
+    return "busy" if book.used.get(name, 0) >= agent.slots else "ready"

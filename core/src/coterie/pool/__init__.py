@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coterie._rules.aimd import Aimd
 from coterie.pool.resource import Assignment, Lease, PooledAgent, PoolPolicy, PoolStatus, ResourcePool
 
-__all__ = ["Assignment", "Lease", "PoolPolicy", "PoolStatus", "PooledAgent", "ResourcePool"]
+__all__ = ["Aimd", "Assignment", "Lease", "PoolPolicy", "PoolStatus", "PooledAgent", "ResourcePool"]

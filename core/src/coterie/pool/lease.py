@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from coterie._rules.pool import Answer, Asked
 from coterie._rules.timeline import SECOND
-from coterie.errors import BreakerOpen, LeaseLost, NoLiveAgent, PoolBusy, Refused, StaleToken
-from coterie.ids import AgentId, AgentType, TaskId
+from coterie.errors import (
+    AgentUnavailable,
+    BreakerOpen,
+    LeaseLost,
+    Misuse,
+    NoLiveAgent,
+    PoolBusy,
+    Refused,
+    StaleToken,
+    TaskTimedOut,
+)
+from coterie.ids import AgentId, AgentType, TaskId, check_workflow_id
 
-__all__ = ["Ask", "Assignment", "Lease", "Waiter", "check_returned", "new_id", "refused"]
+__all__ = [
+    "Ask",
+    "Assignment",
+    "Lease",
+    "Waiter",
+    "check_returned",
+    "check_ticket",
+    "check_wait",
+    "new_id",
+    "outcome_of",
+    "refused",
+]
 
 _BUSY = {
     "busy": "every slot is taken",
@@ -105,6 +127,29 @@ class Waiter:
         """Let the caller go on."""
         if not self.future.done():
             self.future.set_result(answer)
+
+
+def outcome_of(error: Exception) -> str:
+    """What an error under a lease says of the agent, in the rule's words: it failed, was overloaded, or nothing."""
+    if isinstance(error, (Refused, LeaseLost)):
+        return ""
+    # AgentThrottled is one of them.
+    return "o" if isinstance(error, (TimeoutError, TaskTimedOut, AgentUnavailable)) else "f"
+
+
+def check_ticket(ticket: object) -> str:
+    """Raise Misuse for what cannot name a place in the queue."""
+    try:
+        return check_workflow_id(ticket)
+    except Misuse as error:
+        raise Misuse(f"the ticket {ticket!r} is not usable; it may be whatever may name a run") from error
+
+
+def check_wait(wait_s: float) -> float:
+    """Raise Misuse for what is no time to wait."""
+    if isinstance(wait_s, bool) or not 0 <= wait_s < math.inf:
+        raise Misuse(f"wait_s={wait_s!r} is no time to wait; give seconds >= 0")
+    return wait_s
 
 
 def check_returned(agent_id: AgentId, token: int, how: str) -> None:

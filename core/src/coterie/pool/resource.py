@@ -17,10 +17,10 @@ from coterie._rules.pool_status import PooledAgent, PoolStatus
 from coterie._rules.timeline import micros
 from coterie.agent import Agent
 from coterie.clock import Clock, SystemClock
-from coterie.errors import CoterieError, LeaseLost, Misuse, PolicyError, Refused, UnknownAgent, UnknownAgentType
-from coterie.ids import AgentId, AgentType, check_name, check_workflow_id
+from coterie.errors import CoterieError, LeaseLost, Misuse, PolicyError, UnknownAgent, UnknownAgentType
+from coterie.ids import AgentId, AgentType, check_name
 from coterie.pool.lane import GIVE_BACK_S, Lane
-from coterie.pool.lease import Ask, Assignment, Lease, new_id
+from coterie.pool.lease import Ask, Assignment, Lease, check_ticket, check_wait, new_id, outcome_of
 from coterie.ports import StateStore
 from coterie.task import Task
 
@@ -134,7 +134,8 @@ class ResourcePool:
         under which the place survives this call's process; by default there is neither.
 
         The lease is renewed while the block runs; when it is lost nevertheless, `lease.lost` is set and the end of
-        the block raises LeaseLost. An exception in the block counts as the agent's failure, a cancellation or refusal
+        the block raises LeaseLost. An exception in the block counts as the agent's failure (a time-out, AgentThrottled
+        and AgentUnavailable as one for being asked too much, which an adaptive pool heeds), a cancellation or refusal
         as nothing. Cancelling while waiting leaves neither lease nor ticket behind.
 
         Raises:
@@ -142,13 +143,13 @@ class ResourcePool:
             BreakerOpen: every agent of the type is suspended; NoLiveAgent: none is alive. Both at once.
             PoolBusy: every slot is taken and the time to wait is over, the queue full, or too few agents healthy.
         """
-        name = new_id() if ticket is None else _check_ticket(ticket)
+        name = new_id() if ticket is None else check_ticket(ticket)
         ask = Ask(name, new_id(), priority, key=key, avoid=avoid)
         lane, lease = await self._acquire(agent_type, ask, wait_s)
         try:
             yield lease
         except Exception as error:
-            await lane.give_back(lease, "" if isinstance(error, (Refused, LeaseLost)) else "f")
+            await lane.give_back(lease, outcome_of(error))
             raise
         except BaseException:
             await lane.give_back(lease, "")
@@ -166,13 +167,23 @@ class ResourcePool:
         self._assigned[task.id, lease.agent_id, lease.token] = lease
         return Assignment(task.id, lease.agent_id, lease.token, lease.deadline)
 
-    async def complete_task(self, task_id: str, agent_id: AgentId, success: bool, *, token: int | None = None) -> None:  # noqa: FBT001
+    async def complete_task(
+        self,
+        task_id: str,
+        agent_id: AgentId,
+        success: bool,  # noqa: FBT001
+        *,
+        token: int | None = None,
+        overload: bool = False,
+    ) -> None:
         """Give back what `submit_task` assigned. token: of the assignment; needed in another process.
+
+        overload: it failed because the agent was asked too much.
 
         Raises:
             LeaseLost: it has ended before; StaleToken: and the agent was granted to others since.
         """
-        outcome = "s" if success else "f"
+        outcome = "s" if success else "o" if overload else "f"
         mine = [name for name in self._assigned if name[:2] == (task_id, agent_id) and token in (None, name[2])]
         if mine:
             lease = self._assigned.pop(mine[0])
@@ -202,13 +213,13 @@ class ResourcePool:
             Refused: as for `lease`; then there is no place. Ask again after `retry_after_s`.
         """
         self._start()
-        ask = Ask(_check_ticket(ticket), "", priority, takes_over=False, key=key)
-        return await self._lane(agent_type).keep_place(ask, wait_s=_check_wait(wait_s))
+        ask = Ask(check_ticket(ticket), "", priority, takes_over=False, key=key)
+        return await self._lane(agent_type).keep_place(ask, wait_s=check_wait(wait_s))
 
     async def withdraw(self, ticket: str, agent_type: AgentType | None = None) -> None:
         """Give up a place kept by `keep_place`, or the slot that waits for it; unknown ones are ignored."""
         self._check_open()
-        await self._lane(agent_type).withdraw(_check_ticket(ticket))
+        await self._lane(agent_type).withdraw(check_ticket(ticket))
 
     async def drain(self, agent_id: AgentId | None = None, *, agent_type: AgentType | None = None) -> None:
         """Give an agent no new leases, fleet-wide; running ones finish. By default all that are registered here.
@@ -293,7 +304,7 @@ class ResourcePool:
     async def _acquire(self, agent_type: AgentType | None, ask: Ask, wait_s: float | None) -> tuple[Lane, Lease]:
         self._start()
         lane = self._lane(agent_type)
-        return lane, await lane.acquire(ask, wait_s=self.policy.max_wait_s if wait_s is None else _check_wait(wait_s))
+        return lane, await lane.acquire(ask, wait_s=self.policy.max_wait_s if wait_s is None else check_wait(wait_s))
 
     async def _change(self, agent_id: AgentId, agent_type: AgentType | None, change: Change) -> None:
         self._start()
@@ -379,16 +390,3 @@ def _own_status(lane: Lane) -> PoolStatus:
 def _joined(parts: list[PoolStatus]) -> PoolStatus:
     agents = tuple(agent for part in parts for agent in part.agents)
     return PoolStatus(agents, {name: count for part in parts for name, count in part.waiting.items()})
-
-
-def _check_ticket(ticket: object) -> str:
-    try:
-        return check_workflow_id(ticket)
-    except Misuse as error:
-        raise Misuse(f"the ticket {ticket!r} is not usable; it may be whatever may name a run") from error
-
-
-def _check_wait(wait_s: float) -> float:
-    if isinstance(wait_s, bool) or not 0 <= wait_s < math.inf:
-        raise Misuse(f"wait_s={wait_s!r} is no time to wait; give seconds >= 0")
-    return wait_s

@@ -195,7 +195,7 @@ def _agent_cells(agent: AgentRow, head: Head) -> Iterator[Text | str]:
     if agent.suspended_until_us is not None:
         condition.append(f" another {span(agent.suspended_until_us - head.clock_us)}")
     yield condition
-    yield f"{agent.in_use:,}/{agent.capacity:,}"
+    yield f"{agent.in_use:,}/{agent.slots:,}"
     left_us = agent.alive_until_us - head.clock_us
     alive = f"alive {span(left_us)} more" if left_us > 0 else f"lost {span(-left_us)} ago"
     age = UNKNOWN if agent.heartbeat_age_us is None else span(agent.heartbeat_age_us)

@@ -26,11 +26,12 @@ class AgentRow:
 
     alive_until_us: it is lost from then on, unless a heartbeat comes. heartbeat_age_us: None without the policy, and
     where it has left. left: the process that kept it alive has gone in good order. suspended_until_us: None unless it
-    is suspended. tokens: of its leases.
+    is suspended. tokens: of its leases. limit: how many of its slots are lent, where the pool finds that out.
     """
 
     agent_id: AgentId
     capacity: int
+    limit: int | None
     in_use: int
     condition: Condition
     weight: int
@@ -41,12 +42,18 @@ class AgentRow:
     suspended_until_us: int | None
     tokens: tuple[int, ...]
 
+    @property
+    def slots(self) -> int:
+        """How many leases it may have at once."""
+        return self.capacity if self.limit is None else min(self.capacity, self.limit)
+
     def document(self) -> dict[str, Any]:
         """As JSON."""
         age_us = self.heartbeat_age_us
         return {
             "agent_id": self.agent_id,
             "capacity": self.capacity,
+            "limit": self.limit,
             "in_use": self.in_use,
             "condition": self.condition,
             "weight": self.weight,
@@ -103,7 +110,7 @@ class PoolRow:
     @property
     def free(self) -> int:
         """Slots that may be leased now."""
-        return sum(agent.capacity - agent.in_use for agent in self.agents if agent.condition == "ready")
+        return sum(max(0, agent.slots - agent.in_use) for agent in self.agents if agent.condition == "ready")
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -150,6 +157,7 @@ def _row(agent_type: AgentType, policy: PoolPolicy | None, state: State | None, 
         return AgentRow(
             agent_id=agent_id,
             capacity=record.capacity,
+            limit=record.limit,
             in_use=len(leases),
             condition=condition,
             weight=record.weight,

@@ -1,5 +1,6 @@
--- The twin of `_turn` in coterie/_rules/pool.py, with balance.py, tickets.py and pool_state.py; the comments are there.
-local function decide(state, at, args)
+-- The twin of `_turn` in coterie/_rules/pool.py, with balance.py, tickets.py, pool_state.py, pool_limit.py and aimd.py;
+-- the comments are there.
+local function decide(state, at, args, moved)
   local terms, said = args[1], args[2]
   local owner, chance = said.owner, said.chance
   local changed, signals = false, {}
@@ -15,6 +16,34 @@ local function decide(state, at, args)
     return state.count
   end
 
+  -- limits
+  local adaptive = terms.adaptive
+  local function within(limit, capacity)
+    local most = math.max(adaptive.minimum, math.min(adaptive.maximum, capacity))
+    return math.max(adaptive.minimum, math.min(most, limit))
+  end
+  local function bounded(agent)
+    if not adaptive then
+      agent.m, agent.g = nil, nil
+    elseif agent.m then
+      agent.m = within(agent.m, agent.c)
+    else
+      agent.m, agent.g = within(adaptive.start, agent.c), state.token + 1
+    end
+  end
+  local function learned(agent, token, outcome, in_flight)
+    if not adaptive or not agent.m then return end
+    local limit = agent.m
+    if outcome == 'o' and token >= agent.g then
+      limit = math.min(floordiv(limit * adaptive.backoff, 1000000), limit - 1)
+      agent.g = state.token + 1
+    elseif outcome == 's' and in_flight * 2 >= limit then
+      limit = limit + 1
+    end
+    agent.m = within(limit, agent.c)
+  end
+  local function slots(agent) return agent.m and math.min(agent.c, agent.m) or agent.c end
+
   -- keep alive
   for _, one in ipairs(said.agents) do
     changed = true
@@ -23,10 +52,11 @@ local function decide(state, at, args)
       if agent then
         agent.e, agent.l = math.min(agent.e, at + floordiv(terms.alive, 2)), 1
       end
-    elseif agent then
-      agent.c, agent.w, agent.e, agent.l = one[2], one[3], at + terms.alive, 0
     else
-      agents[one[1]] = { i = number(), c = one[2], w = one[3], e = at + terms.alive, s = 0, d = 0, l = 0, y = 0 }
+      agent = agent or { i = number(), s = 0, d = 0, y = 0 }
+      agent.c, agent.w, agent.e, agent.l = one[2], one[3], at + terms.alive, 0
+      bounded(agent)
+      agents[one[1]] = agent
     end
   end
 
@@ -67,9 +97,10 @@ local function decide(state, at, args)
     forget(id)
     local agent = agents[agent_id]
     if agent and outcome ~= '' then
-      local sample = outcome == 'f' and math.max(latency, 2 * agent.y) or latency
+      local sample = outcome ~= 's' and math.max(latency, 2 * agent.y) or latency
       sample = math.min(3600000000, sample)
       agent.y = agent.y == 0 and sample or agent.y + floordiv(sample - agent.y, 8)
+      learned(agent, token, outcome, used[agent_id] + 1)
     end
     return 'ok'
   end
@@ -179,8 +210,8 @@ local function decide(state, at, args)
     local free = {}
     for id, one in pairs(agents) do
       local taken = used[id] or 0
-      if one.e > at and one.d == 0 and one.s <= at and taken < one.c and not (avoided and avoided[id]) then
-        free[#free + 1] = { id = id, i = one.i, c = one.c, w = one.w, y = one.y, used = taken }
+      if one.e > at and one.d == 0 and one.s <= at and taken < slots(one) and not (avoided and avoided[id]) then
+        free[#free + 1] = { id = id, i = one.i, c = slots(one), w = one.w, y = one.y, used = taken }
       end
     end
     table.sort(free, function(a, b)
@@ -295,6 +326,6 @@ local function decide(state, at, args)
   end
 
   local result = { back = returned, lost = lost, asks = answers }
-  if not changed then return UNCHANGED, result end
+  if not (changed or moved) then return UNCHANGED, result end
   return state, result, signals
 end
