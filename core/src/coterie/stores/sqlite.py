@@ -209,7 +209,7 @@ def _apply(key: str, decide: Decide[T], keep_s: float | None, transaction: Trans
 
 def _read(key: str, transaction: Transaction) -> tuple[tuple[State | None, int], Sequence[Signal]]:
     text = transaction.text(key, transaction.now())
-    # The clock is looked at again: a writer may have come between, and no state is younger than the time it is told with.
+    # The clock is looked at again: a writer may have come between, and no state is younger than its time.
     return (None if text is None else from_text(text, key), transaction.now()), ()
 
 
