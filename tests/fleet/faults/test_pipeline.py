@@ -74,5 +74,6 @@ async def test_no_more_is_paid_for_than_the_budget_of_the_fleet_has(opened, weat
 
         told = f"{fleet.world.ends} in {faults}"
         assert 0 < fleet.world.tokens <= 3_000, told
-        assert fleet.world.ends["BudgetExhausted"] > 0, told
+        # Where a settlement was cut off, what it held stands in the way, and may yet be settled for less.
+        assert fleet.world.ends["BudgetExhausted"] + fleet.world.ends["BudgetSpent"] > 0, told
         await fleet.aclose()
