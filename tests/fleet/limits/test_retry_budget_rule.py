@@ -138,11 +138,60 @@ def test_a_limit_stays_within_its_bounds_and_moves_the_right_way(
         now = after
 
 
-def test_a_limit_that_is_not_used_does_not_grow():
-    policy = Aimd(start=10)
+@EXAMPLES
+@given(
+    st.lists(st.integers(1, 8), min_size=3, max_size=3).map(sorted),
+    st.lists(
+        st.tuples(st.integers(0, 8), st.integers(0, 1), st.sampled_from(["success"] * 8 + ["overload", "ignored"])),
+        max_size=200,
+    ),
+)
+def test_between_two_raises_there_are_as_many_successes_under_load_as_the_limit(bounds: list[int], calls: list[Any]):
+    policy = Aimd(minimum=bounds[0], start=bounds[1], maximum=bounds[2])
+    now, counted = begin(policy), 0
 
-    assert adjust(policy, Concurrency(10, 0), in_flight=4, epoch=0, outcome="success").limit == 10
-    assert adjust(policy, Concurrency(10, 0), in_flight=5, epoch=0, outcome="success").limit == 11
+    for in_flight, age, outcome in calls:
+        after = adjust(policy, now, in_flight=in_flight, epoch=max(now.epoch - age, 0), outcome=outcome)
+
+        counted += outcome == "success" and in_flight * 2 >= now.limit
+        if after.limit > now.limit:
+            assert counted >= now.limit
+            counted = 0
+        assert after.counted < after.limit
+        now = after
+
+
+def test_a_limit_grows_by_one_after_as_many_successes_as_it_is():
+    policy = Aimd(start=1, maximum=5)
+    now, limits = begin(policy), list[int]()
+
+    for _ in range(15):
+        now = adjust(policy, now, in_flight=now.limit, epoch=0, outcome="success")
+        limits.append(now.limit)
+
+    assert limits == [2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5]
+
+
+def test_successes_count_while_half_of_the_limit_is_in_use_and_failures_between_them_take_nothing_away():
+    policy = Aimd(start=10)
+    now = begin(policy)
+
+    for _ in range(9):
+        now = adjust(policy, now, in_flight=5, epoch=0, outcome="success")
+        now = adjust(policy, now, in_flight=4, epoch=0, outcome="success")
+        now = adjust(policy, now, in_flight=5, epoch=0, outcome="ignored")
+
+    assert now == Concurrency(10, 0, 9)
+    assert adjust(policy, now, in_flight=4, epoch=0, outcome="success") == now
+    assert adjust(policy, now, in_flight=5, epoch=0, outcome="success") == Concurrency(11, 0, 0)
+
+
+def test_an_overload_begins_the_count_anew_and_one_of_an_earlier_epoch_does_not():
+    policy = Aimd(minimum=10, start=10)
+
+    assert adjust(policy, Concurrency(10, 0, 9), in_flight=10, epoch=0, outcome="overload") == Concurrency(10, 1, 0)
+    assert adjust(policy, Concurrency(20, 1, 9), in_flight=10, epoch=1, outcome="overload") == Concurrency(18, 2, 0)
+    assert adjust(policy, Concurrency(20, 1, 9), in_flight=10, epoch=0, outcome="overload") == Concurrency(20, 1, 9)
 
 
 def test_calls_that_fail_together_lower_the_limit_once():

@@ -61,23 +61,25 @@ def test_a_crowded_turn_is_decided_alike(runner: ScriptRunner):
 
 @pytest.mark.parametrize("cases", [range(6), pytest.param(range(6, 60), marks=pytest.mark.full)])
 def test_limits_move_alike_under_load_and_while_the_policy_changes(runner: ScriptRunner, cases: range):
-    moves = 0
+    rises, falls = 0, 0
     for case in cases:
         print(f"case {case}")  # noqa: T201
         world = World(terms())
-        moves += _move_limits(world, random.Random(case))
+        moves = _move_limits(world, random.Random(case))
+        rises, falls = rises + sum(move > 0 for move in moves), falls + sum(move < 0 for move in moves)
 
         assert_twins(runner, world.done)
 
-    assert moves >= 10 * len(cases), "hardly a limit has moved: this says nothing"
+    print(f"{rises} rises, {falls} falls")  # noqa: T201
+    assert min(rises, falls) >= 4 * len(cases), "hardly a limit has moved: this says nothing"
 
 
-def _move_limits(world: World, chance: random.Random) -> int:
-    """A history in which limits matter; how often one of them moved."""
+def _move_limits(world: World, chance: random.Random) -> list[int]:
+    """A history in which limits matter; by how much they moved, agents that came or went left out."""
     # Bounds on both sides of the capacities, back-offs that do not come out even.
     policies = [None, *(_any_policy(chance) for _ in range(4))]
     limits: list[dict[str, int]] = []
-    for number in range(250):
+    for number in range(400):
         kind = chance.choices(["ask", "release", "register", "policy", "leave"], [8, 8, 1, 0.3, 0.1])[0]
         agent = chance.choice(["north", "south"])
         if kind == "policy" or number == 0:
@@ -86,7 +88,7 @@ def _move_limits(world: World, chance: random.Random) -> int:
         if kind == "ask":
             world.ask(f"t{number}", waits=chance.random() < 0.9)
         elif kind == "release" and number % 50 > 10:
-            world.run(("release", chance.randrange(99), chance.choices("sof", [8, 1, 1])[0], 1000))
+            world.run(("release", chance.randrange(99), chance.choices("sof", [16, 1, 1])[0], 1000))
         elif kind == "leave":
             # Forgotten, with all that was found out about it.
             world.run(("register", agent, 1, 1, True))
@@ -95,9 +97,15 @@ def _move_limits(world: World, chance: random.Random) -> int:
             world.run(("register", agent, chance.choice([1, 5, 30]), 1, False))
         world.now += chance.choice([1000, 100_000])
         limits.append({name: one["m"] for name, one in world.agents.items() if "m" in one})
-    return sum(before != after for before, after in pairwise(limits))
+    return [
+        after[name] - before[name]
+        for before, after in pairwise(limits)
+        for name in before.keys() & after.keys()
+        if after[name] != before[name]
+    ]
 
 
 def _any_policy(chance: random.Random) -> Aimd:
-    least, start, most = chance.randint(1, 4), chance.randint(4, 12), chance.randint(12, 40)
+    least, start = chance.randint(1, 4), chance.randint(4, 12)
+    most = chance.choice([start, chance.randint(12, 40)])
     return Aimd(minimum=least, start=start, maximum=most, backoff=chance.uniform(0.5, 0.99))

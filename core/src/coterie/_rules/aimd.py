@@ -1,9 +1,11 @@
-"""How many calls at once an agent bears, found out: one more while it answers, a tenth fewer when it does not.
+"""How many calls at once an agent bears, found out: one more when as many were answered, a tenth fewer on an overload.
 
 Of the calls that were under way together only the first overload lowers the limit; those that fail with it say the
-same thing again. A caller that does not use the limit learns nothing about it, so it does not grow then.
+same thing again. A caller that does not use the limit learns nothing about it, so a success does not count then.
+One more for each success would double the limit in the time of one call: where an overload shows late, as a time-out,
+it would be far too high by then.
 
-Source: Chiu and Jain, 1989; Netflix' concurrency-limits, AIMDLimit.
+Source: Chiu and Jain, 1989; RFC 5681, 3.1, for the count; Netflix' concurrency-limits, AIMDLimit, for the use.
 """
 
 from __future__ import annotations
@@ -71,10 +73,14 @@ class Aimd:
 
 
 class Concurrency(NamedTuple):
-    """epoch: grows with each lowering of the limit; a call keeps the one in which it started."""
+    """epoch: grows with each lowering of the limit; a call keeps the one in which it started.
+
+    counted: successes that count towards the next raise, since the limit was changed last; fewer than the limit.
+    """
 
     limit: int
     epoch: int
+    counted: int = 0
 
 
 def begin(policy: Aimd) -> Concurrency:
@@ -85,7 +91,8 @@ def begin(policy: Aimd) -> Concurrency:
 def adjust(policy: Aimd, now: Concurrency, *, in_flight: int, epoch: int, outcome: Outcome) -> Concurrency:
     """After a call that started in `epoch` has ended. in_flight: calls under way, this one included.
 
-    Time-outs count as overload; failures that say nothing of the load are "ignored".
+    Time-outs count as overload; failures that say nothing of the load are "ignored". An overload begins the count anew,
+    also where the limit is as low as it may be.
     """
     if outcome == "overload":
         if epoch < now.epoch:
@@ -93,5 +100,7 @@ def adjust(policy: Aimd, now: Concurrency, *, in_flight: int, epoch: int, outcom
         fewer = min(now.limit * policy.terms()["backoff"] // _MILLION, now.limit - 1)
         return Concurrency(max(policy.minimum, fewer), now.epoch + 1)
     if outcome == "success" and in_flight * 2 >= now.limit and now.limit < policy.maximum:
-        return now._replace(limit=now.limit + 1)
+        if now.counted + 1 < now.limit:
+            return now._replace(counted=now.counted + 1)
+        return now._replace(limit=now.limit + 1, counted=0)
     return now

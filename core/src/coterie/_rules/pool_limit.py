@@ -23,10 +23,10 @@ def bounded(book: Book, agent: AgentRecord) -> AgentRecord:
     """An agent that was registered: with a limit within what the terms allow, or without one where they have none."""
     terms = book.terms.get("adaptive")
     if terms is None:
-        return agent if agent.limit is None else replace(agent, limit=None, epoch=0)
+        return agent if agent.limit is None else replace(agent, limit=None, epoch=0, counted=0)
     if agent.limit is None:
         return replace(agent, limit=_within(terms, begin(Aimd.of(terms)).limit, agent.capacity), epoch=book.token + 1)
-    return replace(agent, limit=_within(terms, agent.limit, agent.capacity))
+    return _limited(terms, agent, Concurrency(agent.limit, agent.epoch, agent.counted))
 
 
 def learned(book: Book, agent: AgentRecord, token: int, outcome: str, *, in_flight: int) -> AgentRecord:
@@ -34,11 +34,18 @@ def learned(book: Book, agent: AgentRecord, token: int, outcome: str, *, in_flig
     terms = book.terms.get("adaptive")
     if terms is None or agent.limit is None:
         return agent
-    before = Concurrency(agent.limit, agent.epoch)
+    before = Concurrency(agent.limit, agent.epoch, agent.counted)
     load = _LOAD.get(outcome, "ignored")
     after = adjust(Aimd.of(terms), before, in_flight=in_flight, epoch=token, outcome=load)
     epoch = agent.epoch if after.epoch == before.epoch else book.token + 1
-    return replace(agent, limit=_within(terms, after.limit, agent.capacity), epoch=epoch)
+    return _limited(terms, agent, after._replace(epoch=epoch))
+
+
+def _limited(terms: AimdTerms, agent: AgentRecord, found: Concurrency) -> AgentRecord:
+    limit = _within(terms, found.limit, agent.capacity)
+    # What was counted towards a raise of another limit says nothing of this one.
+    counted = found.counted if limit == found.limit else 0
+    return replace(agent, limit=limit, epoch=found.epoch, counted=counted)
 
 
 def _within(terms: AimdTerms, limit: int, capacity: int) -> int:

@@ -32,6 +32,7 @@ class AgentRecord:
 
     left: the process that kept it alive has gone in good order, so nobody misses it.
     limit: how many of its slots are lent at once, where that is found out, since `epoch` (see pool_limit).
+    counted: successes towards its next raise (see aimd).
     """
 
     number: int
@@ -44,6 +45,7 @@ class AgentRecord:
     latency_us: int = 0
     limit: int | None = None
     epoch: int = 0
+    counted: int = 0
 
     @property
     def slots(self) -> int:
@@ -53,13 +55,15 @@ class AgentRecord:
     @classmethod
     def load(cls, stored: Mapping[str, Any]) -> AgentRecord:
         """Read the stored form."""
-        get, limit, epoch = stored.__getitem__, stored.get("m"), stored.get("g", 0)
+        get, limit, epoch, counted = stored.__getitem__, stored.get("m"), stored.get("g", 0), stored.get("k", 0)
         base = get("i"), get("c"), get("w"), get("e"), get("s"), bool(get("d")), bool(get("l")), get("y")
-        return cls(*base, limit, epoch)
+        return cls(*base, limit, epoch, counted)
 
     def dump(self) -> JsonValue:
         """The stored form."""
-        found_out: dict[str, JsonValue] = {} if self.limit is None else {"m": self.limit, "g": self.epoch}
+        found_out: dict[str, JsonValue] = {}
+        if self.limit is not None:
+            found_out = {"m": self.limit, "g": self.epoch, "k": self.counted}
         return {
             "i": self.number,
             "c": self.capacity,

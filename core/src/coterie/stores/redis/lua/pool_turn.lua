@@ -22,25 +22,30 @@ local function decide(state, at, args, moved)
     local most = math.max(adaptive.minimum, math.min(adaptive.maximum, capacity))
     return math.max(adaptive.minimum, math.min(most, limit))
   end
+  local function limited(agent, limit, count)
+    agent.m = within(limit, agent.c)
+    agent.k = agent.m == limit and count or 0
+  end
   local function bounded(agent)
     if not adaptive then
-      agent.m, agent.g = nil, nil
+      agent.m, agent.g, agent.k = nil, nil, nil
     elseif agent.m then
-      agent.m = within(agent.m, agent.c)
+      limited(agent, agent.m, agent.k or 0)
     else
-      agent.m, agent.g = within(adaptive.start, agent.c), state.token + 1
+      agent.m, agent.g, agent.k = within(adaptive.start, agent.c), state.token + 1, 0
     end
   end
   local function learned(agent, token, outcome, in_flight)
     if not adaptive or not agent.m then return end
-    local limit = agent.m
+    local limit, count = agent.m, agent.k or 0
     if outcome == 'o' and token >= agent.g then
-      limit = math.min(floordiv(limit * adaptive.backoff, 1000000), limit - 1)
+      limit, count = math.min(floordiv(limit * adaptive.backoff, 1000000), limit - 1), 0
       agent.g = state.token + 1
-    elseif outcome == 's' and in_flight * 2 >= limit then
-      limit = limit + 1
+    elseif outcome == 's' and in_flight * 2 >= limit and limit < adaptive.maximum then
+      count = count + 1
+      if count >= limit then limit, count = limit + 1, 0 end
     end
-    agent.m = within(limit, agent.c)
+    limited(agent, limit, count)
   end
   local function slots(agent) return agent.m and math.min(agent.c, agent.m) or agent.c end
 
