@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.core.rules.breaker_world import World
+from tests.fleet.rules.breaker_world import World
 from tests.fleet.stampede.fleet import PATIENCE_S, PROCESSES, Fleet
 
 # Nobody looks by himself for as long as a test lasts.

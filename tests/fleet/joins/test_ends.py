@@ -15,7 +15,7 @@ from coterie.errors import (
 )
 from coterie.policies import Fallback, Policies
 from coterie.protect import Protected
-from tests.core.joins.flaky import AT_ONCE, TWICE, Flaky, SchedulersWord, opened, queued
+from tests.fleet.joins.flaky import AT_ONCE, TWICE, Flaky, SchedulersWord, opened, queued
 
 # What passes through
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coterie._rules.timeline import SECOND
-from tests.core.rules.breaker_world import World
+from tests.fleet.rules.breaker_world import World
 
 COUNT = {"mode": "count", "window_calls": 10, "min_calls": 4, "failure_rate": 0.5}
 

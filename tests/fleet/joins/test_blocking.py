@@ -12,7 +12,7 @@ from coterie.errors import (
 )
 from coterie.policies import Fallback, Policies
 from coterie.protect import this_call
-from tests.core.joins.flaky import AT_ONCE, TWICE
+from tests.fleet.joins.flaky import AT_ONCE, TWICE
 
 
 def test_the_blocking_form_runs_in_the_callers_thread(protect):

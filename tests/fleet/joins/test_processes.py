@@ -25,7 +25,7 @@ SHARED = Policies(
 )
 HEAD = """
 import asyncio, sys
-from tests.core.joins.test_processes import SHARED
+from tests.fleet.joins.test_processes import SHARED
 from coterie.protect import Protected, this_call
 
 protected = Protected("svc", SHARED, store=sys.argv[1], capacity=1)

@@ -8,7 +8,7 @@ from coterie._rules.breaker import force, record, settle
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.timeline import SECOND
 from coterie.errors import Misuse
-from tests.core.rules.breaker_world import EPOCH, NAME, World
+from tests.fleet.rules.breaker_world import EPOCH, NAME, World
 
 COUNT = {"mode": "count", "window_calls": 10, "min_calls": 4, "failure_rate": 0.5}
 TIME = {"mode": "time", "window_s": 10, "min_calls": 4, "failure_rate": 0.5}

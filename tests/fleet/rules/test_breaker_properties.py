@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from coterie._rules.breaker import Admission
 from coterie._rules.breaker_policy import BreakerPolicy, terms_of
 from coterie._rules.timeline import SECOND
-from tests.core.rules.breaker_world import EPOCH, World
+from tests.fleet.rules.breaker_world import EPOCH, World
 
 CALM = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from coterie._rules.timeline import SECOND
-from tests.core.rules.breaker_world import World
+from tests.fleet.rules.breaker_world import World
 
 
 def test_a_late_success_never_closes_an_open_breaker():

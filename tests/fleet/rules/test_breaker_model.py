@@ -20,7 +20,7 @@ from coterie._rules.breaker import Admission, View, admit, look, record, settle
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.decided import State
 from coterie._rules.timeline import SECOND, moment
-from tests.core.rules.breaker_world import EPOCH, NAME
+from tests.fleet.rules.breaker_world import EPOCH, NAME
 
 PERMITS_AT_MOST = 99
 # Seconds that the clock may go back unseen, or be behind: more would bring nothing new.

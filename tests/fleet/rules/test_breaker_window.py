@@ -14,7 +14,7 @@ from coterie._rules.breaker_policy import BreakerPolicy, terms_of
 from coterie._rules.timeline import SECOND
 from coterie._rules.window import open_window, take
 from coterie.errors import StateFormatError
-from tests.core.rules.breaker_world import World, check_storable
+from tests.fleet.rules.breaker_world import World, check_storable
 
 CODES = "sftg"
 

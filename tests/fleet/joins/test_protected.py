@@ -24,7 +24,7 @@ from coterie.errors import (
 from coterie.policies import Fallback, Policies, Spend
 from coterie.protect import Protected, this_call
 from coterie.usage import Usage
-from tests.core.joins.flaky import AT_ONCE, TWICE, Flaky, opened, queued
+from tests.fleet.joins.flaky import AT_ONCE, TWICE, Flaky, opened, queued
 
 # Forms
 
