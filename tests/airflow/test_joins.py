@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,13 +45,6 @@ AGENT = """
 """
 
 
-def _is_installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
 def _open_breaker(store: Path) -> None:
     """As another process of the fleet would."""
     policies = Policies(breaker=BreakerPolicy(failure_threshold=2), pool=PoolPolicy(), max_wait_s=0)
@@ -80,7 +72,6 @@ def test_a_plain_task_is_refused_while_the_fleets_breaker_is_open(in_airflow, tm
     assert run.states() == {("first", -1): "failed", ("second", -1): "upstream_failed"}
 
 
-@pytest.mark.skipif(not _is_installed("airflow.providers.common.ai"), reason="the agent operator's provider is absent")
 @pytest.mark.parametrize("durable", [False, True])
 def test_the_agent_operator_joins_by_a_capability(in_airflow, tmp_path, durable):
     source = (HEAD + AGENT).format(store=tmp_path / "state.db", durable=durable)
