@@ -145,7 +145,7 @@ def test_a_plan_binds_its_parameters():
 def test_options_reach_the_driver_of_a_store_elsewhere():
     blobs = FsspecBlobs("memory://trial", options={"use_listings_cache": False})
 
-    assert blobs._root.storage_options["use_listings_cache"] is False
+    assert blobs._backend._fs.storage_options["use_listings_cache"] is False
 
 
 async def _odd(task_input: dict[str, int]) -> int:

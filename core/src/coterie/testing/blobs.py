@@ -1,36 +1,46 @@
-"""Blob stores for tests: one in memory, one that fails on demand, and the contract of all of them."""
+"""Blob stores for tests: one in memory, one that fails on demand; and, from its own file, the contract of all."""
 
 from __future__ import annotations
 
-import io
+import math
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
-import pytest
-
-from coterie.errors import MissingArtifact, Unavailable
-from coterie.ports import BlobStore
+from coterie.clock import Clock, SystemClock
+from coterie.errors import MissingArtifact
+from coterie.ports import Blob, BlobStore
+from coterie.stores.blobs import check_blob_name
+from coterie.testing.blobs_contract import BlobStoreContract
 
 __all__ = ["BlobStoreContract", "FaultyBlobs", "MemoryBlobs"]
 
 
 class MemoryBlobs:
-    """A `BlobStore` that is a dictionary: `objects` holds what is stored, by name."""
+    """A `BlobStore` that is a dictionary: `objects` holds what is stored, `modified_s` when, both by name.
 
-    def __init__(self, root: str = "test://blobs") -> None:
+    clock: of the ages, by default this process's; a `ManualClock` for those who test what becomes old.
+    """
+
+    def __init__(self, root: str = "test://blobs", *, clock: Clock | None = None) -> None:
         self.root = root
         self.objects: dict[str, bytes] = {}
+        self.modified_s: dict[str, float] = {}
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
 
     def size_bytes(self, name: str) -> int | None:
         """The object's size, or None."""
-        content = self.objects.get(name)
+        content = self.objects.get(check_blob_name(name))
         return None if content is None else len(content)
 
-    def write(self, name: str, source: BinaryIO) -> None:
+    def write(self, name: str, source: BinaryIO, *, size_bytes: int | None = None) -> None:  # noqa: ARG002
         """Store all of `source`."""
-        self.objects[name] = source.read()
+        check_blob_name(name)
+        content = source.read()
+        with self._lock:
+            self.objects[name] = content
+            self._stamp(name)
 
     def chunks(self, name: str, *, chunk_bytes: int = 2**20) -> Iterator[bytes]:
         """The object's bytes.
@@ -38,17 +48,51 @@ class MemoryBlobs:
         Raises:
             MissingArtifact: there is none.
         """
-        content = self.objects.get(name)
+        content = self.objects.get(check_blob_name(name))
         if content is None:
             raise MissingArtifact(f"no object {name!r}; store it first")
         yield from (content[start : start + chunk_bytes] for start in range(0, len(content), chunk_bytes))
+
+    def refresh(self, name: str) -> bool:
+        """Begin the object's age anew; False if it is not there."""
+        with self._lock:
+            if check_blob_name(name) not in self.objects:
+                return False
+            self._stamp(name)
+            return True
+
+    def entries(self, folder: str) -> Iterator[Blob]:
+        """All objects below a folder; nothing is ever unfinished."""
+        within = check_blob_name(folder) + "/"
+        names = [name for name in list(self.objects) if name.startswith(within)]
+        yield from (Blob(name, len(self.objects[name]), self.modified_s.get(name, 0.0)) for name in names)
+
+    def delete(self, blobs: Sequence[Blob]) -> Sequence[Blob]:
+        """Delete those that are as they were listed."""
+        return [blob for blob in blobs if self._delete(blob)]
+
+    def clock_s(self) -> float:
+        """The clock that it was given."""
+        return self._clock.now()
+
+    def _stamp(self, name: str) -> None:
+        # Never the same twice, also where the clock stands still.
+        self.modified_s[name] = max(self._clock.now(), math.nextafter(self.modified_s.get(name, 0.0), math.inf))
+
+    def _delete(self, blob: Blob) -> bool:
+        with self._lock:
+            if blob.name in self.objects and self.modified_s.get(blob.name, 0.0) != blob.modified_s:
+                return False
+            self.objects.pop(check_blob_name(blob.name), None)
+            self.modified_s.pop(blob.name, None)
+            return True
 
 
 class FaultyBlobs:
     """A `BlobStore` around another that fails when told; `calls` lists what was asked of it, as (what, name).
 
-    faults: by `size_bytes`, `write` or `chunks`, the exceptions that its next calls raise, one each; None lets a
-    call pass. A failing `write` has already read half of its source, as a broken connection would.
+    faults: by the name of the method, the exceptions that its next calls raise, one each; None lets a call pass. A
+    failing `write` has already read half of its source, as a broken connection would.
     """
 
     def __init__(self, wrapped: BlobStore, **faults: list[Exception | None]) -> None:
@@ -66,125 +110,46 @@ class FaultyBlobs:
         self._fail("size_bytes", name)
         return self._wrapped.size_bytes(name)
 
-    def write(self, name: str, source: BinaryIO) -> None:
+    def write(self, name: str, source: BinaryIO, *, size_bytes: int | None = None) -> None:
         """Store all of `source`; or raise the next fault."""
         self._fail("write", name, lambda: source.read(8))
-        self._wrapped.write(name, source)
+        self._wrapped.write(name, source, size_bytes=size_bytes)
 
     def chunks(self, name: str, *, chunk_bytes: int = 2**20) -> Iterator[bytes]:
         """The object's bytes; or the next fault."""
         self._fail("chunks", name)
         yield from self._wrapped.chunks(name, chunk_bytes=chunk_bytes)
 
+    def refresh(self, name: str) -> bool:
+        """Begin the object's age anew; or raise the next fault."""
+        self._fail("refresh", name)
+        return self._wrapped.refresh(name)
+
+    def entries(self, folder: str) -> Iterator[Blob]:
+        """All objects below a folder; or the next fault."""
+        self._fail("entries", folder)
+        yield from self._wrapped.entries(folder)
+
+    def delete(self, blobs: Sequence[Blob]) -> Sequence[Blob]:
+        """Delete those that are as they were listed; or raise the next fault. Called once for all, named by each."""
+        for blob in blobs:
+            self.calls.append(("delete", blob.name))
+        self._raise("delete")
+        return self._wrapped.delete(blobs)
+
+    def clock_s(self) -> float:
+        """The wrapped store's clock; or the next fault."""
+        self._fail("clock_s", "")
+        return self._wrapped.clock_s()
+
     def _fail(self, what: str, name: str, before: Callable[[], object] | None = None) -> None:
         self.calls.append((what, name))
+        self._raise(what, before)
+
+    def _raise(self, what: str, before: Callable[[], object] | None = None) -> None:
         pending = self._faults.get(what)
         fault = pending.pop(0) if pending else None
         if fault is not None:
             if before is not None:
                 before()
             raise fault
-
-
-class BlobStoreContract:
-    """What every `BlobStore` does. Inherit it, and give it a fixture `blobs` with an empty store."""
-
-    def test_an_object_reads_as_it_was_written(self, blobs: BlobStore) -> None:
-        blobs.write("a/b/one", io.BytesIO(b"content"))
-
-        assert b"".join(blobs.chunks("a/b/one")) == b"content"
-
-    def test_an_empty_object_is_an_object(self, blobs: BlobStore) -> None:
-        blobs.write("a/empty", io.BytesIO())
-
-        assert blobs.size_bytes("a/empty") == 0
-        assert b"".join(blobs.chunks("a/empty")) == b""
-
-    def test_a_missing_object_has_no_size(self, blobs: BlobStore) -> None:
-        assert blobs.size_bytes("a/none") is None
-
-    def test_reading_a_missing_object_says_so(self, blobs: BlobStore) -> None:
-        with pytest.raises(MissingArtifact, match="none"):
-            list(blobs.chunks("a/none"))
-
-    def test_writing_again_replaces_the_object(self, blobs: BlobStore) -> None:
-        blobs.write("a/one", io.BytesIO(b"first and long"))
-        blobs.write("a/one", io.BytesIO(b"second"))
-
-        assert blobs.size_bytes("a/one") == len(b"second")
-        assert b"".join(blobs.chunks("a/one")) == b"second"
-
-    def test_an_object_comes_in_chunks_no_longer_than_asked(self, blobs: BlobStore) -> None:
-        content = bytes(range(256)) * 40
-        blobs.write("a/long", io.BytesIO(content))
-
-        chunks = list(blobs.chunks("a/long", chunk_bytes=1000))
-
-        assert b"".join(chunks) == content
-        assert max(map(len, chunks)) <= 1000
-
-    def test_a_large_object_survives_the_way(self, blobs: BlobStore) -> None:
-        content = bytes(range(251)) * 80_000
-        blobs.write("a/large", io.BytesIO(content))
-
-        assert blobs.size_bytes("a/large") == len(content)
-        assert b"".join(blobs.chunks("a/large")) == content
-
-    @pytest.mark.parametrize("size_bytes", [5_000, 20_000_000])
-    def test_a_write_that_fails_leaves_no_object(self, blobs: BlobStore, size_bytes: int) -> None:
-        with pytest.raises((Unavailable, OSError)):
-            blobs.write("a/half", _breaks_off_after(size_bytes))
-
-        assert blobs.size_bytes("a/half") is None
-
-    def test_a_write_that_fails_leaves_the_old_object(self, blobs: BlobStore) -> None:
-        blobs.write("a/one", io.BytesIO(b"old"))
-
-        with pytest.raises((Unavailable, OSError)):
-            blobs.write("a/one", _breaks_off_after(5_000))
-
-        assert b"".join(blobs.chunks("a/one")) == b"old"
-
-    def test_readers_never_see_a_half_while_writers_replace(self, blobs: BlobStore) -> None:
-        contents = [bytes([number]) * 200_000 for number in range(4)]
-        blobs.write("a/busy", io.BytesIO(contents[0]))
-        ready = threading.Barrier(8)
-
-        def write(content: bytes) -> bytes:
-            ready.wait()
-            blobs.write("a/busy", io.BytesIO(content))
-            return content
-
-        def read(_: int) -> bytes:
-            ready.wait()
-            try:
-                return b"".join(blobs.chunks("a/busy"))
-            except Unavailable:
-                # Replaced under its reader, an object may be refused; it may not be mixed.
-                return contents[0]
-
-        with ThreadPoolExecutor(8) as pool:
-            work = [pool.submit(write, content) for content in contents] + [pool.submit(read, n) for n in range(4)]
-            seen = [one.result() for one in work]
-
-        assert set(seen) <= set(contents)
-
-    def test_the_root_is_a_url_without_a_trailing_slash(self, blobs: BlobStore) -> None:
-        assert "://" in blobs.root
-        assert not blobs.root.endswith("/")
-
-
-class _BreaksOff(io.RawIOBase, BinaryIO):
-    def __init__(self, size_bytes: int) -> None:
-        self._left = size_bytes
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._left or size < 0:
-            raise OSError("the source broke off")
-        count = min(size, self._left, 4096)
-        self._left -= count
-        return b"x" * count
-
-
-def _breaks_off_after(size_bytes: int) -> BinaryIO:
-    return _BreaksOff(size_bytes)
