@@ -21,6 +21,7 @@ from pathlib import Path
 import redis
 
 __all__ = [
+    "SYNCED",
     "Cluster",
     "Sentinels",
     "Server",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 HOST = "127.0.0.1"
+# Keeps an append-only file, and answers no sooner than what it took is on disk.
+SYNCED = ("--appendonly", "yes", "--appendfsync", "always")
 START_S = 20.0
 _SLOTS = 16_384
 _TRIES = 5
@@ -154,7 +157,8 @@ class Server:
         try:
             with self.client() as client:
                 client.ping()
-        except (redis.ConnectionError, redis.BusyError, redis.TimeoutError):
+        # One that loads its data is a ConnectionError, too.
+        except (redis.ConnectionError, redis.TimeoutError):
             return False
         return True
 
@@ -176,12 +180,18 @@ class Cluster:
 
     def owner(self, key: str) -> Server:
         """The primary that holds `key` now."""
-        with self.nodes[0].client() as client:
+        alive = next(node for node in self.nodes if node.process is not None)
+        with alive.client() as client:
             slot = client.execute_command("CLUSTER", "KEYSLOT", key)
             for first, last, primary, *_ in client.execute_command("CLUSTER", "SLOTS"):
                 if int(first) <= int(slot) <= int(last):
                     return next(node for node in self.nodes if node.port == int(primary[1]))
         raise AssertionError(f"nobody serves the slot of {key!r}")
+
+    def wait_for_another_owner(self, key: str, before: Server) -> Server:
+        """The primary that took over `key` from `before`, once the others say so."""
+        wait_until(lambda: self.owner(key) is not before, "a replica takes over")
+        return self.owner(key)
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,7 @@ class Sentinels:
 def valkey(
     *, user: str | None = None, password: str = "s3cret", unix: bool = False, arguments: Sequence[str] = ()
 ) -> Iterator[Server]:
-    """One Valkey 9 without persistence.
+    """One Valkey 9; without persistence, unless the arguments ask for it.
 
     user: an ACL user to make, with `password`, that may do all to keys and channels but nothing that administers; the
         default user stays, without a password, for `Server.client`.
@@ -246,15 +256,16 @@ def valkey(
 
 @contextmanager
 def redis62(*, unix: bool = False, arguments: Sequence[str] = ()) -> Iterator[Server]:
-    """One Redis 6.2 without persistence."""
+    """One Redis 6.2; without persistence, unless the arguments ask for it."""
     with _folder() as folder, _running(redis62_binary(), folder, arguments, unix=unix) as server:
         yield server
 
 
 @contextmanager
-def valkey_cluster(*, primaries: int = 3, replicas: int = 0) -> Iterator[Cluster]:
+def valkey_cluster(*, primaries: int = 3, replicas: int = 0, arguments: Sequence[str] = ()) -> Iterator[Cluster]:
     """A cluster that serves all slots; `replicas` of them follow the first primaries, one each."""
     options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"]
+    options += arguments
     with ExitStack() as stack:
         nodes = []
         for _ in range(primaries + replicas):
@@ -266,10 +277,12 @@ def valkey_cluster(*, primaries: int = 3, replicas: int = 0) -> Iterator[Cluster
 
 
 @contextmanager
-def valkey_sentinels(*, sentinels: int = 1, service: str = "coterie") -> Iterator[Sentinels]:
+def valkey_sentinels(
+    *, sentinels: int = 1, service: str = "coterie", arguments: Sequence[str] = ()
+) -> Iterator[Sentinels]:
     """A primary with one replica; a primary that is silent for 500 ms is replaced."""
     with ExitStack() as stack:
-        quick = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
+        quick = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", *arguments]
         primary = stack.enter_context(_running(valkey_binary(), stack.enter_context(_folder()), quick))
         follow = [*quick, "--replicaof", HOST, str(primary.port)]
         replica = stack.enter_context(_running(valkey_binary(), stack.enter_context(_folder()), follow))

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, Literal, Protocol, TypeAlias, TypeVar
 
 from coterie._rules.decided import Decide, State
+from coterie._rules.written import Change, Guard, Page
 
-__all__ = ["BlobStore", "Notice", "Scope", "StateStore"]
+__all__ = ["Blob", "BlobStore", "Durability", "JournalStore", "Notice", "Scope", "StateStore"]
 
 T = TypeVar("T")
 
 # Who shares a store's state: the tasks of one process, the processes of one machine, all machines.
 Scope = Literal["process", "machine", "fleet"]
+# What has been acknowledged survives: a power cut ("strict"), the end of a process ("relaxed"), nothing ("none").
+Durability = Literal["strict", "relaxed", "none"]
 # Called in the event loop with each message; with None when some may have been missed: look at the state again.
 Notice: TypeAlias = Callable[[str | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One entry of a listing: an object, or a write that has not ended and perhaps never will.
+
+    modified_s: when it was last written or refreshed, in seconds since the epoch by the store's own clock.
+    upload: names an unfinished write to `name`; None for an object. size_bytes: of an unfinished write what is known.
+    """
+
+    name: str
+    size_bytes: int
+    modified_s: float
+    upload: str | None = None
 
 
 class BlobStore(Protocol):
     """Bytes by name, below one root. Blocking: shells call it in threads.
 
-    Names are relative, `/`-separated. A write is seen whole or not at all. Drivers' errors come out as
-    `Unavailable` (the store) or `MissingArtifact` (the object).
+    Names are relative and `/`-separated; each part is of letters, digits and `._=@+-`, and does not begin with a dot:
+    others are `ForbiddenLocation`, as is whatever would lead out of the root. A write is seen whole or not at all.
+    Drivers' errors come out as `Unavailable` (the store) or `MissingArtifact` (the object).
     """
 
     @property
@@ -33,12 +52,37 @@ class BlobStore(Protocol):
         """The object's size, or None if there is none."""
         ...
 
-    def write(self, name: str, source: BinaryIO) -> None:
-        """Store all that `source` holds, replacing what was there."""
+    def write(self, name: str, source: BinaryIO, *, size_bytes: int | None = None) -> None:
+        """Store all that `source` holds, replacing what was there. size_bytes: how much that is, if it is known.
+
+        When this returns, the object is as safe as the store keeps anything.
+        """
         ...
 
     def chunks(self, name: str, *, chunk_bytes: int = 2**20) -> Iterator[bytes]:
-        """The object's bytes, in order."""
+        """The object's bytes, in order, at most `chunk_bytes` at a time. Closed half way, it holds nothing open."""
+        ...
+
+    def refresh(self, name: str) -> bool:
+        """Begin the object's age anew, as writing it again would.
+
+        False: it is not there, or this store has no way; then write it.
+        """
+        ...
+
+    def entries(self, folder: str) -> Iterator[Blob]:
+        """All objects and unfinished writes below a folder, in any order, in bounded memory.
+
+        Those that come or go meanwhile may be in it or not.
+        """
+        ...
+
+    def delete(self, blobs: Sequence[Blob]) -> Sequence[Blob]:
+        """Delete those that were neither written nor refreshed since they were listed; return all that are gone now."""
+        ...
+
+    def clock_s(self) -> float:
+        """The clock that `Blob.modified_s` is of."""
         ...
 
 
@@ -101,4 +145,89 @@ class StateStore(Protocol):
 
     async def aclose(self) -> None:
         """Give up connections and wake-ups, within a bound; safe to call twice."""
+        ...
+
+
+class JournalStore(Protocol):
+    """Durable texts of runs. Async, for one event loop at a time.
+
+    A run's texts lie on shelves, each text under a path: the main shelf is `""`, others have names. Runs are named as
+    `coterie.ids.check_workflow_id` allows; the namespace is the store's own affair. A path, or the name of a shelf, is
+    1 to 512 characters without control characters; a text is at most 4 MiB. Everything about one run is atomic where
+    it says so; nothing is across runs.
+
+    When a call that writes returns, what it wrote is as durable as `durability` says. Calls that wait at the same time
+    are made durable together (group commit), in no particular order. Every call has a deadline of the store's own.
+
+    Raises, from every call:
+        Unavailable: the store did not answer in time, or failed; `__cause__` is the driver's error. Whether something
+            was written is then not known; it may be written again.
+        StateFormatError: what lies there is of a newer coterie, or damaged.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the texts lie, without credentials."""
+        ...
+
+    @property
+    def scope(self) -> Scope:
+        """Who shares them."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """What sets this deployment's runs apart."""
+        ...
+
+    @property
+    def durability(self) -> Durability:
+        """What survives."""
+        ...
+
+    async def change(self, run: str, paths: Sequence[str], decide: Change[T]) -> T:
+        """Apply a decision to texts of the main shelf, atomically, and return its result.
+
+        `decide` gets the texts at `paths` (None where there is none) and the store's clock, and says what to write,
+        at any of these paths. It is synchronous and pure, and may be run several times. What it raises is raised here,
+        and nothing is written. A run exists from its first text on.
+
+        Raises:
+            Misuse: it would write at a path that it was not given.
+        """
+        ...
+
+    async def write(
+        self, run: str, texts: Mapping[str, str | None], *, guard: Guard | None = None, shelf: str = ""
+    ) -> None:
+        """Write texts (None: remove) to one shelf, atomically, if the guard holds.
+
+        Raises:
+            StaleToken: it does not hold; nothing was written.
+        """
+        ...
+
+    async def get(self, run: str, paths: Sequence[str]) -> tuple[dict[str, str], int]:
+        """Those of these texts of the main shelf that are there, as they were at one moment, and the store's clock, in
+        microseconds.
+        """
+        ...
+
+    async def read(self, run: str, shelf: str = "") -> dict[str, str]:
+        """All texts of a shelf, as they were at one moment, or each at some moment during the call; empty if none."""
+        ...
+
+    async def runs(self, *, limit: int, after: str | None = None) -> Page:
+        """Runs, the one begun last first, at most `limit` from behind the cursor `after` on.
+
+        A run is listed until it is removed.
+        """
+        ...
+
+    async def remove(self, run: str) -> bool:
+        """Remove a run with all that belongs to it; whether there was one."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what was begun, give up connections, within a bound; safe to call twice."""
         ...

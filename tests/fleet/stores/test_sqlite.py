@@ -17,7 +17,7 @@ import pytest
 from coterie._rules.decided import Decided, Signal, State
 from coterie.errors import Misuse, Unavailable
 from coterie.ports import StateStore
-from coterie.stores import sqlite, sqlite_file, sqlite_thread
+from coterie.stores import sqlite_access, sqlite_file, sqlite_thread
 from coterie.stores.sqlite import SqliteStateStore
 from coterie.testing.states import StateStoreContract
 
@@ -94,7 +94,7 @@ class Gate:
 
 async def test_all_that_waits_is_folded_into_one_transaction(store: SqliteStateStore):
     statements: list[str] = []
-    await store._done(lambda transaction: (transaction._connection.set_trace_callback(statements.append), ()))
+    await store._file.done(lambda transaction: (transaction._connection.set_trace_callback(statements.append), ()))
     gate = Gate()
     holding = asyncio.ensure_future(store.update("limit/x", gate))
     await asyncio.to_thread(gate.reached.wait)
@@ -160,7 +160,9 @@ async def test_a_transaction_that_cannot_be_stored_fails_all_who_were_in_it(stor
     inbox: list[str | None] = []
     await store.subscribe("pool/x", inbox.append)
     # Pages, of 4 KiB: as on a disk that is full.
-    await store._done(lambda transaction: (transaction._connection.execute("PRAGMA max_page_count=8").fetchall(), ()))
+    await store._file.done(
+        lambda transaction: (transaction._connection.execute("PRAGMA max_page_count=8").fetchall(), ())
+    )
     large: State = {"text": "x" * 200_000}
 
     ends = await asyncio.gather(
@@ -204,9 +206,9 @@ async def test_many_may_open_a_new_database_at_once(tmp_path: Path):
 async def test_who_finds_others_at_the_opening_tries_again(path: Path, monkeypatch: pytest.MonkeyPatch):
     failed = threading.Event()
 
-    def watched(path: Path) -> sqlite3.Connection:
+    def watched(path: Path, form: sqlite_file.Form) -> sqlite3.Connection:
         try:
-            return sqlite_file.open_database(path)
+            return sqlite_file.open_database(path, form)
         except sqlite3.OperationalError:
             failed.set()
             raise
@@ -271,7 +273,7 @@ async def test_a_fork_waits_for_the_transaction_that_runs(store: SqliteStateStor
         return Decided(None, None)
 
     def before_fork() -> None:
-        sqlite._before_fork()
+        sqlite_access._before_fork()
         order.append("forking")
 
     holding = asyncio.ensure_future(store.update("limit/x", decide))
@@ -282,7 +284,7 @@ async def test_a_fork_waits_for_the_transaction_that_runs(store: SqliteStateStor
     await asyncio.to_thread(forking.join, 0.05)
     gate.open.set()
     await asyncio.to_thread(forking.join)
-    sqlite._after_fork(in_child=False)
+    sqlite_access._after_fork(in_child=False)
 
     await holding
     assert order == ["decided", "forking"]
@@ -305,7 +307,7 @@ async def test_closing_ends_what_was_begun(path: Path):
 
 
 async def test_closing_does_not_wait_for_a_thread_that_hangs(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sqlite, "_CLOSING_S", 0.05)
+    monkeypatch.setattr(sqlite_access, "_CLOSING_S", 0.05)
     store, gate = SqliteStateStore(path), Gate()
     holding = asyncio.ensure_future(store.update("limit/x", gate))
     await asyncio.to_thread(gate.reached.wait)

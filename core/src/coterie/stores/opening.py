@@ -1,16 +1,19 @@
-"""Open the state store that a URL, or the environment, names."""
+"""Open the state store, or the journal store, that a URL, or the environment, names."""
 
 from __future__ import annotations
 
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from coterie.errors import Misuse
 from coterie.ids import check_name
-from coterie.ports import StateStore
+from coterie.ports import Durability, JournalStore, StateStore
 
-__all__ = ["default_path", "open_state_store"]
+__all__ = ["default_path", "open_journal_store", "open_state_store"]
+
+_Lasting: TypeAlias = Literal["strict", "relaxed"]
 
 _REDIS = (
     "redis",
@@ -36,17 +39,36 @@ def open_state_store(url: str | None, namespace: str) -> StateStore:
             more of the URL than its scheme, as it may hold a password.
     """
     check_name(namespace, "the namespace")
-    given = url or os.environ.get("COTERIE_STORE") or "sqlite://"
-    scheme, separator, rest = given.partition("://")
-    if not separator:
-        raise Misuse(f"the URL of the state store does not begin with 'scheme://'; give one of {_KNOWN}")
+    scheme, rest, given = _parts(url, "state")
     if scheme == "memory":
         return _open_memory(rest, namespace)
     if scheme == "sqlite":
         return _open_sqlite(rest, namespace)
-    if scheme in _REDIS:
-        return _open_redis(given, namespace)
-    raise Misuse(f"no state store has URLs with the scheme {scheme[:40]!r}; give one of {_KNOWN}")
+    return _open_redis(given, namespace)
+
+
+def open_journal_store(url: str | None, namespace: str, *, durability: Durability | None = None) -> JournalStore:
+    """The journal store at `url`, as `open_state_store` takes it; nothing is connected or made before it is used.
+
+    In files, the journal lies beside the state, in a database of its own, as it must be more durable: of
+    `sqlite:///path/state.db` it is `/path/state.journal.db`.
+
+    durability: "strict", what was acknowledged survives a power cut, which is also what None means; or "relaxed", it
+        survives the end of any process. In memory, nothing survives: there it is "none", or None.
+
+    Raises:
+        Misuse: as `open_state_store`; or the store cannot be so durable.
+    """
+    check_name(namespace, "the namespace")
+    scheme, rest, given = _parts(url, "journal")
+    if scheme == "memory":
+        return _open_memory_journal(rest, namespace, durability)
+    lasting = _lasting(durability, scheme)
+    return (
+        _open_sqlite_journal(rest, namespace, lasting)
+        if scheme == "sqlite"
+        else _open_redis_journal(given, namespace, lasting)
+    )
 
 
 def default_path() -> Path:
@@ -69,25 +91,81 @@ def default_path() -> Path:
     return folder / "state.db"
 
 
+def _parts(url: str | None, what: str) -> tuple[str, str, str]:
+    """The scheme, what follows it, and the whole URL, as given or as the environment says."""
+    given = url or os.environ.get("COTERIE_STORE") or "sqlite://"
+    scheme, separator, rest = given.partition("://")
+    if not separator:
+        raise Misuse(f"the URL of the {what} store does not begin with 'scheme://'; give one of {_KNOWN}")
+    if scheme not in ("memory", "sqlite", *_REDIS):
+        raise Misuse(f"no {what} store has URLs with the scheme {scheme[:40]!r}; give one of {_KNOWN}")
+    return scheme, rest, given
+
+
+def _lasting(durability: Durability | None, scheme: str) -> _Lasting:
+    if durability is None or durability == "strict":
+        return "strict"
+    if durability == "relaxed":
+        return "relaxed"
+    raise Misuse(f"a journal at '{scheme}://' cannot be {durability!r}; give 'strict' or 'relaxed'")
+
+
 def _open_memory(rest: str, namespace: str) -> StateStore:
     from coterie.stores.memory import MemoryStateStore
 
-    if rest:
-        raise Misuse("state in memory has no place; give 'memory://' and nothing after it")
+    _check_no_place(rest, "state")
     return MemoryStateStore(namespace)
+
+
+def _open_memory_journal(rest: str, namespace: str, durability: Durability | None) -> JournalStore:
+    from coterie.stores.journal_memory import MemoryJournalStore
+
+    _check_no_place(rest, "a journal")
+    if durability not in (None, "none"):
+        raise Misuse(
+            f"a journal in memory cannot be {durability!r}: it ends with its process; name a file, or a server"
+        )
+    return MemoryJournalStore(namespace)
+
+
+def _check_no_place(rest: str, what: str) -> None:
+    if rest:
+        raise Misuse(f"{what} in memory has no place; give 'memory://' and nothing after it")
 
 
 def _open_sqlite(rest: str, namespace: str) -> StateStore:
     from coterie.stores.sqlite import SqliteStateStore
 
+    return SqliteStateStore(_path(rest), namespace)
+
+
+def _open_sqlite_journal(rest: str, namespace: str, durability: _Lasting) -> JournalStore:
+    from coterie.stores.journal_sqlite import SqliteJournalStore
+
+    state = _path(rest)
+    return SqliteJournalStore(state.with_name(f"{state.stem}.journal{state.suffix}"), namespace, durability=durability)
+
+
+def _path(rest: str) -> Path:
     if rest and (not rest.startswith("/") or rest.endswith("/")):
         raise Misuse("the URL of a state database is 'sqlite://' and the absolute path of a file: 'sqlite:///dir/file'")
-    return SqliteStateStore(rest or default_path(), namespace)
+    return Path(rest) if rest else default_path()
 
 
 def _open_redis(url: str, namespace: str) -> StateStore:
-    if find_spec("hiredis") is None:
-        raise Misuse("state in Redis needs a package that is not installed: pip install 'coterie[redis]'")
+    _check_redis("state")
     from coterie.stores.redis import open_redis
 
     return open_redis(url, namespace)
+
+
+def _open_redis_journal(url: str, namespace: str, durability: _Lasting) -> JournalStore:
+    _check_redis("a journal")
+    from coterie.stores.redis.journal import open_redis_journal
+
+    return open_redis_journal(url, namespace, durability=durability)
+
+
+def _check_redis(what: str) -> None:
+    if find_spec("hiredis") is None:
+        raise Misuse(f"{what} in Redis needs a package that is not installed: pip install 'coterie[redis]'")

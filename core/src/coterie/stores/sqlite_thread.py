@@ -1,4 +1,4 @@
-"""The thread that works for one SQLite state store, and folds all that waits for it into one transaction."""
+"""The thread that works for one store in a SQLite file, and folds all that waits for it into one transaction."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from coterie._rules.decided import Signal
 from coterie.errors import CoterieError
-from coterie.stores.sqlite_file import is_busy, open_database, translated
-from coterie.stores.switchboard import Switchboard
+from coterie.stores.sqlite_file import Form, is_busy, may, open_database, translated
 
-__all__ = ["Job", "StoreThread", "Transaction", "Work"]
+__all__ = ["Job", "StoreThread", "Tables", "Transaction", "Work"]
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
+Tr = TypeVar("Tr", bound="Transaction")
 
 _log = logging.getLogger("coterie.store")
 
@@ -32,83 +30,66 @@ _HELD_S = 0.02
 # Between two attempts at the lock; doubled each time, with jitter.
 _FIRST_WAIT_S = 0.0002
 _LONGEST_WAIT_S = 0.004
-# Expired states are removed so often, and so many at a time.
+# What is not needed any more is removed so often.
 _SWEEP_S = 60.0
-_SWEPT = 500
 _PAUSING_S = 1.0
 
 
-class Transaction:
-    """What the works of one transaction see of the states: each what the one before it left."""
+class Transaction(Protocol):
+    """What the works of one transaction see, each what the one before it left."""
 
-    def __init__(self, connection: sqlite3.Connection, namespace: str, now: Callable[[], int]) -> None:
-        self._connection = connection
-        self._namespace = namespace
-        self._texts: dict[str, str | None] = {}
-        self._changed: dict[str, int | None] = {}
-        self.now = now
-
-    def text(self, key: str, now: int) -> str | None:
-        """The JSON text of a state, or None."""
-        if key not in self._texts:
-            row = self._connection.execute(
-                "SELECT state FROM states WHERE namespace = ? AND key = ? AND (expires IS NULL OR expires > ?)",
-                (self._namespace, key, now),
-            ).fetchone()
-            self._texts[key] = None if row is None else row[0]
-        return self._texts[key]
-
-    def put(self, key: str, text: str | None, expires: int | None) -> None:
-        """Change a state, or remove it; written with `flush`."""
-        self._texts[key] = text
-        self._changed[key] = expires
-
-    def keys(self, kind: str, now: int) -> list[str]:
-        """All keys of a kind, sorted."""
-        # '0' is the character after '/'.
-        rows = self._connection.execute(
-            "SELECT key FROM states WHERE namespace = ? AND key > ? AND key < ? "
-            "AND (expires IS NULL OR expires > ?) ORDER BY key",
-            (self._namespace, f"{kind}/", f"{kind}0", now),
-        )
-        return [key for (key,) in rows]
+    def is_full(self) -> bool:
+        """Whether it has so much to write that others should wait for the next."""
+        ...
 
     def flush(self) -> None:
         """Write what was changed."""
-        for key, expires in self._changed.items():
-            text = self._texts[key]
-            if text is None:
-                self._connection.execute("DELETE FROM states WHERE namespace = ? AND key = ?", (self._namespace, key))
-            else:
-                self._connection.execute(
-                    "INSERT INTO states VALUES (?, ?, ?, ?) ON CONFLICT (namespace, key) "
-                    "DO UPDATE SET state = excluded.state, expires = excluded.expires",
-                    (self._namespace, key, text, expires),
-                )
+        ...
 
     def sweep(self) -> None:
-        """Remove expired states, of all namespaces."""
-        self._connection.execute(
-            "DELETE FROM states WHERE (namespace, key) IN "
-            "(SELECT namespace, key FROM states WHERE expires <= ? LIMIT ?)",
-            (self.now(), _SWEPT),
-        )
-
-
-class Work(Protocol[T_co]):
-    """What a job does, in a transaction. What it raises is its caller's, and must leave the transaction as it was."""
-
-    def __call__(self, transaction: Transaction) -> tuple[T_co, Sequence[Signal]]:
-        """The result, and what to signal once it is stored."""
+        """Remove some of what is not needed any more."""
         ...
 
 
-class Job(Generic[T]):
-    """A work that a task waits for. writes: whether it may change states; others never wait for a lock."""
+class Tables(Protocol[Tr]):
+    """What a store keeps in its file. Called in the store's thread, but for `inherited`."""
 
-    __slots__ = ("error", "future", "loop", "result", "signals", "until_s", "work", "writes")
+    @property
+    def form(self) -> Form:
+        """What the database is like."""
+        ...
 
-    def __init__(self, work: Work[T], *, writes: bool, until_s: float) -> None:
+    def begin(self, connection: sqlite3.Connection) -> Tr:
+        """A transaction that has begun."""
+        ...
+
+    def stored(self, transaction: Tr) -> None:
+        """Called when it is committed, before its callers learn of it. Must not raise."""
+        ...
+
+    def tend(self, connection: sqlite3.Connection) -> None:
+        """Called after they have learnt of it: what need not keep them waiting."""
+        ...
+
+    def close(self) -> None:
+        """The end of the thread."""
+        ...
+
+    def inherited(self) -> None:
+        """Called in a forked child: let go of what is the parent's."""
+        ...
+
+
+# What a job does, in a transaction. What it raises is its caller's, and must leave the transaction as it was.
+Work: TypeAlias = Callable[[Tr], T]
+
+
+class Job(Generic[Tr, T]):
+    """A work that a task waits for. writes: whether it may change anything; others never wait for a lock."""
+
+    __slots__ = ("error", "future", "loop", "result", "until_s", "work", "writes")
+
+    def __init__(self, work: Work[Tr, T], *, writes: bool, until_s: float) -> None:
         self.work = work
         self.writes = writes
         self.until_s = until_s
@@ -116,13 +97,12 @@ class Job(Generic[T]):
         self.future: asyncio.Future[T] = self.loop.create_future()
         self.result: T | None = None
         self.error: BaseException | None = None
-        self.signals: Sequence[Signal] = ()
 
-    def run(self, transaction: Transaction) -> None:
+    def run(self, transaction: Tr) -> None:
         """Do the work; its end is kept until the transaction has ended."""
-        self.result, self.error, self.signals = None, None, ()
+        self.result, self.error = None, None
         try:
-            self.result, self.signals = self.work(transaction)
+            self.result = self.work(transaction)
         except sqlite3.Error:
             # The database's: it concerns the whole transaction.
             raise
@@ -141,27 +121,15 @@ class Job(Generic[T]):
             self.future.set_exception(RuntimeError(repr(self.error)) if stops else self.error)
 
 
-class StoreThread:
-    """Runs jobs, one transaction after the other.
+class StoreThread(Generic[Tr]):
+    """Runs jobs, one transaction after the other."""
 
-    board: told what to signal after each commit, and closed at the end.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        namespace: str,
-        *,
-        now: Callable[[], int],
-        board: Switchboard,
-    ) -> None:
+    def __init__(self, path: Path, tables: Tables[Tr]) -> None:
         self._path = path
-        self._namespace = namespace
-        self._now = now
-        self._board = board
-        self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
-        self._reads: list[Job[Any]] = []
-        self._writes: list[Job[Any]] = []
+        self._tables = tables
+        self._queue: queue.SimpleQueue[Job[Tr, Any] | None] = queue.SimpleQueue()
+        self._reads: list[Job[Tr, Any]] = []
+        self._writes: list[Job[Tr, Any]] = []
         self._stopping = False
         self._ended: list[Callable[[], None]] = []
         # Held while SQLite is at work: a fork in the midst of it would leave its locks locked in the child for ever.
@@ -170,9 +138,9 @@ class StoreThread:
         self._opened: os.stat_result | None = None
         self._swept_s = time.monotonic()
         self.connection: sqlite3.Connection | None = None
-        threading.Thread(target=self._run, daemon=True, name=f"coterie-state-{path.name}").start()
+        threading.Thread(target=self._run, daemon=True, name=f"coterie-{tables.form.kind}-{path.name}").start()
 
-    def submit(self, job: Job[Any]) -> None:
+    def submit(self, job: Job[Tr, Any]) -> None:
         """Have a job done; never blocks."""
         self._queue.put(job)
 
@@ -205,7 +173,7 @@ class StoreThread:
         finally:
             with self._at_work:
                 self._close()
-            self._board.close()
+            self._tables.close()
             for tell in self._ended:
                 tell()
 
@@ -226,48 +194,51 @@ class StoreThread:
         self._writes = rest + writes[_FOLDED:]
         return len(rest) == len(writes[:_FOLDED]) > 0
 
-    def _take(self, job: Job[Any] | None) -> None:
+    def _take(self, job: Job[Tr, Any] | None) -> None:
         if job is None:
             self._stopping = True
         else:
             (self._writes if job.writes else self._reads).append(job)
 
-    def _waited_for(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
+    def _waited_for(self, jobs: list[Job[Tr, Any]]) -> list[Job[Tr, Any]]:
         """Without those whose callers have gone, or have waited long enough."""
         now_s = time.monotonic()
         return [job for job in jobs if not job.future.done() and job.until_s > now_s]
 
-    def _serve(self, jobs: list[Job[Any]], *, writing: bool = False) -> list[Job[Any]]:
+    def _serve(self, jobs: list[Job[Tr, Any]], *, writing: bool = False) -> list[Job[Tr, Any]]:
         """Do these jobs together and hand over their ends. Returns those for which there was no lock, or no time."""
         if not jobs:
             return []
         try:
-            done = self._transact(self._connected(), jobs, writing=writing)
+            connection = self._connected()
+            done = self._transact(connection, jobs, writing=writing)
         except sqlite3.Error as error:
             if is_busy(error):
                 return jobs
-            self._fail(jobs, translated(error, self._path), error)
+            if not writing and len(jobs) > 1:
+                # Where something is damaged, only those who ask for it are told.
+                return [left for job in jobs for left in self._serve([job])]
+            self._fail(jobs, translated(error, self._path, self._tables.form), error)
             return []
         # Typed errors of opening, and mistakes of ours: all go to who waits, none ends the thread.
         except BaseException as error:  # noqa: BLE001
             self._fail(jobs, error, error.__cause__)
             return []
-        signals = [signal for job in jobs[:done] for signal in job.signals]
-        if signals:
-            self._signal(signals)
         _settle(jobs[:done])
+        if writing:
+            self._tend(connection)
         return jobs[done:]
 
-    def _transact(self, connection: sqlite3.Connection, jobs: list[Job[Any]], *, writing: bool) -> int:
+    def _transact(self, connection: sqlite3.Connection, jobs: list[Job[Tr, Any]], *, writing: bool) -> int:
         """Returns how many of the jobs were done, at least one."""
         connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
         try:
-            transaction = Transaction(connection, self._namespace, self._now)
+            transaction = self._tables.begin(connection)
             began_s, done = time.monotonic(), 0
             for job in jobs:
                 job.run(transaction)
                 done += 1
-                if time.monotonic() - began_s > _HELD_S:
+                if transaction.is_full() or time.monotonic() - began_s > _HELD_S:
                     break
             transaction.flush()
             if writing and began_s - self._swept_s > _SWEEP_S:
@@ -278,15 +249,25 @@ class StoreThread:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self._tables.stored(transaction)
         return done
+
+    def _tend(self, connection: sqlite3.Connection) -> None:
+        try:
+            self._tables.tend(connection)
+        # Nobody waits for it: should it matter, the next transaction meets it.
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                _log.warning("store.not_tended %s: %r", self._path, error)
 
     def _connected(self) -> sqlite3.Connection:
         """The connection to the file that is there now: the one that was opened may have been removed since."""
         if self.connection is not None and not self._is_same_file():
             self._close()
         if self.connection is None:
-            self.connection = open_database(self._path)
-            self._opened = self._path.stat()
+            self.connection = open_database(self._path, self._tables.form)
+            # What may only be read is opened each time: nothing tells it of those who write.
+            self._opened = self._path.stat() if may(self._path, os.W_OK) else None
         return self.connection
 
     def _is_same_file(self) -> bool:
@@ -296,14 +277,7 @@ class StoreThread:
             return False
         return self._opened is not None and (found.st_ino, found.st_dev) == (self._opened.st_ino, self._opened.st_dev)
 
-    def _signal(self, signals: Sequence[Signal]) -> None:
-        try:
-            self._board.send(signals)
-        # The states are stored; that nobody was woken is for the log, and shells look again by themselves.
-        except Exception:  # noqa: BLE001
-            _log.warning("store.not_signalled %s", self._path, exc_info=True)
-
-    def _fail(self, jobs: list[Job[Any]], error: BaseException, cause: BaseException | None) -> None:
+    def _fail(self, jobs: list[Job[Tr, Any]], error: BaseException, cause: BaseException | None) -> None:
         self._close()
         for job in jobs:
             # One error an awaiting task: each adds its own traceback.
@@ -324,8 +298,8 @@ def _jittered(wait_s: float) -> float:
     return wait_s * random.uniform(0.5, 1.0)  # noqa: S311  # nobody gains by guessing it
 
 
-def _settle(jobs: Sequence[Job[Any]]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
+def _settle(jobs: Sequence[Job[Any, Any]]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job[Any, Any]]] = {}
     for job in jobs:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, theirs in by_loop.items():
@@ -336,6 +310,6 @@ def _settle(jobs: Sequence[Job[Any]]) -> None:
             continue
 
 
-def _settle_each(jobs: Sequence[Job[Any]]) -> None:
+def _settle_each(jobs: Sequence[Job[Any, Any]]) -> None:
     for job in jobs:
         job.settle()

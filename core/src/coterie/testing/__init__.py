@@ -1,8 +1,8 @@
 """Tools to test what you build on coterie: a clock that stands still, a store that fails, contracts to inherit.
 
 `EngineContract` says what every engine does with a plan, `BlobStoreContract` what every blob store does,
-`StateStoreContract` what every state store does; inherit one in a test class of your own and give it your engine or
-store. Nothing here is loaded by `import coterie`.
+`StateStoreContract` what every state store does, `JournalStoreContract` what every journal store does; inherit one in a
+test class of your own and give it your engine or store. Nothing here is loaded by `import coterie`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from __future__ import annotations
 from coterie.testing.blobs import BlobStoreContract, FaultyBlobs, MemoryBlobs
 from coterie.testing.clock import ManualClock
 from coterie.testing.engine import EngineContract, task
+from coterie.testing.faults_journal import FaultyJournalStore
 from coterie.testing.faults_state import FaultyStateStore
+from coterie.testing.journals import JournalStoreContract
 from coterie.testing.states import StateStoreContract
 
 __all__ = [
     "BlobStoreContract",
     "EngineContract",
     "FaultyBlobs",
+    "FaultyJournalStore",
     "FaultyStateStore",
+    "JournalStoreContract",
     "ManualClock",
     "MemoryBlobs",
     "StateStoreContract",

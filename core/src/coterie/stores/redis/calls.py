@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 from coterie._json import JsonValue
 from coterie._rules.decided import Operation, Signal
 from coterie._rules.timeline import SECOND
-from coterie.stores.redis.failures import translated, translation
+from coterie.stores.redis.evaluate import evaluate
+from coterie.stores.redis.failures import translated
 from coterie.stores.redis.flight import Seen
 from coterie.stores.redis.route import Route
 from coterie.stores.redis.scripts import Script, plain_script
-from coterie.stores.redis.wire import Refusal, Reply
+from coterie.stores.redis.wire import Reply
 from coterie.stores.states import check_key
 
 __all__ = ["Calls"]
@@ -89,18 +90,13 @@ class Calls:
     def _now(self, seconds: bytes, micros: bytes) -> int:
         return int(seconds) * SECOND + int(micros) if self._clock is None else self._clock()
 
-    async def _evaluate(
+    def _evaluate(
         self, script: Script, key: str, arguments: Sequence[str | bytes | int], *, what: str, again: bool = False
-    ) -> Reply:
-        """Run a script on a key; a server that does not know it yet is given its text."""
-        name = self._name(key)
-        try:
-            return await self._route.run(name, ("EVALSHA", script.sha, 1, name, *arguments), again=again)
-        except (Refusal, OSError) as error:
-            if not (isinstance(error, Refusal) and error.code == "NOSCRIPT"):
-                raise translation(error, f"{what} {key!r}", self._where) from error
-        with translated(f"{what} {key!r}", self._where):
-            return await self._route.run(name, ("EVAL", script.text, 1, name, *arguments), again=again)
+    ) -> Awaitable[Reply]:
+        """Run a script on a key."""
+        return evaluate(
+            self._route, script, (self._name(key),), arguments, what=what, of=key, where=self._where, again=again
+        )
 
 
 def _keep_ms(keep_s: float | None) -> str:

@@ -11,7 +11,7 @@ from coterie.stores.redis.address import Address, Host
 from coterie.stores.redis.dial import ask, dial_server
 from coterie.stores.redis.lines import Line
 from coterie.stores.redis.policy import RedisPolicy
-from coterie.stores.redis.route import pause, scan
+from coterie.stores.redis.route import Inspector, On, pause, scan
 from coterie.stores.redis.wire import Command, Lost, Push, Refusal, Reply, Wire
 
 __all__ = ["ClusterRoute", "slot_of"]
@@ -35,8 +35,9 @@ def slot_of(key: bytes) -> int:
 class ClusterRoute:
     """Primaries by slot, learnt from any node, and again whenever a node sends us elsewhere or is lost."""
 
-    def __init__(self, address: Address, policy: RedisPolicy) -> None:
+    def __init__(self, address: Address, policy: RedisPolicy, *, inspector: Inspector | None = None) -> None:
         self._address = address
+        self._inspector = inspector
         self._policy = policy
         self._lines: dict[Host, Line] = {}
         self._owners: dict[int, Host] = {}
@@ -44,7 +45,7 @@ class ClusterRoute:
         self._stale = True
         self._closed = False
 
-    async def run(self, key: bytes, command: Command, *, again: bool = False) -> Reply:
+    async def run(self, key: bytes, command: Command, *, again: bool = False, on: On | None = None) -> Reply:
         """See `Route.run`."""
         slot = slot_of(key)
         deadline = asyncio.get_running_loop().time() + self._policy.op_timeout_s
@@ -53,7 +54,7 @@ class ClusterRoute:
         while True:
             host = asking or await self._owner(slot)
             try:
-                reply = await self._sent(host, command, asking=asking is not None)
+                reply = await self._sent(host, command, asking=asking is not None, key=key, on=on)
             except (Lost, OSError) as error:
                 self._stale = True
                 carried_out = isinstance(error, Lost) and error.sent
@@ -102,9 +103,15 @@ class ClusterRoute:
             await asyncio.wait([self._learning])
         await asyncio.gather(*(line.aclose() for line in self._lines.values()))
 
-    async def _sent(self, host: Host, command: Command, *, asking: bool) -> Reply:
+    async def _sent(
+        self, host: Host, command: Command, *, asking: bool, key: bytes | None = None, on: On | None = None
+    ) -> Reply:
         line = self._line(host)
         wire = line.open_wire() or await line.wire()
+        if on is not None:
+            on(wire)
+        if self._inspector is not None and key is not None and not self._inspector.knows(wire):
+            await self._inspector.inspect(wire, key)
         if asking:
             # Holds for the next command alone; both leave in one write.
             wire.tell(("ASKING",))

@@ -28,6 +28,7 @@ async def dial_server(
         Refusal, Lost: the server does not let us in.
     """
     wire = await _connected(address, host, Wire(op_timeout_s=policy.op_timeout_s, on_push=on_push))
+    wire.host = host
     try:
         await _greet(wire, address.login, address.protocol)
         if address.db:

@@ -1,28 +1,16 @@
-"""Single flight: callers of one key in this process share trips to the server, first come first served."""
+"""Single flight of a state: callers of one key in this process share trips to the server."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from coterie._rules.decided import Signal, State
-from coterie.errors import CoterieError, Unavailable
+from coterie.stores.redis.convoy import Convoy, Round
 from coterie.stores.redis.fold import Ask, Folded, fold
 from coterie.stores.states import from_text
 
 __all__ = ["Flight", "Seen", "Trips"]
-
-# So many decisions a trip: the event loop is not held up for longer than that takes.
-_TOGETHER = 64
-# Conflicts that are answered at once, as each brings the new value; later ones back off first.
-_AT_ONCE = 2
-_LONGEST_PAUSE_S = 0.1
-# A clock that was read longer ago is read again.
-_FRESH_S = 0.05
 
 
 class Seen(NamedTuple):
@@ -46,133 +34,27 @@ class Trips(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Caller:
-    """number: by arrival."""
-
-    number: int
-    ask: Ask
-    deadline: float
-    result: asyncio.Future[Any]
-
-
-class _Sight(NamedTuple):
-    """What was seen by a trip that left after the caller `last` had come; taken: how long it took, in seconds."""
-
-    seen: Seen
-    last: int
-    taken_s: float
-
-
-class Flight:
-    """All who update one key. Runs while there are any, in a task of its own, so that no caller's end stops the rest.
-
-    over: called when nobody is left; the flight is not to be joined again.
-    """
+class Flight(Convoy[Seen, Folded]):
+    """All who update one key."""
 
     def __init__(self, key: str, trips: Trips, *, timeout_s: float, over: Callable[[], object]) -> None:
+        super().__init__(key, timeout_s=timeout_s, over=over)
         self._key = key
         self._trips = trips
-        self._timeout_s = timeout_s
-        self._over = over
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Caller] = deque()
-        self._last = 0
-        self._task: asyncio.Task[None] | None = None
 
-    async def join(self, ask: Ask) -> Any:
-        """The result of one decision, once it is stored."""
-        self._last += 1
-        result: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.append(_Caller(self._last, ask, self._loop.time() + self._timeout_s, result))
-        if self._task is None:
-            self._task = asyncio.create_task(self._fly(), name=f"coterie-redis-update-{self._key}")
-        return await result
+    async def look(self) -> Seen:
+        """See `Convoy.look`."""
+        return await self._trips.read(self._key)
 
-    async def aclose(self, reason: str) -> None:
-        """Fail all who wait."""
-        _fail(self._waiting, Unavailable(reason))
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+    def decide(self, asks: Sequence[Ask], seen: Seen) -> Round[Folded]:
+        """See `Convoy.decide`."""
+        folded = fold(asks, _state(seen, self._key), seen.now, key=self._key)
+        return Round(folded.outcomes, folded if folded.changed else None)
 
-    async def _fly(self) -> None:
-        sight: _Sight | None = None
-        conflicts = 0
-        try:
-            while self._gather():
-                if sight is None:
-                    sight = await self._look()
-                    # Whoever has come meanwhile joins; whoever was cancelled has left.
-                    continue
-                sight, stored = await self._take(sight)
-                conflicts = 0 if stored else conflicts + 1
-                if conflicts > _AT_ONCE:
-                    await self._back_off(conflicts, sight)
-                    sight = None
-        except CoterieError as error:
-            # The server, or what lies there, failed all who are waiting for it; later ones try for themselves.
-            _fail(self._waiting, error)
-        except Exception as error:
-            # A defect of ours, which the loop's handler hears of; nobody is left waiting for ever.
-            _fail(self._waiting, Unavailable(f"an update of {self._key!r} ended with {error!r}; report this"))
-            raise
-        finally:
-            self._over()
-
-    def _gather(self) -> bool:
-        """Let go of callers who were cancelled or have waited too long; whether anybody is left."""
-        now = self._loop.time()
-        late = [caller for caller in self._waiting if caller.deadline <= now]
-        _fail(late, Unavailable(f"others kept changing {self._key!r} for {self._timeout_s:g} s; try again later"))
-        self._waiting = deque(caller for caller in self._waiting if not caller.result.done())
-        return bool(self._waiting)
-
-    async def _look(self) -> _Sight:
-        last, begun = self._last, self._loop.time()
-        seen = await self._trips.read(self._key)
-        return _Sight(seen, last, self._loop.time() - begun)
-
-    async def _take(self, sight: _Sight) -> tuple[_Sight | None, bool]:
-        """Decide for the first callers, and store. Answers what is known now, and whether nobody was in the way."""
-        callers = [self._waiting[place] for place in range(min(_TOGETHER, len(self._waiting)))]
-        folded = fold([caller.ask for caller in callers], _state(sight.seen, self._key), sight.seen.now, key=self._key)
-        if not folded.changed:
-            # Nothing is stored that would confirm what was seen: it holds for those who had come before it was.
-            _settle(callers, folded, last=sight.last)
-            return None, True
-        last, begun = self._last, self._loop.time()
-        stored, seen = await self._trips.swap(self._key, sight.seen.raw, folded.text, folded.keep_s, folded.signals)
-        taken_s = self._loop.time() - begun
-        if stored:
-            _settle(callers, folded, last=last)
-        return (_Sight(seen, last, taken_s) if taken_s <= _FRESH_S else None), stored
-
-    async def _back_off(self, conflicts: int, sight: _Sight | None) -> None:
-        """Full jitter over a few trips' time, more with each conflict."""
-        trip_s = sight.taken_s if sight is not None else _FRESH_S
-        longest = min(_LONGEST_PAUSE_S, trip_s * 2 ** min(conflicts - _AT_ONCE, 8))
-        await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  # no secret: it only spreads tries
+    async def store(self, plan: Folded, seen: Seen) -> tuple[bool, Seen]:
+        """See `Convoy.store`."""
+        return await self._trips.swap(self._key, seen.raw, plan.text, plan.keep_s, plan.signals)
 
 
 def _state(seen: Seen, key: str) -> State | None:
     return None if seen.raw is None else from_text(seen.raw, key)
-
-
-def _settle(callers: Sequence[_Caller], folded: Folded, *, last: int) -> None:
-    for caller, (result, error) in zip(callers, folded.outcomes, strict=True):
-        if caller.number > last or caller.result.done():
-            continue
-        if error is not None:
-            caller.result.set_exception(error)
-        else:
-            caller.result.set_result(result)
-
-
-def _fail(callers: Sequence[_Caller] | deque[_Caller], error: CoterieError) -> None:
-    """Each gets an error of its own: one that is shared would gather the traces of all."""
-    for caller in callers:
-        if not caller.result.done():
-            own = type(error)(str(error))
-            own.__cause__ = error.__cause__
-            caller.result.set_exception(own)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from coterie.stores.redis.address import Address, Host
 from coterie.stores.redis.dial import ask, dial_server
 from coterie.stores.redis.policy import RedisPolicy
-from coterie.stores.redis.route import SingleRoute, pause
+from coterie.stores.redis.route import Inspector, SingleRoute, pause
 from coterie.stores.redis.wire import Push, Refusal, Wire
 
 __all__ = ["SentinelRoute"]
@@ -29,8 +29,8 @@ class SentinelRoute(SingleRoute):
     old one are cut.
     """
 
-    def __init__(self, address: Address, policy: RedisPolicy) -> None:
-        super().__init__(self._dial, policy, may_move=True)
+    def __init__(self, address: Address, policy: RedisPolicy, *, inspector: Inspector | None = None) -> None:
+        super().__init__(self._dial, policy, may_move=True, inspector=inspector)
         self._address = address
         self._sentinels = list(address.hosts)
         # Connections to servers, each with where it leads.

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
 
 from coterie._rules.decided import Decide, Operation, State
-from coterie.errors import Misuse
 from coterie.ids import check_name
 from coterie.ports import Notice, Scope
 from coterie.stores.redis.address import Address, parse_address
 from coterie.stores.redis.calls import Calls
-from coterie.stores.redis.cluster import ClusterRoute
 from coterie.stores.redis.ear import Ear
 from coterie.stores.redis.flight import Flight
 from coterie.stores.redis.fold import Ask
+from coterie.stores.redis.home import Home
 from coterie.stores.redis.policy import RedisPolicy
-from coterie.stores.redis.route import Route, server_route
+from coterie.stores.redis.route import Route
+from coterie.stores.redis.routes import check_driver, open_route
 from coterie.stores.redis.scripts import Script, twin
-from coterie.stores.redis.sentinel import SentinelRoute
 from coterie.stores.states import check_channel, check_keep, check_key, check_kind, check_message, from_text
 
 __all__ = ["RedisStateStore", "open_redis"]
 
 T = TypeVar("T")
-
-_CLOSED = "this state store is closed; open a new one"
-# Connections that belong to the process this one was forked from. To close them would end them over there.
-_inherited: list[_Home] = []
 
 
 def open_redis(
@@ -49,20 +43,15 @@ def open_redis(
     Raises:
         Misuse: the URL or the namespace cannot be, or the driver is not installed.
     """
-    try:
-        import hiredis  # noqa: F401
-    except ImportError as error:
-        raise Misuse("no driver for a Redis store is installed: pip install 'coterie[redis]'") from error
+    check_driver()
     check_name(namespace, "the namespace")
     return RedisStateStore(parse_address(url), namespace, policy=policy or RedisPolicy(), twins=twins, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)
-class _Home:
+class _Parts:
     """What belongs to one event loop of one process."""
 
-    pid: int
-    loop: asyncio.AbstractEventLoop
     route: Route
     calls: Calls
     ear: Ear
@@ -96,8 +85,7 @@ class RedisStateStore:
         self._twins = twins
         self._clock = clock
         self._prefix = f"{namespace}:" if address.db == 0 else f"{namespace}@{address.db}:"
-        self._here: _Home | None = None
-        self._closed = False
+        self._home = Home(self._parts, "state store")
 
     def __repr__(self) -> str:
         return f"RedisStateStore({self.url!r}, {self._namespace!r})"
@@ -124,73 +112,52 @@ class RedisStateStore:
             Unavailable: also where a connection ended after a change was sent, which is not sent again then.
             StateFormatError: what lies at the key is no state.
         """
-        home = self._home()
+        here = self._home.here()
         check_keep(keep_s)
         if isinstance(decide, Operation) and (script := self._twins(decide.name)) is not None:
-            answer = await home.calls.run_twin(script, key, decide, keep_s)
+            answer = await here.calls.run_twin(script, key, decide, keep_s)
             if answer is not None:
                 return cast("T", decide.read(answer[0]))
-        flight = home.flights.get(check_key(key))
+        flight = here.flights.get(check_key(key))
         if flight is None:
-            over = partial(home.flights.pop, key)
-            flight = Flight(key, home.calls, timeout_s=self._policy.update_timeout_s, over=over)
-            home.flights[key] = flight
+            over = partial(here.flights.pop, key)
+            flight = Flight(key, here.calls, timeout_s=self._policy.update_timeout_s, over=over)
+            here.flights[key] = flight
         return cast("T", await flight.join(Ask(decide, keep_s)))
 
     async def read(self, key: str) -> tuple[State | None, int]:
         """The state, and the server's clock in microseconds."""
-        seen = await self._home().calls.read(check_key(key))
+        seen = await self._home.here().calls.read(check_key(key))
         return (None if seen.raw is None else from_text(seen.raw, key)), seen.now
 
     async def keys(self, kind: str) -> Sequence[str]:
         """All keys of a kind, sorted, from every primary."""
-        return await self._home().calls.names(check_kind(kind))
+        return await self._home.here().calls.names(check_kind(kind))
 
     async def publish(self, channel: str, message: str) -> None:
         """Tell all who listen now."""
-        await self._home().calls.publish(check_channel(channel), check_message(message))
+        await self._home.here().calls.publish(check_channel(channel), check_message(message))
 
     async def subscribe(self, channel: str, notice: Notice) -> None:
         """Have `notice` called for each message from now on; with None once a lost connection is there again."""
-        await self._home().ear.subscribe(check_channel(channel), notice)
+        await self._home.here().ear.subscribe(check_channel(channel), notice)
 
     async def unsubscribe(self, channel: str, notice: Notice) -> None:
         """Stop calling `notice`."""
-        if not self._closed:
-            self._home().ear.unsubscribe(channel, notice)
+        if not self._home.is_closed:
+            self._home.here().ear.unsubscribe(channel, notice)
 
     async def aclose(self) -> None:
         """End all connections, within `close_timeout_s`; who waits for an answer gets `Unavailable`."""
-        self._closed = True
-        home, self._here = self._here, None
-        if home is None:
+        left = self._home.leave()
+        if left is None:
             return
-        if home.pid != os.getpid() or home.loop is not asyncio.get_running_loop():
-            _inherited.append(home)
-            return
-        for flight in tuple(home.flights.values()):
+        for flight in tuple(left.flights.values()):
             await flight.aclose("the state store was closed; whether the change was made is not known")
-        await asyncio.gather(home.ear.aclose(), home.route.aclose())
+        await asyncio.gather(left.ear.aclose(), left.route.aclose())
 
-    def _home(self) -> _Home:
-        """Connections of this process and event loop."""
-        home, loop = self._here, asyncio.get_running_loop()
-        if home is not None and home.loop is loop and home.pid == os.getpid():
-            return home
-        if self._closed:
-            raise Misuse(_CLOSED)
-        if home is not None:
-            if home.pid == os.getpid() and not home.loop.is_closed():
-                raise Misuse("this state store is in use in another event loop; open one for each loop")
-            _inherited.append(home)
-        route = _route(self._address, self._policy)
+    def _parts(self) -> _Parts:
+        route = open_route(self._address, self._policy)
         calls = Calls(route, namespace=self._namespace, prefix=self._prefix, where=self.url, clock=self._clock)
         ear = Ear(route, self._policy, prefix=self._prefix, where=self.url)
-        self._here = home = _Home(os.getpid(), loop, route, calls, ear, {})
-        return home
-
-
-def _route(address: Address, policy: RedisPolicy) -> Route:
-    if address.kind == "cluster":
-        return ClusterRoute(address, policy)
-    return SentinelRoute(address, policy) if address.kind == "sentinel" else server_route(address, policy)
+        return _Parts(route, calls, ear, {})

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
+from coterie.stores.redis.address import Host
+
 __all__ = ["Command", "Lost", "Push", "Refusal", "Reply", "Wire"]
 
 Command: TypeAlias = Sequence[str | bytes | int]
@@ -70,6 +72,8 @@ class Wire(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._reason = "the server closed the connection"
         self.is_open = False
+        # Where it leads, once it was dialled.
+        self.host = Host("", 0)
         self.ended: asyncio.Future[None] = self._loop.create_future()
 
     def __repr__(self) -> str:
