@@ -6,6 +6,7 @@ in this process, as an Airflow DAG or as a Prefect flow. Every name here is load
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from coterie._json import JsonValue
     from coterie.agent import Agent
     from coterie.agents import ChatAgent, HttpAgent, PydanticAgent
-    from coterie.artifacts import ArtifactStore
+    from coterie.artifacts import Artifact, ArtifactStore
     from coterie.breaker import BreakerPolicy, BreakerStatus, CircuitBreaker, Classifier
     from coterie.budget import Budget, BudgetChain
     from coterie.command import Command
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from coterie.errors import CoterieError
     from coterie.events import Event
     from coterie.items import Part, PartResult, Parts
+    from coterie.journal import Intent, Journal
     from coterie.limiter import Quota, RateLimiter
+    from coterie.machine import StateMachine
+    from coterie.machine_run import MachineStatus, StateMachineRun
     from coterie.orchestrator import Orchestrator, OrchestratorStatus
     from coterie.plan import Plan
     from coterie.policies import Fallback, Policies, Spend
@@ -33,15 +37,22 @@ if TYPE_CHECKING:
     from coterie.result import ErrorInfo, ItemResult, TaskResult, WorkflowResult
     from coterie.retry_budget import RetryAllowance, RetryBudget
     from coterie.runtime import Runtime
-    from coterie.task import ForEach, Retry, Task, When
+    from coterie.saga import DeadLetter, Saga, SagaPolicy, SagaResult
+    from coterie.state import Action, Go, Guard, State
+    from coterie.task import Compensation, ForEach, Retry, Task, When
     from coterie.team import Team
     from coterie.usage import Price, Usage
 
 __version__ = "0.1.0"
 
+# A library is silent until its user sets logging up.
+logging.getLogger("coterie").addHandler(logging.NullHandler())
+
 __all__ = [
+    "Action",
     "Agent",
     "Aimd",
+    "Artifact",
     "ArtifactStore",
     "Assignment",
     "BreakerPolicy",
@@ -52,16 +63,23 @@ __all__ = [
     "CircuitBreaker",
     "Classifier",
     "Command",
+    "Compensation",
     "CoterieError",
+    "DeadLetter",
     "Decomposer",
     "ErrorInfo",
     "Event",
     "Fallback",
     "ForEach",
+    "Go",
+    "Guard",
     "HttpAgent",
+    "Intent",
     "ItemResult",
+    "Journal",
     "JsonValue",
     "Lease",
+    "MachineStatus",
     "ModelDecomposer",
     "Orchestrator",
     "OrchestratorStatus",
@@ -83,7 +101,13 @@ __all__ = [
     "RetryAllowance",
     "RetryBudget",
     "Runtime",
+    "Saga",
+    "SagaPolicy",
+    "SagaResult",
     "Spend",
+    "State",
+    "StateMachine",
+    "StateMachineRun",
     "StateStore",
     "Task",
     "TaskContext",
@@ -97,8 +121,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "Action": "state",
     "Agent": "agent",
     "Aimd": "pool",
+    "Artifact": "artifacts",
     "ArtifactStore": "artifacts",
     "Assignment": "pool",
     "BreakerPolicy": "breaker",
@@ -109,16 +135,23 @@ _HOME = {
     "CircuitBreaker": "breaker",
     "Classifier": "breaker",
     "Command": "command",
+    "Compensation": "task",
     "CoterieError": "errors",
+    "DeadLetter": "saga",
     "Decomposer": "decompose",
     "ErrorInfo": "result",
     "Event": "events",
     "Fallback": "policies",
     "ForEach": "task",
+    "Go": "state",
+    "Guard": "state",
     "HttpAgent": "agents",
+    "Intent": "journal",
     "ItemResult": "result",
+    "Journal": "journal",
     "JsonValue": "_json",
     "Lease": "pool",
+    "MachineStatus": "machine_run",
     "ModelDecomposer": "decompose",
     "Orchestrator": "orchestrator",
     "OrchestratorStatus": "orchestrator",
@@ -140,7 +173,13 @@ _HOME = {
     "RetryAllowance": "retry_budget",
     "RetryBudget": "retry_budget",
     "Runtime": "runtime",
+    "Saga": "saga",
+    "SagaPolicy": "saga",
+    "SagaResult": "saga",
     "Spend": "policies",
+    "State": "state",
+    "StateMachine": "machine",
+    "StateMachineRun": "machine_run",
     "StateStore": "ports",
     "Task": "task",
     "TaskContext": "context",

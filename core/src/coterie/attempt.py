@@ -67,6 +67,7 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
 
         return await GatedWork(context, slot.pool.gate, clock, listener).perform(slot)
     began = clock.monotonic()
+    context.pool = slot.pool
     while True:
         agent = context.agent = slot.agent
         timeout_s = context.task.timeout_s or agent.timeout_s

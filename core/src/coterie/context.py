@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 from coterie._json import JsonValue, require_json
 from coterie._rules.params import fill
 from coterie.errors import MissingOutput
-from coterie.ids import ItemKey, TaskId, WorkflowId, content_hash, fingerprint, idempotency_key
+from coterie.ids import (
+    ItemKey,
+    TaskId,
+    WorkflowId,
+    asked_hash,
+    content_hash,
+    idempotency_key,
+    with_upstream,
+)
 from coterie.items import is_items, load_items
 from coterie.ref import Ref, parsed
 from coterie.result import ItemResult, TaskResult
@@ -20,12 +28,17 @@ from coterie.task import Task
 from coterie.usage import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from coterie.agent import Agent
     from coterie.artifacts import ArtifactStore
-    from coterie.slots import Slot
+    from coterie.journal.begun import Begun
+    from coterie.journal.book import Book
+    from coterie.journal.unit import Unit
+    from coterie.slots import Slot, TypeSlots
     from coterie.sync import TaskContext as BlockingContext
 
-__all__ = ["Run", "TaskContext"]
+__all__ = ["Run", "TaskContext", "output_hash"]
 
 _log = logging.getLogger("coterie.task")
 # A library is silent until its user sets logging up; failures are in the results.
@@ -38,6 +51,8 @@ class Run:
 
     waits: whether refusals are waited for here, or left to the caller. patience_s: how long at most, if not as long as
     the policies say. place: how the caller names its place in a pool's queue.
+    book: where what was finished is kept, if anywhere. hashes: of outputs, as far as they are known; None: of a task
+    that ended without one.
     """
 
     workflow_id: WorkflowId
@@ -49,12 +64,15 @@ class Run:
     waits: bool = True
     patience_s: float | None = None
     place: str | None = None
+    book: Book | None = None
+    hashes: dict[TaskId, str | None] = field(default_factory=dict)
 
 
 class TaskContext:
     """One task's (or one foreach item's) surroundings; given to an agent beside its input.
 
-    item, item_key, item_index: of a foreach; None for other tasks.
+    item, item_key, item_index: of a foreach; None for other tasks. A task outside of any plan may have a key too, which
+    sets it apart from others of its id.
     attempt: counts from 1 within this process.
     deadline: when this attempt is cut off, in seconds since the epoch; None if never.
     """
@@ -62,6 +80,8 @@ class TaskContext:
     # Defaults on the class: thousands of contexts are made for every one that needs more than these.
     attempt: int = 1
     agent: Agent | None = None
+    pool: TypeSlots | None = None
+    unit: Unit | None = None
     deadline: float | None = None
     item: JsonValue = None
     source_item: JsonValue = None
@@ -70,6 +90,7 @@ class TaskContext:
     thread: threading.Thread | None = None
     abandoned: dict[threading.Thread, Slot] | None = None
     _used: Usage | None = None
+    _begun: Begun | None = None
 
     def __init__(self, run: Run, task: Task, task_input: dict[str, JsonValue]) -> None:
         self.run = run
@@ -110,15 +131,63 @@ class TaskContext:
 
     @property
     def idempotency_key(self) -> str:
-        """Equal for every attempt at this work, on every engine: hand it to services that deduplicate."""
-        return idempotency_key(
+        """Equal for every attempt at this work, on every engine: hand it to services that deduplicate.
+
+        Within a durable step, the step's own.
+        """
+        key = idempotency_key(
             namespace=self.run.namespace,
             workflow_id=self.run.workflow_id,
             task_id=self.task.id,
             item_key=self.item_key,
-            epoch=self.run.epoch,
-            fingerprint=self._fingerprint(*self._asked()),
+            epoch=self.unit.epoch if self.unit is not None else self.run.epoch,
+            fingerprint=self.fingerprint,
         )
+        from coterie.journal.steps import path_here
+
+        path = path_here(self)
+        return key if path is None else content_hash([key, path])
+
+    @property
+    def fingerprint(self) -> str:
+        """What this attempt's output depends on: the agents' type and version, the input, upstream outputs."""
+        agent = self.agent
+        if agent is None or agent.type == self.task.agent_type:
+            if self.unit is not None:
+                return self.unit.fingerprint
+            version = self.pool.version if self.pool is not None else agent.version if agent is not None else "0"
+            return self.fingerprint_of(self.task.agent_type, version)
+        # Another type that stands in: what it does is other work.
+        return self.fingerprint_of(agent.type, agent.version)
+
+    async def step(
+        self,
+        name: str,
+        function: Callable[..., Awaitable[Any]],
+        *arguments: Any,
+        key: str | None = None,
+        version: str = "0",
+        type_: Any = None,
+    ) -> Any:
+        """Await `function(*arguments)` once: another attempt at this work, in whatever process, gets what it returned.
+
+        name: of the step, within the step around it. Steps of one name are numbered as they begin; those that run at
+        the same time need a `key` each. version: another one runs it anew. type_: what the value is validated to.
+        What comes back is JSON, the first time too. A step that raises is not kept.
+
+        Without a journal it is run every time.
+
+        Raises:
+            Misuse: two steps of one name run at once without keys, or the value is not JSON.
+            Diverged: the journal has another step there, and the run is strict.
+            LeaseLost: somebody else does this work by now. Unavailable: the journal's store failed.
+        """
+        from coterie.journal.steps import StepCall, typed
+
+        with StepCall(self, name, arguments, key=key, version=version) as call:
+            found = await call.recall()
+            value = found[0] if found is not None else await call.keep(await function(*arguments))
+        return typed(value, type_)
 
     def ticket(self) -> str | None:
         """The name of this work's place in a pool's queue, where its caller may come back for it in another process."""
@@ -133,7 +202,12 @@ class TaskContext:
 
         version: of the type's agents.
         """
-        return self._fingerprint(self.task.agent_type, version)[:32]
+        return self.fingerprint_of(self.task.agent_type, version)[:32]
+
+    @property
+    def usage_reported(self) -> bool:
+        """Whether anything was used."""
+        return self._used is not None
 
     @property
     def usage(self) -> Usage:
@@ -176,7 +250,7 @@ class TaskContext:
         if result.item_results is not None or is_items(result.output):
             value: Any = [item.output for item in await self.items(task_id) if item.state == "succeeded"]
         else:
-            value = await self._load(result.output)
+            value = await self.loaded(result.output)
         if type_ is None:
             return value
         from coterie.agent import type_adapter
@@ -200,7 +274,7 @@ class TaskContext:
 
         async def loaded(item: ItemResult) -> ItemResult:
             async with limit:
-                return replace(item, output=await self._load(item.output))
+                return replace(item, output=await self.loaded(item.output))
 
         return list(await asyncio.gather(*map(loaded, items)))
 
@@ -214,6 +288,7 @@ class TaskContext:
     def next_attempt(self) -> None:
         """Make ready for another attempt at the same work."""
         self.attempt += 1
+        self._begun = None
         self.input = self.fresh_input()
         self.item = require_json(self.source_item, "item")
 
@@ -244,17 +319,27 @@ class TaskContext:
         self.thread = None
         slot.abandon()
 
-    def _asked(self) -> tuple[str, str]:
-        """The agent type and version that this attempt asks."""
-        agent = self.agent
-        return (agent.type, agent.version) if agent else (self.task.agent_type, "0")
+    def fingerprint_of(self, agent_type: str, version: str, asked: bytes | None = None) -> str:
+        """What the output of agents of this type and version depends on. asked: `ids.asked_hash` of it, if known."""
+        if asked is None:
+            # Not of `input`, which the agent may have changed.
+            asked = asked_hash(agent_type, version, self.fresh_input())
+        return with_upstream(asked, self.upstream_hashes())
 
-    def _fingerprint(self, agent_type: str, version: str) -> str:
+    def upstream_hashes(self) -> dict[TaskId, str | None]:
+        """SHA-256 of the outputs that this work depends on; None of a task that ended without one."""
         # Of one_success, who has ended so far is chance: another attempt or engine may see more.
-        settled = {} if self.task.trigger_rule == "one_success" else self.upstream
-        upstream = {name: _output_hash(result) for name, result in sorted(settled.items())}
-        # Not of `input`, which the agent may have changed.
-        return fingerprint(agent_type, version, self.fresh_input(), upstream)
+        if self.task.trigger_rule == "one_success":
+            return {}
+        results, hashes = self.run.results, self.run.hashes
+        found: dict[TaskId, str | None] = {}
+        for name in self.task.upstream:
+            if name not in hashes:
+                if name not in results:
+                    continue
+                hashes[name] = output_hash(results[name])
+            found[name] = hashes[name]
+        return found
 
     def _result(self, task_id: TaskId) -> TaskResult:
         if task_id not in self.task.upstream:
@@ -273,7 +358,17 @@ class TaskContext:
             )
         return result
 
-    async def _load(self, output: JsonValue | Ref) -> JsonValue:
+    @property
+    def steps_begun(self) -> Begun:
+        """The durable steps of this attempt so far."""
+        if self._begun is None:
+            from coterie.journal.begun import Begun
+
+            self._begun = Begun()
+        return self._begun
+
+    async def loaded(self, output: JsonValue | Ref) -> JsonValue:
+        """The value behind an output, verified; a copy of the caller's own."""
         if not isinstance(output, Ref):
             # A copy: what one agent does to its inputs must not reach another.
             return require_json(output, "output")
@@ -284,7 +379,8 @@ class TaskContext:
         return await self.artifacts.load(output)
 
 
-def _output_hash(result: TaskResult) -> str | None:
+def output_hash(result: TaskResult) -> str | None:
+    """SHA-256 of an output's canonical bytes, wherever they lie; None where there is none."""
     if result.state != "succeeded":
         return None
     if result.item_results is not None and not isinstance(result.output, Ref):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from itertools import count
@@ -21,10 +21,13 @@ from coterie.attempt import Ended, perform
 from coterie.clock import Clock
 from coterie.conclude import never_ran
 from coterie.context import Run, TaskContext
-from coterie.errors import StepFailed
+from coterie.errors import CoterieError, LeaseLost, StepFailed
 from coterie.events import Event, Listener
 from coterie.foreach import condition_says_run, perform_foreach
 from coterie.ids import TaskId, TaskState
+from coterie.journal.book import once
+from coterie.journal.run_book import Entered, RunBook
+from coterie.kept import KeptTasks
 from coterie.plan import Plan
 from coterie.result import ErrorInfo, TaskResult, WorkflowResult
 from coterie.slots import Slot, Slots, TypeSlots
@@ -43,9 +46,20 @@ class PlanRun:
     Ready tasks with a slot lie in a queue that workers drain. A worker is an asyncio task that performs one task
     after another, each alone in it; whenever one might suspend and leave others waiting, another worker is on its
     way. So as many workers exist as tasks are suspended, not as many as there are tasks.
+
+    book: of a run that this process has claimed in a journal; a task that ended is settled once that is durable.
     """
 
-    def __init__(self, plan: Plan, run: Run, slots: Slots, clock: Clock, listener: Listener | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        run: Run,
+        slots: Slots,
+        clock: Clock,
+        listener: Listener | None,
+        *,
+        book: RunBook | None = None,
+    ) -> None:
         self.plan = plan
         self.run = run
         self._clock = clock
@@ -64,6 +78,9 @@ class PlanRun:
         self._crash: BaseException | None = None
         self._over = asyncio.Event()
         self._context = copy_context()
+        self._kept = KeptTasks(book, run, plan.tasks, self._pools) if book is not None else None
+        if book is not None:
+            book.lost, book.settle = self._lost, self._durable
         run.results = _Results(plan, self._ended, clock.now() - clock.monotonic())
 
     @property
@@ -79,6 +96,9 @@ class PlanRun:
         self._emit("run.started", None, tasks=len(self._tasks))
         for i in self._progress.start():
             self._start(i)
+        self._settle_known()
+        # All may be known.
+        self._finish_if_over()
         try:
             await self._over.wait()
         except BaseException:
@@ -138,6 +158,13 @@ class PlanRun:
         if self._unusual[i]:
             self._hire(self._conditional(i, self._tasks[i]))
             return
+        if self._kept is not None:
+            beginning = self._kept.begin(i)
+            if beginning == "wait":
+                self._hire(self._conditional(i, self._tasks[i]))
+            if beginning != "run":
+                self._begun[i] = True
+                return
         pool = self._pools[i]
         slot = pool.take() if not pool.waiting else None
         if slot is None:
@@ -182,9 +209,11 @@ class PlanRun:
             if queue:
                 self._call_worker()
             ended = await self._perform(i, slot)
-            self._settling = True
-            self._settle(i, ended)
-            self._settling = False
+            if self._kept is None or not self._entered(i, ended, self._kept):
+                self._settling = True
+                self._settle(i, ended)
+                self._settling = False
+                self._settle_known()
             # What an agent left behind in its asyncio task must not reach the next one: a fresh worker takes over.
             if _has_changed(self._context) or (me is not None and me.cancelling()):
                 self._call_worker()
@@ -197,7 +226,10 @@ class PlanRun:
     async def _perform(self, i: int, slot: Slot) -> Ended:
         task, run = self._tasks[i], self.run
         try:
-            context = TaskContext(run, task, fill(task.input, run.params) if task.input else {})
+            if self._kept is not None:
+                context = self._kept.context(i)
+            else:
+                context = TaskContext(run, task, fill(task.input, run.params) if task.input else {})
             if self._listener is not None:
                 self._emit("task.started", task.id, agent_type=task.agent_type, agent_id=slot.agent.id)
         # A listener is broken: the run stops and `execute` raises it.
@@ -215,7 +247,7 @@ class PlanRun:
         ended: Ended | TaskResult
         try:
             ended = await self._perform_unusual(TaskContext(self.run, task, fill(task.input, self.run.params)))
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, LeaseLost) as error:
             ended = self._crashed(error)
         # A list or condition that cannot be read is the task's failure, not the engine's.
         except Exception as error:  # noqa: BLE001
@@ -223,6 +255,7 @@ class PlanRun:
         except BaseException as error:  # noqa: BLE001
             ended = self._crashed(error)
         self._settle(i, ended)
+        self._settle_known()
 
     async def _perform_unusual(self, context: TaskContext) -> Ended | TaskResult:
         task, pool = context.task, self._pools[self.plan.graph.position[context.task.id]]
@@ -231,17 +264,51 @@ class PlanRun:
         self._emit("task.started", task.id, agent_type=task.agent_type)
         if task.foreach is not None:
             return await perform_foreach(context, pool, self._clock, self._listener)
-        return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+
+        async def work() -> Ended:
+            return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+
+        return await once(context, pool, work)
+
+    def _entered(self, i: int, ended: Ended, kept: KeptTasks) -> bool:
+        """Have the end recorded; whether it is settled later."""
+        try:
+            return kept.end(i, ended)
+        # Whatever it is, the run must not wait for a record that never comes.
+        except Exception as error:  # noqa: BLE001
+            self._crash = self._crash or error
+            return False
+
+    def _durable(self, entered: Sequence[Entered], error: CoterieError | None) -> None:
+        """The records of tasks are durable; or the journal failed, and with it the run."""
+        self._settling = True
+        for i, ended in entered:
+            self._settle(i, ended if error is None else self._crashed(error))
+        self._settle_known()
+        self._settling = False
+        self._call_worker()
+        self._finish_if_over()
+
+    def _lost(self, error: CoterieError) -> None:
+        self._crash = self._crash or error
+        self.cancel()
+
+    def _settle_known(self) -> None:
+        """Settle what needs no doing, as its ends are known; without recursion, however many there are."""
+        known = self._kept.known if self._kept is not None else None
+        while known:
+            self._settle(*known.popleft())
 
     def _settle(self, i: int, ended: Ended | TaskResult) -> None:
         self._ended[i] = ended
         if self._listener is not None:
             self._tell_end(i, ended)
         ready, never = self._progress.settle(i, ended.state)
-        for position in ready:
-            self._start(position)
+        # First: what starts now may wait for them, and its fingerprint names the end of each.
         for position, state in never:
             self._record(position, _ABSENT._replace(state=state))
+        for position in ready:
+            self._start(position)
         if self._crash is not None:
             self.cancel()
 
@@ -267,6 +334,8 @@ class PlanRun:
         error = ended.error
         text = str(error) if isinstance(error, ErrorInfo) else f"{type(error).__name__}: {error}"
         fields = {"state": ended.state, "duration_s": ended.duration_s, "attempt": ended.attempts}
+        if isinstance(ended, TaskResult) and ended.replayed:
+            fields["replayed"] = True
         self._emit("task.finished", self._tasks[i].id, **fields, error=text if error is not None else None)
 
     def _emit(self, name: str, task_id: TaskId | None, **fields: Any) -> None:

@@ -4,16 +4,21 @@
     ├─ Misuse(ValueError)     the call, plan, policy or input is wrong: fix it, a retry cannot help
     │  ├─ PolicyError         a setting that cannot work
     │  ├─ PlanError           CycleFound, DuplicateTask, UnknownDependency
+    │  ├─ MachineError        a state machine that cannot run: UnknownState
+    │  ├─ IllegalTransition   a machine's state does not take the event; nothing was changed
     │  ├─ UnknownAgentType    nobody in the team serves the type
     │  ├─ UnknownAgent        a pool has no agent of that id
     │  ├─ UnknownObjective    no template is meant by it, or several are
+    │  ├─ UnknownRun          the journal has no run of that id
+    │  ├─ PlanChanged         a run is to go on with another plan than it began with
     │  └─ MissingOutput       an output was asked of a task that has none
     ├─ Refused                not now: wait `retry_after_s` seconds, then ask again; no attempt was made
     │  ├─ BreakerOpen         the agent, or every agent of the type, is suspended
     │  ├─ QuotaSpent          the rate limit has no room within the time given
     │  ├─ PoolBusy            every slot is taken and the time to wait is over
     │  ├─ BudgetSpent         the window's tokens or money are used up
-    │  └─ NoLiveAgent         nobody serves the type at the moment
+    │  ├─ NoLiveAgent         nobody serves the type at the moment
+    │  └─ ClaimedElsewhere    another process is at the same work
     ├─ Final                  the work was tried and is over: a retry by the scheduler would only repeat it
     │  ├─ StepFailed          the agent failed; CommandFailed for a subprocess, ItemsFailed for a foreach,
     │  │                      AgentRejected for a remote agent that refused the request itself
@@ -27,6 +32,7 @@
     ├─ LeaseLost              a slot was held too long, or given back before
     │  └─ StaleToken          somebody else holds it now, with a higher token
     ├─ StateFormatError       a stored state is of a version, or form, that this coterie does not read
+    ├─ Diverged               an agent's steps are not those that its journal knows, and it was to be strict
     └─ Unavailable            a store failed (`__cause__` is the driver's error): try again later
 
 Messages quote values with ``!r`` and end with the next step.
@@ -45,19 +51,24 @@ __all__ = [
     "BreakerOpen",
     "BudgetExhausted",
     "BudgetSpent",
+    "ClaimedElsewhere",
     "CommandFailed",
     "CorruptArtifact",
     "CoterieError",
     "CycleFound",
+    "Diverged",
     "DuplicateTask",
     "Final",
     "ForbiddenLocation",
+    "IllegalTransition",
     "ItemsFailed",
     "LeaseLost",
+    "MachineError",
     "MissingArtifact",
     "MissingOutput",
     "Misuse",
     "NoLiveAgent",
+    "PlanChanged",
     "PlanError",
     "PlanRejected",
     "PolicyError",
@@ -73,6 +84,8 @@ __all__ = [
     "UnknownAgentType",
     "UnknownDependency",
     "UnknownObjective",
+    "UnknownRun",
+    "UnknownState",
 ]
 
 
@@ -122,27 +135,72 @@ class UnknownDependency(PlanError):
         super().__init__(f"{task_id!r} refers to the task {dependency!r}, which is not in the plan; {told}")
 
 
-class UnknownAgentType(Misuse):
-    """Nobody in the team serves an agent type that a task asks for."""
+class MachineError(Misuse):
+    """A state machine that cannot run."""
 
-    def __init__(self, agent_type: str, known: Iterable[str], *, task_id: str | None = None) -> None:
+
+class UnknownState(MachineError):
+    """A machine, or a state, names a state that it does not have, or that has no action where one is asked."""
+
+    def __init__(self, where: str, state: str, known: Iterable[str]) -> None:
+        from difflib import get_close_matches
+
+        self.state = state
+        self.known = tuple(known)
+        meant = get_close_matches(str(state)[:128], self.known, n=1)
+        told = f"did you mean {meant[0]!r}?" if meant else f"known states: {_listed(self.known)}"
+        super().__init__(f"{where} {state!r}, which is none of the machine's states; {told}")
+
+
+class IllegalTransition(Misuse):
+    """No transition of a machine's state takes the event, or none of its guards holds; nothing was changed.
+
+    state, visit: where the machine is, and how many states it had entered by then. events: what it takes there.
+    """
+
+    def __init__(
+        self, machine: str, event: str, *, state: str, visit: int, why: str, events: Iterable[str] = ()
+    ) -> None:
+        self.event = event
+        self.state = state
+        self.visit = visit
+        self.events = tuple(events)
+        takes = _listed(self.events)
+        super().__init__(
+            f"the machine {machine!r} is in the state {state!r} (visit {visit}) and does not take the event {event!r}: "
+            f"{why}; it takes: {takes}; nothing was changed"
+        )
+
+
+class UnknownAgentType(Misuse):
+    """Nobody in the team serves an agent type that a task, or policies, ask for.
+
+    named_by: what names it, where that is no task: such as "the policies for it".
+    """
+
+    def __init__(
+        self, agent_type: str, known: Iterable[str], *, task_id: str | None = None, named_by: str | None = None
+    ) -> None:
         self.agent_type = agent_type
         self.known = tuple(sorted(known))
         self.task_id = task_id
-        of = f" (asked for by the task {task_id!r})" if task_id is not None else ""
+        who = f"the task {task_id!r}" if task_id is not None else named_by
         super().__init__(
-            f"no agent serves the type {agent_type!r}{of}; known types: {_listed(self.known)}; "
-            "register an agent of that type or change the task"
+            f"no agent serves the type {agent_type!r}{f' (asked for by {who})' if who else ''}; "
+            f"known types: {_listed(self.known)}; register an agent of that type or change {named_by or 'the task'}"
         )
 
 
 class UnknownAgent(Misuse):
-    """A pool, breaker or budget has nobody of that id."""
+    """A pool, or a team, has nobody of that id. named_by: what names it."""
 
-    def __init__(self, agent_id: str, known: Iterable[str]) -> None:
+    def __init__(self, agent_id: str, known: Iterable[str], *, named_by: str | None = None) -> None:
         self.agent_id = agent_id
         self.known = tuple(sorted(known))
-        super().__init__(f"there is no agent {agent_id!r}; known agents: {_listed(self.known)}; register it first")
+        asked, change = (f" (asked for by {named_by})", f", or change {named_by}") if named_by else ("", "")
+        super().__init__(
+            f"there is no agent {agent_id!r}{asked}; known agents: {_listed(self.known)}; register it first{change}"
+        )
 
 
 class UnknownObjective(Misuse):
@@ -155,6 +213,30 @@ class UnknownObjective(Misuse):
         what = f"may mean {_listed(self.candidates)}" if self.candidates else "fits no template"
         super().__init__(
             f"the objective {objective[:200]!r} {what}; known templates: {_listed(self.known)}; name one of them"
+        )
+
+
+class UnknownRun(Misuse):
+    """The journal has no run of that id, in this namespace."""
+
+    def __init__(self, workflow_id: str, where: str) -> None:
+        self.workflow_id = workflow_id
+        super().__init__(
+            f"there is no run {workflow_id!r} in the journal {where!r}; list what there is with 'coterie runs list', "
+            "or name another namespace or store"
+        )
+
+
+class PlanChanged(Misuse):
+    """A run is to go on, but the plan is not the one that it began with."""
+
+    def __init__(self, workflow_id: str, *, begun_with: str, given: str) -> None:
+        self.workflow_id = workflow_id
+        self.begun_with = begun_with
+        self.given = given
+        super().__init__(
+            f"the run {workflow_id!r} began with the plan {begun_with}, and is to go on with {given}; give another "
+            "workflow_id, or allow it with allow_changes=True: then what changed, and what follows from it, is run anew"
         )
 
 
@@ -174,15 +256,17 @@ class Refused(CoterieError):
 
 
 class BreakerOpen(Refused):
-    """The agent, or every agent of the type, is suspended. `breaker` names the circuit breaker."""
+    """The agent, or every agent of the type, is suspended. `breaker` names the circuit breaker, or the type."""
 
-    def __init__(self, breaker: str, *, retry_after_s: float, state: str = "open") -> None:
+    def __init__(self, breaker: str, *, retry_after_s: float, state: str = "open", said: str | None = None) -> None:
         self.breaker = breaker
         self.state = state
-        super().__init__(
-            f"the circuit breaker {breaker!r} is {state}; try again in {retry_after_s:.3g} s",
-            retry_after_s=retry_after_s,
-        )
+        if said is None and state == "forced_open":
+            said = (
+                f"the circuit breaker {breaker!r} was forced open by hand; 'coterie breakers auto {breaker}' ends that"
+            )
+        said = said or f"the circuit breaker {breaker!r} is {state}"
+        super().__init__(f"{said}; try again in {in_words(retry_after_s)}", retry_after_s=retry_after_s)
 
 
 class QuotaSpent(Refused):
@@ -199,6 +283,18 @@ class BudgetSpent(Refused):
 
 class NoLiveAgent(Refused):
     """Agents of the type are known or may come, but none is alive and healthy now."""
+
+
+class ClaimedElsewhere(Refused):
+    """Another process is at the same work; what it does will be there to be replayed. `owner` says who."""
+
+    def __init__(self, what: str, *, owner: str, retry_after_s: float) -> None:
+        self.owner = owner
+        super().__init__(
+            f"{owner or 'another process'} is at work on {what}; it has said so within the last moments: wait for it, "
+            f"or ask again in {retry_after_s:.3g} s",
+            retry_after_s=retry_after_s,
+        )
 
 
 class Final(CoterieError):
@@ -304,8 +400,26 @@ class StateFormatError(CoterieError):
     """A stored state is of a version or form that this coterie does not read; nothing was changed."""
 
 
+class Diverged(CoterieError):
+    """A step of an agent is not the one that its journal has at that place, and it was to be strict."""
+
+
 class Unavailable(CoterieError):
     """A store or service could not be reached; `__cause__` is the driver's error."""
+
+
+def in_words(duration_s: float) -> str:
+    """`0.5 s`, `90 s`, `32 min`, `5 h 3 min`, `2 d 4 h`: as messages have it."""
+    if duration_s < 120:
+        return f"{duration_s:.3g} s"
+    minutes = round(duration_s / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
 
 
 def _listed(names: Iterable[str], limit: int = 20) -> str:

@@ -12,18 +12,19 @@ from functools import partial
 
 from coterie._json import JsonValue, require_json
 from coterie._rules.foreach import condition_holds, items_of, keys_of, tolerated
-from coterie.attempt import perform
+from coterie.attempt import Ended, perform
 from coterie.clock import Clock
 from coterie.context import Run, TaskContext
-from coterie.errors import ItemsFailed, Misuse
+from coterie.errors import ClaimedElsewhere, ItemsFailed, Misuse
 from coterie.events import Event, Listener
 from coterie.ids import ItemKey, item_name
 from coterie.items import store_items
+from coterie.journal.book import begin, finished
 from coterie.result import ErrorInfo, ItemCounts, ItemResult, TaskResult
 from coterie.slots import Slot, TypeSlots
 from coterie.task import ForEach, Task
 
-__all__ = ["condition_says_run", "gather_items", "load_list", "perform_foreach", "perform_items"]
+__all__ = ["condition_says_run", "gather_items", "item_context", "load_list", "perform_foreach", "perform_items"]
 
 
 async def condition_says_run(context: TaskContext) -> bool:
@@ -74,20 +75,39 @@ async def perform_items(
 
     begun: set[int] = set()
 
-    async def one(index: int, key: ItemKey, item: JsonValue, slot: Slot) -> None:
-        begun.add(index)
-        ended = await perform(_item_context(run, task, index, key, item), slot, clock, listener)
-        error = ErrorInfo.of(ended.error) if ended.error is not None else None
+    def note(index: int, key: ItemKey, ended: Ended | TaskResult) -> None:
+        error = ended.error if isinstance(ended.error, ErrorInfo) or ended.error is None else ErrorInfo.of(ended.error)
         done.append(ItemResult(key, index, ended.state, ended.output, error, ended.attempts))
         if listener is not None:
             fields = {"key": key, "index": index, "total": total, "state": ended.state}
             listener(Event("item.finished", run.workflow_id, task.id, {**fields, "error": error and str(error)}))
 
+    async def one(index: int, context: TaskContext, slot: Slot) -> None:
+        begun.add(index)
+        note(index, context.item_key or "", await finished(context, partial(perform, context, slot, clock, listener)))
+
+    async def later(index: int, context: TaskContext) -> None:
+        """Of an item that another process is at: wait for what comes of it."""
+        ended = await begin(context, pool)
+        if ended is not None:
+            note(index, context.item_key or "", ended)
+        else:
+            await one(index, context, await pool.acquire(task.priority))
+
     async with asyncio.TaskGroup() as group:
         for index, key, item in entries:
+            context = item_context(run, task, index, key, item)
+            try:
+                ended = await begin(context, pool, waits=False)
+            except ClaimedElsewhere:
+                group.create_task(later(index, context))
+                continue
+            if ended is not None:
+                note(index, key, ended)
+                continue
             # One waits here for all: the queue holds one entry a foreach, so that runs take turns.
             slot = await pool.acquire(task.priority)
-            work = group.create_task(one(index, key, item, slot))
+            work = group.create_task(one(index, context, slot))
             work.add_done_callback(partial(_release_if_never_begun, begun, index, slot))
     return sorted(done, key=lambda result: result.index)
 
@@ -134,7 +154,8 @@ def _items_error(failed: tuple[ItemResult, ...], bad: int, total: int) -> ErrorI
     return ErrorInfo.of(ItemsFailed(f"{bad} of {total} items failed{lost}{first}"))
 
 
-def _item_context(run: Run, task: Task, index: int, key: ItemKey, item: JsonValue) -> TaskContext:
+def item_context(run: Run, task: Task, index: int, key: ItemKey, item: JsonValue) -> TaskContext:
+    """What one item is performed in."""
     context = TaskContext(run, task, {})
     # Copies: an agent may change its own, but neither the list nor what a later attempt is given.
     context.source_item, context.item_key, context.item_index = item, key, index

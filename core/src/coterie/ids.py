@@ -24,6 +24,7 @@ __all__ = [
     "TaskId",
     "TaskState",
     "WorkflowId",
+    "asked_hash",
     "check_name",
     "check_workflow_id",
     "content_hash",
@@ -32,6 +33,7 @@ __all__ = [
     "item_keys",
     "item_name",
     "new_workflow_id",
+    "with_upstream",
 ]
 
 TaskId: TypeAlias = str
@@ -109,8 +111,20 @@ def item_name(key: ItemKey, index: int) -> str:
 def fingerprint(
     agent_type: str, version: str, task_input: Mapping[str, JsonValue], upstream: Mapping[str, str | None]
 ) -> str:
-    """What a task's output depends on: its agent's type and declared version, input, upstream output hashes."""
-    return content_hash([agent_type, version, dict(task_input), dict(upstream)])
+    """What a task's output depends on: its agents' type and declared version, input, upstream output hashes."""
+    return with_upstream(asked_hash(agent_type, version, task_input), upstream)
+
+
+def asked_hash(agent_type: str, version: str, task_input: Mapping[str, JsonValue]) -> bytes:
+    """The part of a fingerprint that is known before anything has run."""
+    return hashlib.sha256(canonical_bytes([agent_type, version, dict(task_input)])).digest()
+
+
+def with_upstream(asked: bytes, upstream: Mapping[str, str | None]) -> str:
+    """The fingerprint of what is asked, after these outputs; None stands for a task that has none."""
+    # Names hold neither of the separators.
+    outputs = "".join([f"{name}={digest or ''};" for name, digest in sorted(upstream.items())]) if upstream else ""
+    return hashlib.sha256(asked + outputs.encode()).hexdigest()
 
 
 def idempotency_key(

@@ -6,20 +6,20 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coterie._json import JsonValue
 from coterie._rules.foreach import keys_of
 from coterie._rules.params import bind_params, fill
 from coterie.agent import Agent, Handler
 from coterie.artifacts import ArtifactStore, using_artifacts
-from coterie.attempt import perform
+from coterie.attempt import Ended, perform
 from coterie.clock import Clock, SystemClock
 from coterie.context import Run, TaskContext
 from coterie.engine import PlanRun, as_result
-from coterie.errors import Misuse, Refused, Unavailable
+from coterie.errors import LeaseLost, Misuse, PlanChanged, Refused, Unavailable
 from coterie.events import Event, Listener
 from coterie.foreach import (
     condition_says_run,
@@ -31,6 +31,11 @@ from coterie.foreach import (
 )
 from coterie.ids import AgentId, AgentType, TaskId, WorkflowId, check_name, check_workflow_id, new_workflow_id
 from coterie.items import Part, PartResult, Parts, load_items, store_items
+from coterie.journal import Intent, Journal
+from coterie.journal.book import once
+from coterie.journal.keeping import Keeping, keeping
+from coterie.journal.run_book import RunBook
+from coterie.orchestrator_status import AgentStatus, OrchestratorStatus, RunProgress
 from coterie.pipeline import Pipeline
 from coterie.plan import Plan
 from coterie.ports import StateStore
@@ -40,45 +45,21 @@ from coterie.slots import Slots, TypeSlots
 from coterie.task import Retry, Task
 from coterie.team import Team
 
+if TYPE_CHECKING:
+    from coterie.machine import StateMachine
+    from coterie.machine_run import MachineStatus
+
 __all__ = ["AgentStatus", "Orchestrator", "OrchestratorStatus", "RunProgress"]
 
 MAX_PARTS = 1024
 _log = logging.getLogger("coterie.run")
 
 
-@dataclass(frozen=True, slots=True)
-class AgentStatus:
-    """One agent now: slots in all, and in use."""
-
-    agent_id: AgentId
-    agent_type: AgentType
-    capacity: int
-    in_use: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunProgress:
-    """One run now: tasks in all, and ended."""
-
-    workflow_id: WorkflowId
-    plan_name: str
-    tasks: int
-    done: int
-
-
-@dataclass(frozen=True, slots=True)
-class OrchestratorStatus:
-    """What an orchestrator is doing. `waiting`: tasks in the queue, by agent type."""
-
-    agents: tuple[AgentStatus, ...]
-    runs: tuple[RunProgress, ...]
-    waiting: Mapping[AgentType, int]
-
-
 class Orchestrator:
     """Runs tasks and plans on the agents that are registered with it, in this process and event loop.
 
-    team: agents to begin with, and the policies of their types. artifacts: where outputs go; without it they stay in
+    team: agents to begin with, and the policies of their types. journal: what runs have finished; without it they
+    begin from nothing each time. artifacts: where outputs go; without it they stay in
     memory. store: where what the policies count lies, for all that share it; without it, in this process.
     namespace: keeps identities of separate deployments apart. on_event: called for each `Event`, must not block;
     what it raises is logged, and changes nothing.
@@ -90,6 +71,7 @@ class Orchestrator:
         *,
         artifacts: ArtifactStore | None = None,
         store: StateStore | None = None,
+        journal: Journal | None = None,
         namespace: str = "default",
         on_event: Listener | None = None,
         clock: Clock | None = None,
@@ -98,6 +80,8 @@ class Orchestrator:
         self.artifacts = artifacts
         self._clock: Clock = clock or SystemClock()
         self._listener = None if on_event is None else partial(_tell, on_event)
+        path = team.path if team is not None else None
+        self.keeping = Keeping(journal, artifacts, team_path=path, on_event=self._listener) if journal else None
         self.pipeline = Pipeline(team.policies if team else {}, store=store, clock=self._clock, on_event=self._listener)
         self._slots = Slots(team.agents.values() if team else (), gate_of=self.pipeline.gate)
         self.pipeline.connect(self._slots)
@@ -139,20 +123,59 @@ class Orchestrator:
         *,
         workflow_id: WorkflowId | None = None,
         params: Mapping[str, JsonValue] | None = None,
+        intent: Intent | None = None,
     ) -> WorkflowResult:
         """Run a plan to its end and say how each task ended; failures are in the result, not raised.
+
+        With a journal, what an earlier run of that workflow id has finished is not done again; see `Intent`. A plan
+        whose tasks name compensations is undone if it fails; see `Saga`.
 
         Cancelled, it ends every agent first (commands with their children), then raises CancelledError.
 
         Raises:
             PlanError: the tasks are no plan. UnknownAgentType: nobody serves a task; nothing has run.
             Misuse: an undeclared parameter, or a run of that id is in progress here.
+            ClaimedElsewhere: another process is at the run. PlanChanged: it began with another plan.
+            Unavailable, LeaseLost: the journal failed, or the run was taken over; what ended before is recorded.
         """
         plan = plan_or_tasks if isinstance(plan_or_tasks, Plan) else Plan("workflow", plan_or_tasks)
+        if plan.has_compensations:
+            # Imported here: a saga is built from an orchestrator.
+            from coterie.saga import Saga
+
+            saga = Saga(self, on_event=self._listener)
+            return await saga.run(plan, workflow_id=workflow_id, params=params, intent=intent)
         run = self._run(workflow_id, bind_params(plan.params, params))
         if run.workflow_id in self._runs:
             raise Misuse(f"the run {run.workflow_id!r} is in progress here; give this one another workflow_id")
-        plan_run = PlanRun(plan, run, self._slots, self._clock, self._listener)
+        if self.keeping is None:
+            return await self._execute(plan, run, None)
+        async with self.keeping.whole(plan, run, intent or Intent()) as book:
+            result = await self._execute(plan, run, book)
+            book.status = result.status
+        return result
+
+    async def execute_machine(
+        self,
+        machine: StateMachine,
+        *,
+        workflow_id: WorkflowId | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+        intent: Intent | None = None,
+    ) -> MachineStatus:
+        """Run a state machine to its end, from wherever it is; a failure is in the result, not raised.
+
+        Needs a journal. See `coterie.machine_run.execute_machine`.
+        """
+        from coterie.machine_run import execute_machine
+
+        with self._call():
+            return await execute_machine(
+                self, machine, workflow_id=workflow_id, params=params, intent=intent, on_event=self._listener
+            )
+
+    async def _execute(self, plan: Plan, run: Run, book: RunBook | None) -> WorkflowResult:
+        plan_run = PlanRun(plan, run, self._slots, self._clock, self._listener, book=book)
         self._runs[run.workflow_id] = plan_run
         try:
             with using_artifacts(self.artifacts):
@@ -171,6 +194,9 @@ class Orchestrator:
         waits: bool = True,
         patience_s: float | None = None,
         place: str | None = None,
+        plan: Plan | None = None,
+        intent: Intent | None = None,
+        instance: str | None = None,
     ) -> TaskResult:
         """Run one task, given the results of those before it; schedulers call this for each task of a plan.
 
@@ -181,6 +207,9 @@ class Orchestrator:
         policies allow and at most `patience_s`; else it is raised, for a caller that waits without this process. One
         that would take longer is the task's failure. Items of a foreach always wait here.
 
+        plan: that the task belongs to, for the journal. intent: what is to become of what the journal has finished.
+        instance: sets work apart that is asked for under the same task id in one run, where there is no plan.
+
         Raises:
             UnknownAgentType: nobody serves the task.
             Unavailable: a store failed, so that a later try may succeed.
@@ -190,13 +219,15 @@ class Orchestrator:
         run.waits, run.patience_s, run.place = waits or task.foreach is not None, patience_s, place
         pool = self._slots.of(task.agent_type, task_id=task.id)
         context = self._context(run, task)
+        context.item_key = instance
         try:
             if not await condition_says_run(context):
                 return TaskResult(task.id, "skipped")
             self._emit("task.started", run, task, agent_type=task.agent_type)
             with using_artifacts(self.artifacts), self._call():
-                result = await self._perform(context, pool)
-        except (Unavailable, Refused):
+                async with keeping(self.keeping, plan, run, intent):
+                    result = await self._perform(context, pool)
+        except (Unavailable, Refused, LeaseLost, PlanChanged):
             raise
         # A list or condition that cannot be read is the task's failure, as in a whole plan.
         except Exception as error:  # noqa: BLE001
@@ -223,7 +254,13 @@ class Orchestrator:
         task = context.task
         if task.foreach is not None:
             return await perform_foreach(context, pool, self._clock, self._listener)
-        ended = await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+
+        async def work() -> Ended:
+            return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+
+        ended = await once(context, pool, work)
+        if isinstance(ended, TaskResult):
+            return ended
         if isinstance(ended.error, Unavailable):
             raise ended.error
         return as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
@@ -262,6 +299,8 @@ class Orchestrator:
         workflow_id: WorkflowId | None = None,
         params: Mapping[str, JsonValue] | None = None,
         epoch: int = 0,
+        plan: Plan | None = None,
+        intent: Intent | None = None,
     ) -> PartResult:
         """Perform the items of one part; failed items are in the result, not raised.
 
@@ -275,14 +314,15 @@ class Orchestrator:
         keys = keys_of(foreach_of(task), items, task.id)
         entries = [(index, keys[index], items[index]) for index in range(part.start, part.stop)]
         with using_artifacts(self.artifacts), self._call():
-            done = await perform_items(
-                self._context(run, task),
-                self._slots.of(task.agent_type, task_id=task.id),
-                entries,
-                total=len(items),
-                clock=self._clock,
-                listener=self._listener,
-            )
+            async with keeping(self.keeping, plan, run, intent):
+                done = await perform_items(
+                    self._context(run, task),
+                    self._slots.of(task.agent_type, task_id=task.id),
+                    entries,
+                    total=len(items),
+                    clock=self._clock,
+                    listener=self._listener,
+                )
         ref = await store_items(self._store(), done)
         failed = sum(item.state != "succeeded" for item in done)
         return PartResult(ref, part.token, part.index, len(done), failed)

@@ -89,6 +89,7 @@ class TaskResult:
     attempts: tries in this process, from 1; 0 if it never ran. agent_id: who ran it last.
     started_at: seconds since the epoch; duration_s: from the first start to the end, waiting included.
     items: counts of a foreach; failed_items: its items that failed, in order.
+    replayed: whether this is how the work ended before, and nobody did it now.
     """
 
     task_id: TaskId
@@ -102,6 +103,7 @@ class TaskResult:
     items: ItemCounts | None = None
     failed_items: tuple[ItemResult, ...] = ()
     item_results: tuple[ItemResult, ...] | None = field(default=None, repr=False, compare=False)
+    replayed: bool = field(default=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that travels between processes: without the items, which lie behind `output`."""
@@ -113,7 +115,7 @@ class TaskResult:
             document["error"] = {"type": self.error.type, "message": self.error.message}
         if self.items is not None:
             document["items"] = {"total": self.items.total, "failed": self.items.failed}
-        for name in ("attempts", "agent_id", "started_at", "duration_s"):
+        for name in ("attempts", "agent_id", "started_at", "duration_s", "replayed"):
             if getattr(self, name):
                 document[name] = getattr(self, name)
         return document
@@ -137,6 +139,7 @@ class TaskResult:
                 document.get("started_at"),
                 document.get("duration_s", 0.0),
                 ItemCounts(**items) if items else None,
+                replayed=document.get("replayed", False),
             )
         except (KeyError, TypeError, AttributeError) as problem:
             raise Misuse(f"not a task result: {problem!r}; pass what `TaskResult.to_dict` wrote") from problem

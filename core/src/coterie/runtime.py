@@ -11,6 +11,7 @@ from coterie.artifacts import ArtifactStore
 from coterie.clock import Clock
 from coterie.errors import Misuse
 from coterie.events import Listener
+from coterie.journal import Journal
 from coterie.orchestrator import Orchestrator
 from coterie.ports import StateStore
 from coterie.team import Team
@@ -27,7 +28,13 @@ class Runtime:
     artifacts: the artifact store or its URL; by default `COTERIE_ARTIFACTS`, else outputs stay in memory.
     store: the state that all share who protect the same agents, or its URL; by default `COTERIE_STORE`, else a file of
     this machine (in `COTERIE_HOME`, or the user's state folder). Opened only for a team that has policies.
+    journal: what runs have finished, so that it is never done again: a `Journal`, the URL of its store, or True for one
+    at the place of the shared state. Off by default: then runs begin from nothing.
     namespace: by default `COTERIE_NAMESPACE`, else `default`; of stores made from a URL, and of all identities.
+
+    Raises:
+        Misuse: there is no such team, or a URL cannot be one. UnknownAgentType, UnknownAgent: the team's policies, or a
+        fallback, are for nobody.
     """
 
     def __init__(
@@ -36,6 +43,7 @@ class Runtime:
         *,
         artifacts: ArtifactStore | str | None = None,
         store: StateStore | str | None = None,
+        journal: Journal | str | bool = False,
         namespace: str | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
@@ -43,13 +51,21 @@ class Runtime:
         kept = artifacts or os.environ.get("COTERIE_ARTIFACTS")
         self.namespace = namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
         self.team = Team.load(team) if isinstance(team, str) else team
+        if self.team is not None:
+            self.team.check()
         self.artifacts = ArtifactStore(kept, namespace=self.namespace) if isinstance(kept, str) else kept
         self._owns_store = store is None or isinstance(store, str)
         self.store = self._opened(store)
+        self._owns_journal = not isinstance(journal, Journal)
+        beside = store if isinstance(store, str) else None
+        if isinstance(journal, str) or journal is True:
+            journal = self._opened_journal(beside if journal is True else journal)
+        self.journal = journal or None
         self.orchestrator = Orchestrator(
             self.team,
             artifacts=self.artifacts,
             store=self.store,
+            journal=self.journal,
             namespace=self.namespace,
             on_event=on_event,
             clock=clock,
@@ -73,6 +89,8 @@ class Runtime:
         await self.orchestrator.pipeline.aclose()
         if self._owns_store and self.store is not None:
             await self.store.aclose()
+        if self._owns_journal and self.journal is not None:
+            await self.journal.aclose()
         await aclose_clients()
 
     def _opened(self, store: StateStore | str | None) -> StateStore | None:
@@ -83,3 +101,8 @@ class Runtime:
         from coterie.stores.opening import open_state_store
 
         return open_state_store(store, self.namespace)
+
+    def _opened_journal(self, url: str | None) -> Journal:
+        from coterie.stores.opening import open_journal_store
+
+        return Journal(open_journal_store(url, self.namespace))

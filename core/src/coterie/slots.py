@@ -78,9 +78,19 @@ class TypeSlots:
         self._count = itertools.count()
 
     @property
+    def version(self) -> str:
+        """What the agents declare: another one, another output. Several of one type may differ; all count then."""
+        return ",".join(sorted({slot.agent.version for slot in self.agents}))
+
+    @property
     def capacity(self) -> int:
         """Slots in all."""
         return sum(slot.capacity for slot in self.agents)
+
+    @property
+    def queued(self) -> int:
+        """How many wait."""
+        return len(self.waiting)
 
     def all_stuck(self) -> bool:
         """Whether every slot is held by an abandoned call."""
@@ -148,7 +158,7 @@ class Slots:
         """
         if agent.id in self._ids:
             raise Misuse(f"an agent {agent.id!r} is already registered; choose another agent_id")
-        pool = self._types.get(agent.type) or TypeSlots(self._gate_of(agent.type))
+        pool = self._types.get(agent.type) or _behind(self._gate_of(agent.type))
         slot = Slot(agent, pool)
         pool.agents.append(slot)
         self._types[agent.type] = pool
@@ -185,7 +195,11 @@ class Slots:
 
     def waiting(self) -> dict[AgentType, int]:
         """How many tasks wait for each type that somebody waits for."""
-        return {name: len(pool.waiting) for name, pool in self._types.items() if pool.waiting}
+        return {name: pool.queued for name, pool in self._types.items() if pool.queued}
+
+
+def _behind(gate: Gate | None) -> TypeSlots:
+    return TypeSlots() if gate is None else gate.slots()
 
 
 def _load(slot: Slot) -> float:

@@ -1,0 +1,176 @@
+"""What a run's tasks are told of what is finished, and where they record what they finish.
+
+Two kinds: of a run whose tasks are claimed one by one, as schedulers' workers do (`TaskBook`, here); and of a run that
+one process has claimed as a whole (`RunBook`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from coterie._rules.journal import Replayed
+from coterie.attempt import Ended
+from coterie.context import TaskContext
+from coterie.errors import Unavailable
+from coterie.events import Listener
+from coterie.ids import WorkflowId
+from coterie.journal.ending import Ending
+from coterie.journal.handing_back import handed_back
+from coterie.journal.intent import Intent
+from coterie.journal.journal import Journal
+from coterie.journal.place import place_of, unit_name
+from coterie.journal.pulse import Pulse
+from coterie.journal.results import is_recorded, result_of
+from coterie.journal.steps import Steps
+from coterie.journal.telling import Telling
+from coterie.journal.unit import Unit
+from coterie.result import TaskResult
+from coterie.slots import TypeSlots
+
+__all__ = ["Book", "TaskBook", "begin", "finished", "once"]
+
+
+class Book(Protocol):
+    """Where the tasks of one run find what is finished."""
+
+    async def begin(self, context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> Unit | TaskResult:
+        """Have the work granted, or be told how it ended before.
+
+        waits: whether another process that is at it is waited for, as far as the run waits at all.
+
+        Raises:
+            ClaimedElsewhere: somebody else is at it. Unavailable: the journal's store failed.
+        """
+        ...
+
+    async def finish(self, unit: Unit, context: TaskContext, ended: Ended) -> Ended:
+        """Record how it ended; durable when this returns. What cannot be recorded is a failure instead.
+
+        Raises:
+            StaleToken: somebody else does this work by now; nothing was recorded.
+        """
+        ...
+
+    async def give_up(self, unit: Unit) -> None:
+        """Leave the work to whoever asks next."""
+        ...
+
+    def steps(self, unit: Unit) -> Steps:
+        """The durable steps of the work, of this attempt and of those before."""
+        ...
+
+
+async def begin(context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> TaskResult | None:
+    """How a unit of work ended, if it is finished; None if it is to be performed, and then passed to `finished`.
+
+    waits: as of `Book.begin`.
+    """
+    book = context.run.book
+    if book is None:
+        return None
+    begun = await book.begin(context, pool, waits=waits)
+    if isinstance(begun, TaskResult):
+        return begun
+    context.unit = begun
+    return None
+
+
+async def finished(context: TaskContext, perform: Callable[[], Awaitable[Ended]]) -> Ended:
+    """Perform what was begun, and record how it ended.
+
+    Raises:
+        StaleToken: somebody else does this work by now; nothing was recorded. Unavailable: the journal's store failed.
+    """
+    book, unit = context.run.book, context.unit
+    if book is None or unit is None:
+        return await perform()
+    try:
+        ended = await perform()
+        if unit.lost is not None:
+            raise unit.lost  # noqa: TRY301  # handed back like all that ends so
+        if is_recorded(ended):
+            return await book.finish(unit, context, ended)
+    except BaseException:
+        await handed_back(book.give_up(unit), unit.name)
+        raise
+    await handed_back(book.give_up(unit), unit.name)
+    return ended
+
+
+async def once(context: TaskContext, pool: TypeSlots, perform: Callable[[], Awaitable[Ended]]) -> Ended | TaskResult:
+    """Perform a unit of work, unless it is finished: then say how it ended."""
+    return await begin(context, pool) or await finished(context, perform)
+
+
+class TaskBook:
+    """Of a run whose tasks are claimed one by one, each in a process that may be killed at any time.
+
+    on_event: told what is replayed. owner: in whose name tasks are claimed, if not each in one of its own.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        run: WorkflowId,
+        intent: Intent,
+        *,
+        on_event: Listener | None = None,
+        owner: str | None = None,
+    ) -> None:
+        self._journal = journal
+        self._run = run
+        self._intent = intent
+        self._tell = Telling(run, on_event)
+        self._ending = Ending(intent)
+        self._owner = owner
+        self._pulse = Pulse(journal, run)
+
+    async def begin(self, context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> Unit | TaskResult:
+        """See `Book.begin`."""
+        context.pool = pool
+        fingerprint = context.fingerprint
+        place = place_of(context.task_id, context.item_key)
+        name = unit_name(context.task_id, context.item_key)
+        asked = self._journal.asked(self._intent, fingerprint, self._owner)
+        patience_s = context.run.patience_s if waits and context.run.waits else 0.0
+        what = f"{name!r} of the run {self._run!r}"
+        try:
+            found = await self._journal.claim(self._run, place, asked, what=what, patience_s=patience_s)
+        except (asyncio.CancelledError, Unavailable):
+            # It may have been granted all the same.
+            await handed_back(self._journal.take_back(self._run, place, asked.owner), name)
+            raise
+        if isinstance(found, Replayed):
+            self._tell.replayed(context, found.record)
+            return result_of(context.task_id, found.record)
+        claim, before = found.claim, found.before
+        unit = Unit(
+            name, place.record, found.guard, claim.epoch, fingerprint, found.why, before, claim.forced, claim.given
+        )
+        self._pulse.add(unit)
+        return unit
+
+    async def finish(self, unit: Unit, context: TaskContext, ended: Ended) -> Ended:
+        """See `Book.finish`."""
+        self._pulse.drop(unit)
+        self._tell.resumed(unit)
+        ended, text = self._ending.written(unit, context, ended, self._journal.clock.now())
+        texts = {unit.record: text, unit.pulse: None}
+        await self._journal.store.write(self._run, texts, guard=unit.guard)
+        return ended
+
+    async def give_up(self, unit: Unit) -> None:
+        """See `Book.give_up`."""
+        self._pulse.drop(unit)
+        await self._journal.hand_back(self._run, unit.pulse, unit.guard)
+
+    def steps(self, unit: Unit) -> Steps:
+        """See `Book.steps`."""
+        return Steps(self._journal, self._run, unit, strict=self._intent.strict)
+
+    async def aclose(self) -> None:
+        """End the heartbeats, and hand back what was begun and never finished."""
+        for unit in await self._pulse.aclose():
+            await handed_back(self.give_up(unit), unit.name)

@@ -1,0 +1,88 @@
+"""The text of a record: how a unit of work ended. Written thousands of times for every one that is read."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from coterie._json import JsonValue, canonical_bytes
+from coterie._rules.journal_text import FINGERPRINT_DIGITS, FORMAT, LOCAL, Record, dumped
+from coterie.attempt import Ended
+from coterie.context import TaskContext
+from coterie.journal.intent import Intent
+from coterie.journal.results import MOST_CHARS, too_large, unwritable, written
+from coterie.journal.unit import Unit
+from coterie.ref import Ref
+
+__all__ = ["Ending"]
+
+_NULL = "null"
+_NULL_HASH = sha256(b"null").hexdigest()
+
+
+class Ending:
+    """Writes the records of one engine's run."""
+
+    def __init__(self, intent: Intent) -> None:
+        self._intent = intent
+        # What all records of the run have alike.
+        by = "" if intent.engine_run == LOCAL else f',"by":{dumped(intent.engine_run)}'
+        self._given = {intent.engine_run: intent.demand} if intent.demand else {}
+        self._alike = f'{by},"g":{dumped(self._given)}' if self._given else by
+
+    def written(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> tuple[Ended, str]:
+        """The record of an end, and the end itself: an output that cannot be in a record makes it a failure.
+
+        at: seconds since the epoch.
+        """
+        try:
+            text = self._text(unit, context, ended, at)
+            if not text.isascii():
+                text.encode()
+            if len(text) <= MOST_CHARS:
+                return ended, text
+            error = too_large(context.task_id, len(text))
+        # Of huge numbers, and of half characters.
+        except (ValueError, RecursionError) as problem:
+            error = unwritable(context.task_id, problem)
+        if context.item_key is None:
+            context.run.hashes.pop(context.task_id, None)
+        ended = ended._replace(state="failed", output=None, error=error)
+        return ended, self._any(unit, context, ended, at)
+
+    def _text(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
+        ordinary = unit.given == self._given and not unit.forced and not context.usage_reported
+        if ended.state == "succeeded" and ordinary:
+            return self._success(unit, context, ended, at)
+        return self._any(unit, context, ended, at)
+
+    def _any(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
+        usage = {name: value for name, value in context.usage.to_dict().items() if value}
+        fingerprint, by = unit.fingerprint[:FINGERPRINT_DIGITS], self._intent.engine_run
+        result, forced = written(ended), unit.forced
+        return Record(unit.epoch, fingerprint, result, by, at, usage, unit.given, forced=forced).text()
+
+    def _success(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
+        """What `_any` gives of an ordinary success, put together by hand: half the time of it is JSON otherwise."""
+        output = ended.output
+        if isinstance(output, Ref):
+            value, digest = f'"ref":{dumped(output.serialize())}', output.sha256
+        else:
+            text, digest = _hashed(output)
+            value = f'"value":{text}'
+        if context.item_key is None:
+            context.run.hashes[context.task_id] = digest
+        # Agents' ids need no escapes.
+        agent = f',"agent_id":"{ended.agent_id}"' if ended.agent_id else ""
+        return (
+            f'{{"v":{FORMAT},"e":{unit.epoch},"fp":"{unit.fingerprint[:FINGERPRINT_DIGITS]}","at":{at:.3f},'
+            f'"r":{{"state":"succeeded","output":{{{value}}},"attempts":{ended.attempts}{agent},'
+            f'"duration_s":{ended.duration_s:.6f}}}{self._alike}}}'
+        )
+
+
+def _hashed(output: JsonValue) -> tuple[str, str]:
+    """The canonical text of an output, and its SHA-256."""
+    if output is None:
+        return _NULL, _NULL_HASH
+    content = canonical_bytes(output)
+    return content.decode(), sha256(content).hexdigest()

@@ -1,0 +1,81 @@
+"""How a run began: the first text of its book."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from coterie._json import JsonValue
+from coterie._rules.journal_text import FORMAT, dumped, parsed
+from coterie._rules.written import Changed
+from coterie.errors import PlanChanged
+from coterie.ids import WorkflowId
+from coterie.journal.intent import Intent
+
+__all__ = ["Header", "check_header", "read_header"]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is to be done, and who began it.
+
+    plan_name, plan_hash: None for tasks that belong to no plan. document: the plan as `Plan.to_dict` gives it, inline
+    or as a reference's JSON form, so that the run can be resumed without the code that made it. team: the path that
+    `Team.load` takes, where it is known. begun_at: seconds since the epoch.
+    """
+
+    plan_name: str | None = None
+    plan_hash: str | None = None
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
+    document: JsonValue = None
+    team: str | None = None
+    engine_run: str = "local"
+    begun_at: float = 0.0
+
+    def text(self) -> str:
+        """What is stored."""
+        document: dict[str, Any] = {"v": FORMAT, "at": round(self.begun_at, 3), "by": self.engine_run}
+        if self.plan_hash is not None:
+            document["plan"] = {"name": self.plan_name, "hash": self.plan_hash}
+        more = {"params": dict(self.params), "document": self.document, "team": self.team}
+        return dumped(document | {name: value for name, value in more.items() if value})
+
+
+def read_header(text: str) -> Header:
+    """The header behind a text."""
+    found = parsed(text, "run")
+    plan = found.get("plan", {})
+    return Header(
+        plan.get("name"),
+        plan.get("hash"),
+        found.get("params", {}),
+        found.get("document"),
+        found.get("team"),
+        found["by"],
+        found["at"],
+    )
+
+
+def check_header(
+    texts: Mapping[str, str | None], now: int, *, run: WorkflowId, given: Header, intent: Intent
+) -> Changed[Header]:
+    """A decision: keep the first header; where the plan may change, the newest.
+
+    Raises:
+        PlanChanged: it may not.
+    """
+    del now
+    text = texts["run"]
+    if text is None:
+        return Changed({"run": given.text()}, given)
+    known = read_header(text)
+    if given.plan_hash is None or known.plan_hash == given.plan_hash:
+        return Changed({}, known)
+    if known.plan_hash is not None and not intent.allow_changes:
+        raise PlanChanged(run, begun_with=_named(known), given=_named(given))
+    return Changed({"run": given.text()}, given)
+
+
+def _named(header: Header) -> str:
+    return f"{header.plan_name!r} ({str(header.plan_hash)[:12]})"

@@ -1,0 +1,90 @@
+"""Open the books of runs: as a whole for an engine of this process, for one piece of work for a scheduler's worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from coterie._json import JsonValue, canonical_bytes
+from coterie.artifacts import ArtifactStore
+from coterie.context import Run
+from coterie.events import Listener
+from coterie.journal.book import TaskBook
+from coterie.journal.header import Header
+from coterie.journal.intent import Intent
+from coterie.journal.journal import Journal
+from coterie.journal.run_book import RunBook, open_run
+from coterie.plan import Plan
+
+__all__ = ["Keeping", "keeping"]
+
+# Larger plans are kept with their run only where there is an artifact store.
+MOST_INLINE_BYTES = 256 * 2**10
+
+
+class Keeping:
+    """A journal, and what it is told of runs that begin.
+
+    team_path: where others find the team. on_event: told what is replayed.
+    """
+
+    def __init__(
+        self, journal: Journal, artifacts: ArtifactStore | None, *, team_path: str | None, on_event: Listener | None
+    ) -> None:
+        self.journal = journal
+        self._artifacts = artifacts
+        self._team_path = team_path
+        self._on_event = on_event
+
+    @asynccontextmanager
+    async def whole(self, plan: Plan, run: Run, intent: Intent) -> AsyncIterator[RunBook]:
+        """Claim a whole run; its tasks find the book in `run`."""
+        header = await self._header(plan, run, intent)
+        book = await open_run(self.journal, run.workflow_id, header, intent, on_event=self._on_event)
+        run.book = book
+        try:
+            yield book
+        finally:
+            await book.aclose()
+
+    @asynccontextmanager
+    async def piece(self, plan: Plan | None, run: Run, intent: Intent) -> AsyncIterator[None]:
+        """Let what is done for a run be claimed and recorded, a unit of work at a time."""
+        await self.begin(plan, run, intent)
+        run.book = book = TaskBook(self.journal, run.workflow_id, intent, on_event=self._on_event)
+        try:
+            yield
+        finally:
+            await book.aclose()
+
+    async def begin(self, plan: Plan | None, run: Run, intent: Intent) -> None:
+        """Have the journal know of a run.
+
+        Raises:
+            PlanChanged: it began with another plan, and may not go on with this one.
+        """
+        known = await self.journal.header(run.workflow_id)
+        if known is not None and (plan is None or known.plan_hash == plan.hash):
+            return
+        await self.journal.begin(run.workflow_id, await self._header(plan, run, intent), intent)
+
+    async def _header(self, plan: Plan | None, run: Run, intent: Intent) -> Header:
+        begun_at = self.journal.clock.now()
+        if plan is None:
+            return Header(team=self._team_path, engine_run=intent.engine_run, begun_at=begun_at)
+        document: JsonValue = plan.to_dict()
+        if self._artifacts is not None:
+            document = (await self._artifacts.put(document)).serialize()
+        elif len(canonical_bytes(document)) > MOST_INLINE_BYTES:
+            document = None
+        return Header(plan.name, plan.hash, run.params, document, self._team_path, intent.engine_run, begun_at)
+
+
+@asynccontextmanager
+async def keeping(keeper: Keeping | None, plan: Plan | None, run: Run, intent: Intent | None) -> AsyncIterator[None]:
+    """As `Keeping.piece`, where there is a journal."""
+    if keeper is None:
+        yield
+        return
+    async with keeper.piece(plan, run, intent or Intent()):
+        yield

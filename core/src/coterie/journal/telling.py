@@ -1,0 +1,54 @@
+"""Say what a journal spared: in the log, and to whoever listens."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from coterie._rules.journal_text import Record
+from coterie.events import Event, Listener
+from coterie.ids import WorkflowId, item_name
+
+if TYPE_CHECKING:
+    from coterie.context import TaskContext
+    from coterie.journal.unit import Unit
+
+__all__ = ["Telling"]
+
+_log = logging.getLogger("coterie.journal")
+
+
+class Telling:
+    """Of one run. on_event: called with `task.replayed` and `task.resumed`."""
+
+    def __init__(self, run: WorkflowId, on_event: Listener | None) -> None:
+        self._run = run
+        self._on_event = on_event
+
+    def replayed(self, context: TaskContext, record: Record) -> None:
+        """A unit of work was not done: it is known how it ended.
+
+        Event fields: state, by (the engine's run that did it), at (s since the epoch), duration_s and usage (what doing
+        it again would have taken), item.
+        """
+        found: dict[str, Any] = {
+            "state": record.result["state"],
+            "by": record.by,
+            "at": record.at,
+            "duration_s": record.result.get("duration_s", 0.0),
+            "usage": dict(record.usage),
+        }
+        if context.item_key is not None and context.item_index is not None:
+            found["item"] = item_name(context.item_key, context.item_index)
+        _log.debug("task.replayed %s %s", context.task_id, found)
+        self._emit("task.replayed", context.task_id, found)
+
+    def resumed(self, unit: Unit) -> None:
+        """A unit of work went on from steps that were finished before. Event fields: steps."""
+        if unit.steps is not None and unit.steps.replayed:
+            _log.info("task.resumed %s: %d steps were finished before", unit.name, unit.steps.replayed)
+            self._emit("task.resumed", unit.name, {"steps": unit.steps.replayed})
+
+    def _emit(self, name: str, task_id: str, fields: dict[str, Any]) -> None:
+        if self._on_event is not None:
+            self._on_event(Event(name, self._run, task_id, fields))

@@ -1,0 +1,172 @@
+"""What people do to runs in a journal: have work done anew, end what nobody does any more, remove what is old."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from coterie._rules.journal import RUN, Place
+from coterie._rules.journal_text import FORMAT, Claim, dumped
+from coterie._rules.timeline import SECOND
+from coterie._rules.written import Changed, RunEntry
+from coterie.errors import Misuse, UnknownRun
+from coterie.ids import WorkflowId
+from coterie.journal.journal import Journal
+from coterie.journal.owner import is_known_dead
+from coterie.journal.place import unit_name
+from coterie.journal.view import RunView, view_of, view_run
+
+__all__ = ["erase_run", "forget_run", "prune_runs", "reap_runs", "unended_runs"]
+
+_PAGE = 200
+
+
+async def forget_run(journal: Journal, run: WorkflowId, unit: str | None = None) -> list[str]:
+    """Have a unit of work done anew by whoever asks next, or all that the run has; their names.
+
+    unit: a task's id, with all the items of its foreach; or `task/item`: the item's name, or its own key, or the first
+    characters of its name, if they are no other's. Who is at it now is refused when he is done.
+
+    Raises:
+        UnknownRun: the journal does not know the run. Misuse: nothing of that name was done in it, or it is several.
+    """
+    view = await view_run(journal, run)
+    names = _named([each.name for each in view.units], unit)
+    if unit is not None and not names:
+        known = ", ".join(each.name for each in view.units[:20]) or "nothing yet"
+        raise Misuse(f"the run {run!r} has done nothing called {unit!r}; it has: {known}")
+    if unit is not None and "/" in unit and len(names) > 1:
+        raise Misuse(f"{unit!r} begins the names of several items of {run!r}; it may be {', '.join(names[:20])}")
+    for name in names:
+        await journal.forget(run, _place(name))
+    return names
+
+
+def _named(names: list[str], unit: str | None) -> list[str]:
+    """Those that are meant; of an item, more than one where that is not clear."""
+    if unit is None:
+        return names
+    task_id, slash, key = unit.partition("/")
+    if not slash:
+        return [name for name in names if name == unit or name.startswith(f"{unit}/")]
+    for exact in (unit, unit_name(task_id, key)):
+        if exact in names:
+            return [exact]
+    return [name for name in names if key and name.startswith(unit)]
+
+
+async def erase_run(journal: Journal, run: WorkflowId) -> None:
+    """Remove all that the journal holds of a run. Its artifacts go with the next garbage collection.
+
+    Raises:
+        UnknownRun: it does not know the run.
+    """
+    if not await journal.store.remove(run):
+        raise UnknownRun(run, journal.store.url)
+
+
+async def prune_runs(journal: Journal, *, older_than_s: float, dry_run: bool = False) -> list[WorkflowId]:
+    """Remove runs that ended and have not changed for so long, in seconds; their ids.
+
+    Runs that did not end stay, and so do those that somebody is at, though they had ended.
+    """
+    pruned = []
+    async for entry in _entries(journal):
+        if await _is_old(journal, entry, older_than_s):
+            if not dry_run:
+                await journal.store.remove(entry.run)
+            pruned.append(entry.run)
+    return pruned
+
+
+async def _is_old(journal: Journal, entry: RunEntry, older_than_s: float) -> bool:
+    """Looked at again just before it is removed: somebody may have gone on with it since it was listed."""
+    texts, now = await journal.store.get(entry.run, (RUN.record,))
+    if RUN.record not in texts or now - entry.changed_at <= older_than_s * SECOND:
+        return False
+    texts = await journal.store.read(entry.run)
+    return RUN.record in texts and view_of(entry, texts, now).state != "running"
+
+
+async def unended_runs(journal: Journal, *, idle_s: float) -> AsyncIterator[RunView]:
+    """Runs that nobody has ended, and nobody is at: no claim is alive, and nothing has changed for so long.
+
+    A machine that waits for an event or an instant is none of them, however long it waits.
+    """
+    async for entry in _entries(journal):
+        texts, now = await journal.store.get(entry.run, (RUN.record, RUN.pulse))
+        if RUN.record in texts or now - entry.changed_at < idle_s * SECOND:
+            continue
+        view = view_of(entry, await journal.store.read(entry.run), now)
+        if view.state == "interrupted":
+            yield view
+
+
+async def reap_runs(journal: Journal, *, idle_s: float, dry_run: bool = False) -> list[WorkflowId]:
+    """End runs that nobody has ended, and nobody is at: they are `lost`, until somebody resumes them; their ids.
+
+    Whoever wakes up and was at one of them is refused when he is done. What he finished before stays as it is.
+    """
+    unended = unended_runs(journal, idle_s=idle_s)
+    return [view.workflow_id async for view in unended if dry_run or await _reap(journal, view)]
+
+
+async def _reap(journal: Journal, view: RunView) -> bool:
+    """Whether it ended so: not if somebody has begun to go on with it meanwhile."""
+    run, left = view.workflow_id, [unit for unit in view.units if unit.claim is not None]
+    for unit in left:
+        place = _place(unit.name)
+        await journal.store.change(run, tuple(place), partial(_fenced, place=place, gone=_Gone.of(unit.held)))
+    end = dumped({"v": FORMAT, "status": "lost", "at": round(journal.clock.now(), 3), "by": "reap"})
+    pulses = [_place(unit.name).pulse for unit in left]
+    decide = partial(_ended, end=end, gone=_Gone.of(view.held), pulses=pulses)
+    return await journal.store.change(run, (*RUN, *pulses), decide)
+
+
+class _Gone(NamedTuple):
+    """Whoever seemed to be at something no more. dead: that is known, whatever his pulse says."""
+
+    claim: Claim
+    dead: bool
+
+    @staticmethod
+    def of(claim: Claim) -> _Gone:
+        return _Gone(claim, is_known_dead(claim.owner))
+
+    def is_back(self, texts: Mapping[str, str | None], now: int, place: Place) -> bool:
+        """Whether he, or somebody else, is at it after all."""
+        if Claim.read(texts[place.claim], place.claim) != self.claim:
+            return True
+        return not self.dead and int(texts[place.pulse] or 0) > now
+
+
+def _fenced(texts: Mapping[str, str | None], now: int, *, place: Place, gone: _Gone) -> Changed[None]:
+    """He holds it no more; the work itself is as done, and as asked for, as it was."""
+    if not gone.claim.owner or gone.is_back(texts, now, place):
+        return Changed({}, None)
+    left = gone.claim._replace(token=gone.claim.token + 1, owner="")
+    return Changed({place.claim: left.text(), place.pulse: None}, None)
+
+
+def _ended(texts: Mapping[str, str | None], now: int, *, end: str, gone: _Gone, pulses: Sequence[str]) -> Changed[bool]:
+    at_work = gone.is_back(texts, now, RUN) or any(int(texts[pulse] or 0) > now for pulse in pulses)
+    if texts[RUN.record] is not None or at_work:
+        return Changed({}, result=False)
+    return Changed({**_fenced(texts, now, place=RUN, gone=gone).texts, RUN.record: end}, result=True)
+
+
+def _place(name: str) -> Place:
+    kind = "item" if "/" in name else "task"
+    return Place(f"claim/{name}", f"pulse/{name}", f"{kind}/{name}")
+
+
+async def _entries(journal: Journal) -> AsyncIterator[RunEntry]:
+    after: str | None = None
+    while True:
+        page = await journal.store.runs(limit=_PAGE, after=after)
+        for entry in page.runs:
+            yield entry
+        if page.after is None:
+            return
+        after = page.after

@@ -1,0 +1,203 @@
+"""What a journal holds of a run, as people look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
+
+from coterie._json import JsonValue
+from coterie._rules.journal import RUN
+from coterie._rules.journal_text import Claim, Record, parsed
+from coterie._rules.machine_texts import HEAD as MACHINE
+from coterie._rules.saga_text import MARKER as SAGA
+from coterie._rules.written import RunEntry
+from coterie.errors import StateFormatError, UnknownRun
+from coterie.ids import TaskId, WorkflowId
+from coterie.journal.header import Header, read_header
+from coterie.journal.journal import Journal
+from coterie.journal.owner import is_known_dead, told
+from coterie.result import ErrorInfo
+from coterie.usage import Usage
+
+__all__ = ["ClaimView", "RunState", "RunView", "UnitView", "list_runs", "view_of", "view_run"]
+
+# How a run stands: as it ended; at work; a machine that waits for an event or an instant; or none of these, so that it
+# may be resumed.
+RunState: TypeAlias = Literal[
+    "succeeded", "partial", "failed", "cancelled", "lost", "running", "waiting", "interrupted"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    """Who is at a unit of work, or the run as a whole. until_us: on the store's clock. alive: whether he still is."""
+
+    owner: str
+    until_us: int
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnitView:
+    """One task, or one item of a foreach. name: the task's id, and behind a slash the item's name.
+
+    state: how it ended; None if it has not. ended_at: seconds since the epoch. by: the run of an engine that did it.
+    """
+
+    name: str
+    state: str | None
+    epoch: int = 0
+    attempts: int = 0
+    agent_id: str | None = None
+    by: str | None = None
+    ended_at: float | None = None
+    duration_s: float = 0.0
+    usage: Usage = field(default_factory=Usage)
+    error: ErrorInfo | None = None
+    claim: ClaimView | None = None
+    record: Record | None = field(default=None, repr=False, compare=False)
+    held: Claim = field(default=Claim(), repr=False, compare=False)
+
+    @property
+    def task_id(self) -> TaskId:
+        """The task, or that of the item."""
+        return self.name.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run.
+
+    begun_us, changed_us: microseconds since the epoch; None where the run was not found in a list. units: of tasks and
+    items, in the order of their names; empty where only a list was asked for. undone: whether its saga undoes it, or
+    has.
+    """
+
+    workflow_id: WorkflowId
+    state: RunState
+    header: Header
+    begun_us: int | None
+    changed_us: int | None
+    ended_at: float | None = None
+    claim: ClaimView | None = None
+    units: tuple[UnitView, ...] = ()
+    undone: bool = False
+    held: Claim = field(default=Claim(), repr=False, compare=False)
+
+    def unit(self, name: str) -> UnitView | None:
+        """The unit of that name."""
+        return next((unit for unit in self.units if unit.name == name), None)
+
+    @property
+    def usage(self) -> Usage:
+        """What all that ended has used."""
+        return sum((unit.usage for unit in self.units), Usage())
+
+
+async def view_run(journal: Journal, run: WorkflowId) -> RunView:
+    """Everything about a run.
+
+    Raises:
+        UnknownRun: the journal does not know it. StateFormatError: what it has cannot be read.
+    """
+    texts = await journal.store.read(run)
+    if not texts:
+        raise UnknownRun(run, journal.store.url)
+    _, now = await journal.store.get(run, ())
+    return replace(view_of(RunEntry(run, 0, 0), texts, now), begun_us=None, changed_us=None)
+
+
+async def list_runs(journal: Journal, *, limit: int, after: str | None = None) -> tuple[list[RunView], str | None]:
+    """Runs, the one begun last first, and the cursor behind them.
+
+    Of those that nobody has ended, the units are there too. Those that ended stand as they ended, even where a worker
+    does a task of theirs anew; `view_run` tells.
+    """
+    page = await journal.store.runs(limit=limit, after=after)
+    views = []
+    for entry in page.runs:
+        texts, now = await journal.store.get(entry.run, ("run", *RUN))
+        whole = _claim(texts, RUN.claim, RUN.pulse, now)
+        if RUN.record not in texts and not (whole is not None and whole.alive):
+            # Whether workers are at it, their own claims tell.
+            texts = await journal.store.read(entry.run)
+        if texts:
+            views.append(view_of(entry, texts, now))
+    return views, page.after
+
+
+def view_of(entry: RunEntry, texts: Mapping[str, str], now: int) -> RunView:
+    """The run behind its texts, at an instant of the store's clock, in microseconds.
+
+    Raises:
+        StateFormatError: one of them cannot be read; it says of which run.
+    """
+    try:
+        return _view_of(entry, texts, now)
+    except StateFormatError as error:
+        raise StateFormatError(f"of the run {entry.run!r}, {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise StateFormatError(
+            f"of the run {entry.run!r}, the journal's texts are not whole: {error!r}; look at them before they are used"
+        ) from error
+
+
+def _view_of(entry: RunEntry, texts: Mapping[str, str], now: int) -> RunView:
+    claim = _claim(texts, RUN.claim, RUN.pulse, now)
+    units = tuple(_units(texts, now))
+    end = parsed(texts[RUN.record], RUN.record) if RUN.record in texts else None
+    at_work = any(unit.claim is not None and unit.claim.alive for unit in units) or (claim is not None and claim.alive)
+    state: RunState = "running" if at_work else _left_as(texts, units, claim) if end is None else end["status"]
+    header = read_header(texts["run"]) if "run" in texts else Header()
+    ended_at = end["at"] if end is not None else None
+    held = Claim.read(texts.get(RUN.claim), RUN.claim)
+    return RunView(
+        entry.run, state, header, entry.begun_at, entry.changed_at, ended_at, claim, units, SAGA in texts, held
+    )
+
+
+def _left_as(texts: Mapping[str, str], units: tuple[UnitView, ...], claim: ClaimView | None) -> RunState:
+    """How a run stands that did not end, and that nobody is at."""
+    # A machine between two states is nobody's; where somebody died in an action, his claim is left.
+    died = claim is not None or any(unit.claim is not None for unit in units)
+    return "waiting" if MACHINE in texts and not died else "interrupted"
+
+
+def _units(texts: Mapping[str, str], now: int) -> Iterator[UnitView]:
+    kinds = ("task", "item", "claim")
+    names = {name for kind, slash, name in (path.partition("/") for path in texts) if slash and kind in kinds}
+    for name in sorted(names):
+        path = next((path for path in (f"task/{name}", f"item/{name}") if path in texts), None)
+        held = Claim.read(texts.get(f"claim/{name}"), f"claim/{name}")
+        claim = _claim(texts, f"claim/{name}", f"pulse/{name}", now)
+        if path is None:
+            yield UnitView(name, None, claim=claim, held=held)
+        else:
+            yield replace(_unit(name, Record.read(texts[path], path)), claim=claim, held=held)
+
+
+def _unit(name: str, record: Record) -> UnitView:
+    result: Mapping[str, JsonValue] = record.result
+    error = record.result.get("error")
+    return UnitView(
+        name,
+        str(result["state"]),
+        record.epoch,
+        record.result.get("attempts", 0),
+        record.result.get("agent_id"),
+        record.by,
+        record.at,
+        record.result.get("duration_s", 0.0),
+        Usage(**record.usage),
+        ErrorInfo(**error) if error else None,
+        record=record,
+    )
+
+
+def _claim(texts: Mapping[str, str], path: str, pulse: str, now: int) -> ClaimView | None:
+    held = Claim.read(texts.get(path), path)
+    until = int(texts.get(pulse) or 0)
+    if not held.owner or not until:
+        return None
+    return ClaimView(told(held.owner), until, until > now and not is_known_dead(held.owner))

@@ -1,0 +1,179 @@
+"""A run in the journal as people look at it: who is at it, how it and its parts ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+
+from coterie import Intent, Orchestrator, Plan, Task, Team, Usage
+from coterie._rules.journal import RUN
+from coterie._rules.journal_text import FORMAT, dumped
+from coterie.errors import StateFormatError, UnknownRun
+from coterie.journal import Journal
+from coterie.journal.header import Header
+from coterie.journal.owner import new_owner
+from coterie.journal.place import place_of
+from coterie.journal.view import list_runs, view_run
+from coterie.stores.journal_memory import MemoryJournalStore
+from coterie.testing import ManualClock
+
+GONE_AFTER_S = 31.0
+
+
+@dataclass
+class Desk:
+    """A journal on a clock that stands still, and ways to be at work in it."""
+
+    clock: ManualClock = field(default_factory=ManualClock)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(MemoryJournalStore("test", clock=self.clock), clock=self.clock)
+
+    async def begun(self, run: str = "r1") -> None:
+        await self.journal.begin(run, Header("plan", "0" * 64, begun_at=self.clock.now()), Intent("airflow.a.b"))
+
+    async def at(self, name: str, run: str = "r1", owner: str = "somebody") -> None:
+        """Somebody claims a task by itself."""
+        asked = self.journal.asked(Intent("airflow.a.b"), "fp", owner)
+        await self.journal.claim(run, place_of(name), asked, what=name, patience_s=0)
+
+    async def at_whole(self, run: str = "r1", owner: str = "somebody") -> None:
+        asked = self.journal.asked(Intent(), "", owner)
+        await self.journal.open_run(run, Header("plan", "0" * 64, begun_at=self.clock.now()), Intent(), asked)
+
+    async def state(self, run: str = "r1") -> str:
+        """As it is shown, alone and in the list."""
+        view = await view_run(self.journal, run)
+        listed = {one.workflow_id: one.state for one in (await list_runs(self.journal, limit=10))[0]}
+        assert listed[run] == view.state
+        return view.state
+
+    def later(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+
+def dead_owner() -> str:
+    """The name of a process of this machine that has ended."""
+    host, boot, space, _, _, chance = new_owner().split(":")
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        pass
+    return ":".join([host, boot, space, str(child.pid), "1", chance])
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+async def test_a_run_that_a_process_has_claimed_is_running_until_its_lease_is_over(desk: Desk):
+    await desk.at_whole()
+
+    while_held = await desk.state()
+    desk.later(GONE_AFTER_S)
+
+    assert (while_held, await desk.state()) == ("running", "interrupted")
+
+
+async def test_a_run_one_of_whose_tasks_a_worker_has_is_running(desk: Desk):
+    await desk.begun()
+    await desk.at("a")
+
+    while_held = await desk.state()
+    unit = (await view_run(desk.journal, "r1")).unit("a")
+    desk.later(GONE_AFTER_S)
+
+    assert (while_held, await desk.state()) == ("running", "interrupted")
+    assert unit is not None
+    assert unit.state is None
+    assert unit.claim is not None
+    assert (unit.claim.owner, unit.claim.alive) == ("somebody", True)
+
+
+async def test_workers_that_go_on_with_what_a_process_left_are_seen_in_the_list(desk: Desk):
+    await desk.at_whole(owner="killed")
+    desk.later(GONE_AFTER_S)
+
+    await desk.at("a", owner="worker")
+
+    assert await desk.state() == "running"
+
+
+async def test_whoever_is_known_to_have_ended_is_at_nothing(desk: Desk):
+    await desk.at_whole(owner=dead_owner())
+
+    assert await desk.state() == "interrupted"
+
+
+async def test_a_machine_that_waits_is_not_interrupted_and_one_whose_worker_died_is(desk: Desk):
+    await desk.begun()
+    await desk.journal.store.write("r1", {"machine": dumped({"v": FORMAT})})
+
+    waiting = await desk.state()
+    await desk.at("act")
+    acting = await desk.state()
+    desk.later(GONE_AFTER_S)
+
+    assert (waiting, acting, await desk.state()) == ("waiting", "running", "interrupted")
+
+
+async def test_ends_usage_and_errors_are_there():
+    team = Team("desk")
+
+    @team.agent("good", version="1")
+    async def good(task_input, ctx):
+        ctx.report_usage(input_tokens=7)
+        return 1
+
+    @team.agent("bad", version="1")
+    async def bad(task_input, ctx):
+        ctx.report_usage(input_tokens=2)
+        raise ValueError("no")
+
+    journal = Journal(MemoryJournalStore("test"))
+    plan = Plan("p", [Task("a", "good"), Task("b", "bad", depends_on=["a"]), Task("c", "good", depends_on=["b"])])
+    await Orchestrator(team, journal=journal).execute_workflow(plan, workflow_id="r1")
+
+    view = await view_run(journal, "r1")
+
+    assert (view.state, view.header.plan_name, view.usage) == ("failed", "p", Usage(input_tokens=9))
+    ends = [(unit.name, unit.state, unit.by) for unit in view.units]
+    assert ends == [("a", "succeeded", "local"), ("b", "failed", "local")]
+    assert str(view.unit("b").error) == "ValueError: no"
+    assert view.unit("c") is None
+    assert view.claim is None
+
+
+async def test_runs_are_listed_page_by_page_the_newest_first(desk: Desk):
+    for number in range(5):
+        await desk.begun(f"r{number}")
+
+    first, after = await list_runs(desk.journal, limit=3)
+    second, end = await list_runs(desk.journal, limit=3, after=after)
+
+    assert [view.workflow_id for view in (*first, *second)] == ["r4", "r3", "r2", "r1", "r0"]
+    assert end is None
+
+
+async def test_an_unknown_run_is_refused_and_says_where_it_was_looked_for(desk: Desk):
+    with pytest.raises(UnknownRun, match=r"'nope'.*memory"):
+        await view_run(desk.journal, "nope")
+
+
+@pytest.mark.parametrize("text", ["{", '{"v":1}', '{"v":99,"e":0}'])
+async def test_what_cannot_be_read_is_said_and_not_guessed(desk: Desk, text: str):
+    await desk.begun()
+    await desk.journal.store.write("r1", {"task/a": text})
+
+    with pytest.raises(StateFormatError, match=r"'r1'.*task/a"):
+        await view_run(desk.journal, "r1")
+
+
+async def test_an_end_without_its_status_is_said_not_to_be_whole(desk: Desk):
+    await desk.begun()
+    await desk.journal.store.write("r1", {RUN.record: '{"v":1}'})
+
+    with pytest.raises(StateFormatError, match=r"'r1'.*status"):
+        await view_run(desk.journal, "r1")
