@@ -11,7 +11,8 @@ import typer
 from coterie import __version__
 from coterie.cli.failure import DEBUG, told
 from coterie.cli.fleet_commands import add_fleet_commands
-from coterie.cli.formats import Format
+from coterie.cli.formats import Format, Journalling
+from coterie.cli.run_commands import add_run_commands
 from coterie.cli.streams import allow_any_text
 from coterie.cli.usage import Command, Group
 
@@ -57,6 +58,14 @@ ArtifactsOption = Annotated[
     ),
 ]
 RunIdOption = Annotated[str | None, typer.Option(metavar="ID", help="The run's identity; a new one by default.")]
+JournalOption = Annotated[
+    Journalling,
+    typer.Option(
+        envvar="COTERIE_JOURNAL",
+        help="How durable what is finished is recorded, so that `coterie runs resume` need not do it again: through a "
+        "power cut (strict), or through the end of the process (relaxed).",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
@@ -108,17 +117,29 @@ def run_plan(
     param: ParamOption = None,
     artifacts: ArtifactsOption = None,
     run_id: RunIdOption = None,
+    journal: JournalOption = Journalling.STRICT,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Run a plan with a team, in this process.
+
+    What a run of the same id has finished before is not done again.
 
     Progress goes to standard error, the result to standard output. Ctrl-C cancels the run, ends its agents
     and shows what was done; a second one ends at once.
     """
     from coterie.cli.running import run_command
 
-    return run_command(plan, team, params=param or [], artifacts=artifacts, run_id=run_id, as_json=as_json, quiet=quiet)
+    return run_command(
+        plan,
+        team,
+        params=param or [],
+        artifacts=artifacts,
+        run_id=run_id,
+        journal=journal.value,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 @app.command(cls=Command)
@@ -195,4 +216,5 @@ def review(
     return review_command(order, artifacts=artifacts, run_id=run_id, as_json=as_json, quiet=quiet)
 
 
+add_run_commands(app)
 add_fleet_commands(app)

@@ -17,7 +17,10 @@ RowState = Literal["waiting", "running", "retrying"] | TaskState
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """One task. `items_total` is None unless an item of a foreach has ended."""
+    """One task. `items_total` is None unless an item of a foreach has ended.
+
+    replayed: whether it had ended before, and nobody did it now.
+    """
 
     task_id: TaskId
     agent_type: str
@@ -29,6 +32,8 @@ class Row:
     items_total: int | None = None
     duration_s: float = 0.0
     error: str | None = None
+    replayed: bool = False
+    items_replayed: int = 0
 
 
 class Board:
@@ -74,7 +79,11 @@ class Board:
             row.items_total = fields["total"]
             row.items_done += 1
             row.items_failed += fields["state"] == "failed"
+        elif event.name == "task.replayed":
+            row.items_replayed += "item" in fields
         elif event.name == "task.finished":
+            all_items = row.is_foreach and 0 < row.items_replayed == row.items_done
+            row.replayed = fields.get("replayed", False) or all_items
             row.duration_s = fields.get("duration_s", 0.0)
             row.error = fields.get("error")
             self._enter(row, fields["state"])

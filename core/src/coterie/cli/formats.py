@@ -1,10 +1,10 @@
-"""The formats that a review is written in."""
+"""The choices that options have: the formats that a review is written in, and how a run is recorded."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Format"]
+__all__ = ["Format", "Journalling"]
 
 
 class Format(StrEnum):
@@ -19,3 +19,11 @@ class Format(StrEnum):
     def field(self) -> str:
         """The field of the report task's output that refers to it."""
         return {"json": "report", "md": "markdown"}.get(self.value, self.value)
+
+
+class Journalling(StrEnum):
+    """Whether what is finished is recorded, and how durable."""
+
+    STRICT = "strict"
+    RELAXED = "relaxed"
+    OFF = "off"

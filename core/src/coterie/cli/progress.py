@@ -97,9 +97,8 @@ class LiveProgress:
         table = Table.grid(padding=(0, 2))
         for row in rows:
             style = STYLES[row.state]
-            table.add_row(
-                Text(MARKS[row.state], style=style), row.task_id, Text(row.agent_type, style="dim"), Text(_told(row))
-            )
+            told = Text(f"replayed {_told(row)}".rstrip() if row.replayed else _told(row))
+            table.add_row(Text(MARKS[row.state], style=style), row.task_id, Text(row.agent_type, style="dim"), told)
         hidden = len(board.rows) - len(rows)
         more = [Text(f"and {count_of(hidden, 'task')} more", style="dim")] if hidden else []
         return Group(self._head(), table, *more)
@@ -147,13 +146,16 @@ class LineProgress:
             return self._item_line(event, row)
         if event.name == "task.retrying":
             return f"{row.task_id}: attempt {event.fields['attempt']} failed: {event.fields['error']}"
+        if event.name not in ("task.started", "task.finished"):
+            return None
         if event.name == "task.started":
             return None if self._brief else f"{row.task_id}: started ({row.agent_type})"
         if self._brief and row.state in ("succeeded", "skipped"):
             every = max(len(self._board.rows) // 10, 1)
             done = self._board.done
             return f"{done:,} of {len(self._board.rows):,} tasks done" if done % every == 0 else None
-        return f"{row.task_id}: {row.state} {_told(row)}".rstrip()
+        replayed = "replayed, " if row.replayed else ""
+        return f"{row.task_id}: {replayed}{row.state} {_told(row)}".rstrip()
 
     def _item_line(self, event: Event, row: Row) -> str | None:
         if event.fields["state"] == "failed":
@@ -171,10 +173,11 @@ def _told(row: Row) -> str:
     parts = []
     if row.items_total is not None:
         failed = f", {row.items_failed:,} failed" if row.items_failed else ""
-        parts.append(f"{row.items_done:,}/{row.items_total:,} items{failed}")
+        replayed = f", {row.items_replayed:,} replayed" if row.items_replayed and not row.replayed else ""
+        parts.append(f"{row.items_done:,}/{row.items_total:,} items{failed}{replayed}")
     if row.attempt > 1:
         parts.append(f"attempt {row.attempt}")
-    if row.duration_s:
+    if row.duration_s and not row.replayed:
         parts.append(f"in {seconds(row.duration_s)}")
     if row.error and row.state == "failed":
         parts.append(row.error if len(row.error) <= 100 else row.error[:99] + "…")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from coterie._json import JsonValue
 from coterie.artifacts import ArtifactStore
-from coterie.cli.session import Job, perform
+from coterie.cli.session import Job, JournalMode, perform
 from coterie.cli.sources import artifacts_url, load_plan, load_team, parse_params
 from coterie.cli.streams import write_json
 from coterie.cli.summary import output_console, print_outputs, print_run
 from coterie.ref import Ref
 from coterie.result import WorkflowResult, output_to_dict
 
-__all__ = ["run_command"]
+__all__ = ["run_command", "run_job"]
 
 # A longer output is named by its place alone.
 _SHOWN_BYTES = 4096
@@ -26,12 +26,19 @@ def run_command(
     params: Sequence[str],
     artifacts: str | None,
     run_id: str | None,
+    journal: JournalMode,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Run a plan, say how it ended, and return the exit code."""
     plan, run_params = load_plan(plan_path, parse_params(params))
-    job = Job(plan, load_team(team_path), run_params, artifacts_url(artifacts), run_id)
+    job = Job(plan, load_team(team_path), run_params, artifacts_url(artifacts), run_id, journal=journal)
+    return run_job(job, as_json=as_json, quiet=quiet)
+
+
+def run_job(job: Job, *, as_json: bool, quiet: bool) -> int:
+    """Run a plan, or go on with it, say how that ended, and return the exit code."""
+    plan = job.plan
     result, outputs = perform(job, _outputs, quiet=quiet)
     if as_json:
         values = {name: output_to_dict(output) for name, output in outputs.items()}

@@ -6,10 +6,10 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from coterie._json import JsonValue
 from coterie.artifacts import ArtifactStore
@@ -20,27 +20,40 @@ from coterie.cli.streams import reserved_stdout
 from coterie.cli.survivors import kill_children
 from coterie.errors import Misuse
 from coterie.ids import check_workflow_id, new_workflow_id
+from coterie.journal import Intent, Journal
 from coterie.plan import Plan
 from coterie.result import WorkflowResult
 from coterie.runtime import Runtime
+from coterie.stores.opening import open_journal_store
 from coterie.team import Team
 
-__all__ = ["Job", "perform"]
+__all__ = ["Job", "JournalMode", "perform"]
 
 T = TypeVar("T")
+
+# How durable what is finished is kept, if it is: as `coterie.ports.Durability`.
+JournalMode: TypeAlias = Literal["strict", "relaxed", "off"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to run. `artifacts` is the store's URL."""
+    """What to run. artifacts: the store's URL.
+
+    store, namespace: of the shared state and the journal; None: as the environment says. journal: how durable it is,
+    or "off". intent: what is to become of what it has of the run.
+    """
 
     plan: Plan
     team: Team
     params: Mapping[str, JsonValue]
     artifacts: str
     run_id: str | None = None
+    store: str | None = None
+    namespace: str | None = None
+    intent: Intent | None = None
+    journal: JournalMode = "off"
 
 
 def perform(
@@ -67,13 +80,41 @@ async def _perform(
     job: Job, after: Callable[[WorkflowResult, ArtifactStore], Awaitable[T]], progress: Progress
 ) -> tuple[WorkflowResult, T]:
     run_id = check_workflow_id(job.run_id or new_workflow_id(int(time.time() * 1000)))
-    async with Runtime(job.team, artifacts=job.artifacts, on_event=progress.on_event) as runtime:
+    async with (
+        _journal(job, progress) as journal,
+        Runtime(
+            job.team,
+            artifacts=job.artifacts,
+            store=job.store,
+            journal=journal or False,
+            namespace=job.namespace,
+            on_event=progress.on_event,
+        ) as runtime,
+    ):
         if runtime.artifacts is None:
             raise Misuse("a run needs an artifact store; give it one with --artifacts URL")
         with _stoppable(runtime, run_id, progress), nullcontext() if DEBUG.get() else logs_told(progress.say):
             async with progress.showing():
-                result = await runtime.orchestrator.execute_workflow(job.plan, workflow_id=run_id, params=job.params)
+                result = await runtime.orchestrator.execute_workflow(
+                    job.plan, workflow_id=run_id, params=job.params, intent=job.intent
+                )
             return result, await after(result, runtime.artifacts)
+
+
+@asynccontextmanager
+async def _journal(job: Job, progress: Progress) -> AsyncIterator[Journal | None]:
+    in_memory = (job.store or os.environ.get("COTERIE_STORE") or "").startswith("memory:")
+    if job.journal == "off" or in_memory:
+        if job.journal != "off":
+            progress.say("what is finished is not recorded: the store is in memory")
+        yield None
+        return
+    namespace = job.namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
+    journal = Journal(open_journal_store(job.store, namespace, durability=job.journal))
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
 
 
 @contextmanager
