@@ -32,6 +32,8 @@ os.environ |= {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__DAGS_FOLDER": str(_HOME / "dags"),
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+    # Where state and journal lie that no connection names: of these tests' own.
+    "COTERIE_HOME": str(_HOME / "coterie"),
 }
 (_HOME / "dags").mkdir()
 
@@ -70,8 +72,12 @@ def server_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def state_server() -> Iterator[Server]:
-    """The Valkey that holds the state of the server's runs; one needs a password for it."""
-    with valkey(user="coterie", password="hunter2-of-the-fleet") as running:
+    """The Valkey that holds the state and the journal of the server's runs; one needs a password for it."""
+    lasting = ["--appendonly", "yes", "--appendfsync", "always"]
+    with valkey(user="coterie", password="hunter2-of-the-fleet", arguments=lasting) as running:
+        with running.client() as admin:
+            # To see that it is durable enough.
+            admin.execute_command("ACL", "SETUSER", "coterie", "+config|get")
         yield running
 
 
@@ -80,7 +86,12 @@ def server(server_artifacts: Path, state_server: Server) -> Iterator[AirflowServ
     """A real Airflow, for the whole session."""
     store = f"redis://{state_server.user}@127.0.0.1:{state_server.port}/0"
     default = connection(server_artifacts, password=state_server.password, store=store)
-    environment = {"AIRFLOW_CONN_COTERIE_DEFAULT": default, "PYTHONPATH": str(REPOSITORY)}
+    environment = {
+        "AIRFLOW_CONN_COTERIE_DEFAULT": default,
+        "PYTHONPATH": str(REPOSITORY),
+        # However busy the machine is: a file that is read for too long would cost a task one of its tries.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+    }
     python = Path(sys.executable)
     with AirflowServer(HERE / "scheduler_dags", python=python, env=environment) as running:
         yield running

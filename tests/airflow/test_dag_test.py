@@ -79,7 +79,7 @@ def test_a_run_told_what_the_plan_does_not_take_is_refused_and_not_repeated(in_a
     assert run.xcom("list", "coterie_result")["error"] == {
         "type": "Misuse",
         "message": "the DAG takes no 'paht' (did you mean 'path'?) in a run's configuration; "
-        "it takes: coterie_run_id, path; trigger a new run",
+        "it takes: coterie_force, coterie_run_id, path; trigger a new run",
     }
     assert run.result().status == "failed"
 

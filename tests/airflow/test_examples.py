@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 import pytest
 
 from coterie import sync
+from coterie.errors import MissingArtifact
 from tests.airflow.conftest import connection
 from tests.support.stub_provider import Behaviour, serving
 
@@ -61,7 +63,7 @@ def test_agent_pool_performs_all_its_tasks(in_airflow):
 
 
 def test_the_examples_are_short():
-    assert all(len(source(name).splitlines()) < 60 for name in ("shared_breaker", "agent_pool"))
+    assert all(len(source(name).splitlines()) < 60 for name in ("shared_breaker", "agent_pool", "coterie_maintenance"))
 
 
 def test_the_team_s_worker_refuses_times_that_are_none():
@@ -75,3 +77,46 @@ def test_the_team_s_worker_refuses_times_that_are_none():
 
     assert sync.run(run(0)).output == {"seconds": 0, "slept_s": 0}
     assert sync.run(run("2")).error.type == "StepFailed"
+
+
+SMALL = """
+from datetime import datetime, UTC
+from airflow_provider_coterie import plan_to_dag
+from coterie import Plan, Task
+
+plan = Plan("small", [Task("work", "worker", input={"seconds": 0, "note": "long " * 1000})])
+dag = plan_to_dag(plan, dag_id="small", team_path="coterie.teams.fleet:team", schedule=None,
+                  start_date=datetime(2026, 1, 1, tzinfo=UTC))
+"""
+
+
+@pytest.mark.usefixtures("state")
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_maintenance_deletes_what_no_run_refers_to_and_leaves_runs_as_they_are(in_airflow, artifacts, dry_run):
+    store = sync.ArtifactStore(f"file://{artifacts}")
+    worked, garbage = in_airflow.test(SMALL), store.put("nobody's" * 1000)
+    for path in artifacts.rglob("*"):
+        os.utime(path, (0, 0))
+
+    run = in_airflow.test(source("coterie_maintenance"), dry_run=dry_run)
+
+    assert [worked.state, run.state] == ["success", "success"]
+    assert run.xcom("reap") == run.xcom("prune") == []
+    collected = run.xcom("collect")
+    assert (collected["dry_run"], collected["unread"]) == (dry_run, 0)
+    assert collected["deleted"]["objects"] >= 1
+    # The plan that the run goes by.
+    assert collected["reachable"]["objects"] >= 1
+    if dry_run:
+        assert store.load(garbage) == "nobody's" * 1000
+    else:
+        with pytest.raises(MissingArtifact):
+            store.load(garbage)
+
+
+def test_maintenance_is_skipped_where_no_journal_is_kept(in_airflow, artifacts, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", connection(artifacts, journal="off"))
+
+    run = in_airflow.test(source("coterie_maintenance"))
+
+    assert set(run.states().values()) == {"skipped"}

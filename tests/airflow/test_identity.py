@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_coterie.identity import identity_of
+from airflow_provider_coterie.identity import identity_of, unit_name
 from coterie.errors import Misuse
 
 
@@ -44,3 +44,45 @@ def test_an_id_that_stores_cannot_name_is_hashed(dag_id):
 def test_an_unusable_id_of_one_s_own_is_refused(given):
     with pytest.raises(Misuse):
         identity_of(context(conf={"coterie_run_id": given}))
+
+
+def test_a_mapped_task_group_has_an_identity_for_each_copy():
+    assert identity_of(context("r"), "lint", map_index=3).workflow_id == "airflow.review.r.lint+3"
+    assert identity_of(context("r"), "lint", map_index=-1).workflow_id == "airflow.review.r.lint"
+    assert identity_of(context("r"), map_index=3).workflow_id == "airflow.review.r"
+
+
+def test_what_the_journal_is_asked_for_is_the_same_in_every_try():
+    given = {"coterie_run_id": "mine", "coterie_force": "once more"}
+
+    first, again = (identity_of(context("r", conf=given, clear_number=2), on_clear="replay").intent for _ in range(2))
+
+    assert first == again
+    assert (first.engine_run, first.demand, first.on_clear) == ("airflow.review.r", 2, "replay")
+    assert first.force == "airflow.review.r=once more"
+
+
+@pytest.mark.parametrize(
+    ("given", "force"), [(True, "airflow.review.r=true"), (False, None), ("", None), ("false", None)]
+)
+def test_force_is_true_or_a_text(given, force):
+    assert identity_of(context("r", conf={"coterie_force": given})).intent.force == force
+
+
+def test_two_runs_that_force_ask_twice():
+    forces = {identity_of(context(run, conf={"coterie_force": True})).intent.force for run in ("a", "b")}
+
+    assert len(forces) == 2
+
+
+def test_force_is_nothing_else():
+    with pytest.raises(Misuse, match="coterie_force in the run's configuration is 7; give true, or a string"):
+        identity_of(context(conf={"coterie_force": 7}))
+
+
+def test_work_is_called_like_its_task_and_each_copy_of_it_apart():
+    assert unit_name("ask") == unit_name("ask", -1) == "ask"
+    assert unit_name("group.ask").startswith("group_ask-")
+    names = {unit_name("ask", index) for index in range(3)} | {unit_name("ask-1"), unit_name("ask")}
+    assert len(names) == 5
+    assert all(name.startswith("ask") for name in names)

@@ -3,62 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from deploy.demo.airflow_server import AirflowServer
 
-from coterie import Ref, WorkflowResult, sync
 from tests.airflow import plans
 from tests.airflow.in_process import run_in_process
+from tests.airflow.on_scheduler import Run
 
 pytestmark = pytest.mark.airflow
-
-
-@dataclass
-class Run:
-    """One DAG run on the server."""
-
-    server: AirflowServer
-    artifacts: Path
-    dag_id: str
-    run_id: str
-
-    def wait(self):
-        return self.server.wait(self.dag_id, self.run_id)
-
-    def states(self):
-        rows = self.server.tasks(self.dag_id, self.run_id)
-        return {(row["task_id"], row["map_index"]): row["state"] for row in rows}
-
-    def xcom(self, task_id, key="return_value", map_index=-1):
-        return self.server.xcom(self.dag_id, self.run_id, task_id, key, map_index=map_index)
-
-    def xcom_sizes(self):
-        return {
-            (x["task_id"], x["key"], x["map_index"]): len(json.dumps(x["value"]))
-            for x in self.server.xcoms(self.dag_id, self.run_id)
-        }
-
-    def load(self, task_id):
-        ref = Ref.deserialize(self.xcom(task_id)["__data__"])
-        return sync.ArtifactStore(f"file://{self.artifacts}").load(ref)
-
-    def result(self):
-        return WorkflowResult.from_dict(self.load("workflow_result"))
-
-    def log(self, task_id, **which):
-        return self.server.task_log(self.dag_id, self.run_id, task_id, **which)
-
-    def clear(self, *task_ids):
-        body = {"dag_run_id": self.run_id, "task_ids": list(task_ids), "include_downstream": True}
-        body |= {"dry_run": False, "only_failed": False, "reset_dag_runs": True}
-        self.server.call("POST", f"/api/v2/dags/{self.dag_id}/clearTaskInstances", body)
-
-    def mark(self, task_id, state):
-        path = f"/api/v2/dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/{task_id}"
-        self.server.call("PATCH", path, {"new_state": state})
 
 
 @pytest.fixture(scope="session")
@@ -262,7 +216,14 @@ def test_the_connection_form_shows_its_fields(server):
     hooks = server.call("GET", "/ui/connections/hook_meta")
 
     (ours,) = [hook for hook in hooks if hook["connection_type"] == "coterie"]
-    assert set(ours["extra_fields"]) == {"artifacts", "store", "namespace", "team_path", "shared_file_system"}
+    assert set(ours["extra_fields"]) == {
+        "artifacts",
+        "store",
+        "journal",
+        "namespace",
+        "team_path",
+        "shared_file_system",
+    }
 
 
 def test_airflow_lists_the_provider(server):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from airflow_provider_coterie.identity import RUN_ID_KEY
+from airflow_provider_coterie.identity import FORCE_KEY, RUN_ID_KEY
 from coterie.errors import Misuse
 
 __all__ = ["check_configuration"]
@@ -18,9 +18,9 @@ def check_configuration(context: Mapping[str, Any], params: Collection[str]) -> 
     params: the plan's parameters. Those that the DAG declares besides, its author reads.
 
     Raises:
-        Misuse: a key of the run's configuration is none of these, and not `coterie_run_id`.
+        Misuse: a key of the run's configuration is none of these, and neither `coterie_run_id` nor `coterie_force`.
     """
-    known = sorted({*params, *context["dag"].params, RUN_ID_KEY})
+    known = sorted({*params, *context["dag"].params, RUN_ID_KEY, FORCE_KEY})
     unknown = sorted(set(context["dag_run"].conf or {}) - set(known))
     if unknown:
         key = str(unknown[0])[:100]

@@ -22,6 +22,7 @@ from airflow_provider_coterie.operators.result import CoterieResultOperator
 from coterie import JsonValue, Plan, Task, Team
 from coterie.errors import PlanError, PolicyError
 from coterie.ids import TaskId
+from coterie.journal.intent import OnClear
 
 __all__ = ["MAX_FOREACH_PARTS", "RESULT_TASK_ID", "plan_to_dag", "plan_to_task_group"]
 
@@ -42,6 +43,7 @@ def plan_to_dag(
     schedule: Any = None,  # whatever Airflow takes
     on_partial: OnPartial = "succeed",
     foreach_parts: int = 8,
+    on_clear: OnClear = "run",
     params: Mapping[str, Any] | None = None,
     default_args: Mapping[str, Any] | None = None,
     catchup: bool = False,
@@ -53,11 +55,12 @@ def plan_to_dag(
     refused here, when the DAG file is read; without it, by the first task.
     on_partial: whether a run in which some outputs are missing counts as a success of the DAG run.
     foreach_parts: into how many mapped tasks a foreach is cut at most, 1 to 64; a part runs its items concurrently.
+    on_clear: what a cleared task does whose success Airflow has seen: "run" again, or "replay" what came of it.
     params: over the plan's own, which become the DAG's.
 
     Raises:
         UnknownAgentType: nobody in the team serves a task. PlanError: a task is called `workflow_result`.
-        PolicyError: foreach_parts or on_partial cannot work.
+        PolicyError: foreach_parts or on_partial cannot work; or tasks name compensations. Misuse: on_clear cannot work.
     """
     dag = DAG(
         dag_id or plan.name,
@@ -72,7 +75,15 @@ def plan_to_dag(
         # Airflow shows the source of this file as the DAG's: that of whoever asked for it, not ours.
         dag.fileloc = caller.f_back.f_code.co_filename
     with dag:
-        _Compiler(plan, None, team_path, coterie_conn_id, foreach_parts).compile(check_on_partial(on_partial))
+        compiler = _Compiler(
+            plan,
+            None,
+            foreach_parts=foreach_parts,
+            team_path=team_path,
+            coterie_conn_id=coterie_conn_id,
+            on_clear=on_clear,
+        )
+        compiler.compile(check_on_partial(on_partial))
     return dag
 
 
@@ -84,6 +95,7 @@ def plan_to_task_group(
     coterie_conn_id: str = DEFAULT_CONN_ID,
     on_partial: OnPartial = "succeed",
     foreach_parts: int = 8,
+    on_clear: OnClear = "run",
 ) -> TaskGroup:
     """The same as a task group of the surrounding DAG, by default called like the plan.
 
@@ -96,7 +108,14 @@ def plan_to_task_group(
     given = group.dag.default_args if group.dag is not None else {}
     group.default_args = {**{name: value for name, value in _DEFAULT_ARGS.items() if name not in given}}
     with group:
-        compiler = _Compiler(plan, group.group_id, team_path, coterie_conn_id, foreach_parts)
+        compiler = _Compiler(
+            plan,
+            group.group_id,
+            foreach_parts=foreach_parts,
+            team_path=team_path,
+            coterie_conn_id=coterie_conn_id,
+            on_clear=on_clear,
+        )
         compiler.compile(check_on_partial(on_partial))
     return group
 
@@ -105,10 +124,22 @@ class _Compiler:
     """One plan on its way into the DAG and group that are open."""
 
     def __init__(
-        self, plan: Plan, group_id: str | None, team_path: str | None, coterie_conn_id: str, foreach_parts: int
+        self,
+        plan: Plan,
+        group_id: str | None,
+        *,
+        foreach_parts: int,
+        team_path: str | None,
+        coterie_conn_id: str,
+        on_clear: OnClear,
     ) -> None:
         if not 1 <= foreach_parts <= MAX_FOREACH_PARTS:
             raise PolicyError(f"foreach_parts is {foreach_parts!r}; give a number from 1 to {MAX_FOREACH_PARTS}")
+        if plan.has_compensations:
+            raise PolicyError(
+                f"tasks of {plan.name!r} name compensations, which a DAG of single tasks does not carry out; run the "
+                "plan by CoterieWorkflowOperator, which does"
+            )
         if any(task.id == RESULT_TASK_ID for task in plan.tasks):
             raise PlanError(f"a task of {plan.name!r} is called {RESULT_TASK_ID!r}, as the DAG's last one; rename it")
         if team_path is not None:
@@ -116,7 +147,8 @@ class _Compiler:
         self._plan = plan
         self._group_id = group_id
         self._foreach_parts = foreach_parts
-        self._common = {"team_path": team_path, "coterie_conn_id": coterie_conn_id}
+        self._conn_id = coterie_conn_id
+        self._common = {"team_path": team_path, "coterie_conn_id": coterie_conn_id, "on_clear": on_clear}
         self._ranked = any(task.priority for task in plan.tasks)
         self._heads: dict[TaskId, Any] = {}
         self._tails: dict[TaskId, BaseOperator] = {}
@@ -135,7 +167,7 @@ class _Compiler:
             plan=self._plan,
             plan_group=self._group_id,
             on_partial=on_partial,
-            coterie_conn_id=self._common["coterie_conn_id"] or DEFAULT_CONN_ID,
+            coterie_conn_id=self._conn_id,
             trigger_rule="all_done",
             retries=0,
         )

@@ -45,9 +45,15 @@ def _connection_type() -> dict[str, Any]:
             },
             "store": {
                 "label": "State store",
-                "description": "URL of the state that all tasks share for a team with policies (breakers, pools, "
-                "limits, budgets), such as rediss://host:6379/0. Its password goes into the password field.",
+                "description": "URL of the state that all tasks share: the journal, and a team's breakers, pools, "
+                "limits and budgets; such as rediss://host:6379/0. Its password goes into the password field.",
                 "schema": _TEXT,
+            },
+            "journal": {
+                "label": "Journal",
+                "description": "Keeps what is finished beside the state, so that no retry pays for it again. 'strict': "
+                "it survives a power cut; 'relaxed': the end of any process; 'off': it is not kept.",
+                "schema": {"type": ["string", "null"], "enum": ["strict", "relaxed", "off", None], "default": "strict"},
             },
             "namespace": {
                 "label": "Namespace",

@@ -1,48 +1,32 @@
-"""The connection of type `coterie`: where outputs and shared state go, in which namespace, and which team works."""
+"""The hook of connections of type `coterie`: opens the stores that one names, and the team that works."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_coterie.executor import executor_of, is_in_process, require_shared_store
-from airflow_provider_coterie.state_store import require_shared_state, with_password
+from airflow_provider_coterie.settings import DEFAULT_CONN_ID, CoterieSettings, aread_settings, read_settings
+from airflow_provider_coterie.state_store import LOCAL_STORE, require_shared_state, why_no_journal
 from coterie import ArtifactStore, Ref, Runtime, Team, sync
 from coterie.errors import CoterieError, Misuse
 
 if TYPE_CHECKING:
-    from airflow.sdk import Connection
-
-    from coterie.ports import StateStore
+    from coterie.events import Listener
+    from coterie.journal import Journal
+    from coterie.ports import Durability, StateStore
 
 __all__ = ["DEFAULT_CONN_ID", "CoterieHook", "CoterieSettings"]
-
-DEFAULT_CONN_ID = "coterie_default"
-# The database of this machine, where nobody names a store.
-_LOCAL_STORE = "sqlite://"
-
-
-@dataclass(frozen=True, slots=True)
-class CoterieSettings:
-    """What a connection of type `coterie` says. store: the URL with its password, never shown; None: none is named."""
-
-    artifacts: str
-    namespace: str = "default"
-    team_path: str | None = None
-    shared_file_system: bool = False
-    store: str | None = field(default=None, repr=False)
 
 
 class CoterieHook(BaseHook):
     """Opens what a connection of type `coterie` describes.
 
     Where the default connection does not exist, the environment variables `COTERIE_ARTIFACTS` and
-    `COTERIE_NAMESPACE` stand for it; where it names no state store, `COTERIE_STORE` does.
+    `COTERIE_NAMESPACE` stand for it; where it names no state store, `COTERIE_STORE` does; where it does not say what
+    the journal survives, `COTERIE_JOURNAL` does.
     """
 
     conn_name_attr = "coterie_conn_id"
@@ -65,7 +49,7 @@ class CoterieHook(BaseHook):
             PolicyError: the store cannot be seen by the run's other tasks under the configured executor.
         """
         if self._settings is None:
-            settings = _read(self.coterie_conn_id)
+            settings = read_settings(self.coterie_conn_id)
             _check_reach(settings, self._executor)
             self._settings = settings
         return self._settings
@@ -87,15 +71,32 @@ class CoterieHook(BaseHook):
 
     async def aget_state_store(self) -> StateStore:
         """The same, in an event loop of Airflow's, such as a trigger's."""
-        if self._settings is None:
-            self._settings = await _aread(self.coterie_conn_id)
         # In a thread: the client that the URL asks for may have to be imported.
-        return await asyncio.to_thread(_opened, self._settings, self._executor)
+        return await asyncio.to_thread(_opened, await self._asettings(), self._executor)
 
-    def runtime(self, team: Team | str | None = None) -> Runtime:
+    def get_journal(self) -> Journal | None:
+        """The journal of what runs have finished, beside the state; None where it is off, or cannot be.
+
+        That it cannot be is logged, with what to set. Nothing is connected before it is used, in the event loop that
+        uses it. The caller closes it.
+
+        Raises:
+            Misuse: no store has such URLs.
+        """
+        settings = self.settings
+        return None if settings.journal == "off" else self._journal(settings, settings.journal)
+
+    async def aget_journal(self) -> Journal | None:
+        """The same, in an event loop of Airflow's, to look at: what it has may not be durable yet."""
+        settings = await self._asettings()
+        return None if settings.journal == "off" else await asyncio.to_thread(self._journal, settings, "relaxed")
+
+    def runtime(
+        self, team: Team | str | None = None, *, journal: Journal | None = None, on_event: Listener | None = None
+    ) -> Runtime:
         """A runtime for a team or the path of one, by default the connection's. The caller closes it.
 
-        Of a team that has policies, it has the connection's state store.
+        Of a team that has policies, it has the connection's state store. The journal is the caller's own affair.
 
         Raises:
             Misuse: no team is named, or there is none at the path.
@@ -104,7 +105,14 @@ class CoterieHook(BaseHook):
         known = team if isinstance(team, Team) else self.team(team)
         settings = self.settings
         store = _state_url(settings, self._executor) if known.policies else None
-        return Runtime(known, artifacts=settings.artifacts, store=store, namespace=settings.namespace)
+        return Runtime(
+            known,
+            artifacts=settings.artifacts,
+            store=store,
+            journal=journal or False,
+            namespace=settings.namespace,
+            on_event=on_event,
+        )
 
     def team(self, team_path: str | None = None) -> Team:
         """The team at `team_path`, by default the connection's."""
@@ -129,57 +137,29 @@ class CoterieHook(BaseHook):
             found = f"stored and read back an object in {store.url!r}"
             if self.settings.store is not None:
                 found += f"; the state store {sync.run(_answering(self.get_state_store()))!r} answers"
+                journal = self.get_journal()
+                if journal is not None:
+                    found += f", and keeps a {sync.run(_keeping(journal, self.coterie_conn_id))} journal"
         except CoterieError as error:
             return False, str(error)
         return True, found
 
+    async def _asettings(self) -> CoterieSettings:
+        if self._settings is None:
+            self._settings = await aread_settings(self.coterie_conn_id)
+        return self._settings
 
-def _read(conn_id: str) -> CoterieSettings:
-    try:
-        connection = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException as error:
-        return _from_environment(conn_id, error)
-    return _from_connection(conn_id, connection)
+    def _journal(self, settings: CoterieSettings, durability: Durability) -> Journal | None:
+        from coterie.journal import Journal
+        from coterie.stores.opening import open_journal_store
 
-
-async def _aread(conn_id: str) -> CoterieSettings:
-    try:
-        connection = await BaseHook.aget_connection(conn_id)
-    except AirflowNotFoundException as error:
-        return _from_environment(conn_id, error)
-    return _from_connection(conn_id, connection)
-
-
-def _from_environment(conn_id: str, error: AirflowNotFoundException) -> CoterieSettings:
-    """What the variables say that stand for the default connection, and for no other."""
-    url = os.environ.get("COTERIE_ARTIFACTS")
-    if conn_id == DEFAULT_CONN_ID and url:
-        namespace = os.environ.get("COTERIE_NAMESPACE") or "default"
-        return CoterieSettings(url, namespace, store=os.environ.get("COTERIE_STORE") or None)
-    here = "; or, on one machine, set COTERIE_ARTIFACTS=file:///a/folder" if conn_id == DEFAULT_CONN_ID else ""
-    raise Misuse(
-        f"there is no connection {conn_id!r}; add one of type 'coterie' with an artifact store, for example "
-        f"AIRFLOW_CONN_{conn_id.upper()}='"
-        f'{{"conn_type": "coterie", "extra": {{"artifacts": "s3://bucket/prefix"}}}}\'{here}'
-    ) from error
-
-
-def _from_connection(conn_id: str, connection: Connection) -> CoterieSettings:
-    extra = connection.extra_dejson
-    url, store = extra.get("artifacts"), extra.get("store")
-    if not url:
-        raise Misuse(f"the connection {conn_id!r} names no artifact store; set 'artifacts' to a URL in it")
-    if store:
-        store = with_password(str(store), connection.password, f"the connection {conn_id!r}")
-    elif conn_id == DEFAULT_CONN_ID:
-        store = os.environ.get("COTERIE_STORE")
-    return CoterieSettings(
-        str(url),
-        str(extra.get("namespace") or "default"),
-        extra.get("team_path") or None,
-        extra.get("shared_file_system") in (True, "true", "True", "1"),
-        store or None,
-    )
+        problem = why_no_journal(settings.store, _executor(self._executor))
+        if problem is not None:
+            self.log.warning("the journal is off: %s", problem)
+            return None
+        url = settings.store or LOCAL_STORE
+        lasting = None if url.startswith("memory:") else durability
+        return Journal(open_journal_store(url, settings.namespace, durability=lasting))
 
 
 def _check_reach(settings: CoterieSettings, task_executor: str | None) -> None:
@@ -189,7 +169,7 @@ def _check_reach(settings: CoterieSettings, task_executor: str | None) -> None:
 
 
 def _state_url(settings: CoterieSettings, task_executor: str | None) -> str:
-    url = settings.store or _LOCAL_STORE
+    url = settings.store or LOCAL_STORE
     executor = _executor(task_executor)
     if executor is not None:
         require_shared_state(url, executor)
@@ -220,6 +200,17 @@ async def _answering(store: StateStore) -> str:
     finally:
         await store.aclose()
     return store.url
+
+
+async def _keeping(journal: Journal, conn_id: str) -> str:
+    """How durable a journal is that answers."""
+    from airflow_provider_coterie.ledger import look
+
+    try:
+        await look(journal, "airflow-connection-test", conn_id)
+    finally:
+        await journal.aclose()
+    return journal.store.durability
 
 
 def _default_store() -> ArtifactStore | None:

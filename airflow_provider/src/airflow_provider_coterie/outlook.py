@@ -1,14 +1,16 @@
 """What the triggers of one process share: one store for each connection, in it one pool for each agent type.
 
-A thousand deferred tasks then cost the store one subscription and one command a second, not a thousand.
+A thousand deferred tasks then cost the store one subscription and one command a second, not a thousand. A journal is
+shared likewise.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_coterie.hook import CoterieHook
@@ -18,14 +20,32 @@ from coterie.pool import PoolPolicy, ResourcePool
 
 if TYPE_CHECKING:
     from coterie.ids import AgentType
+    from coterie.journal import Journal
     from coterie.ports import StateStore
 
-__all__ = ["Outlook", "outlook"]
+__all__ = ["Outlook", "journal_outlook", "outlook"]
 
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+T = TypeVar("T", bound=_Closable)
 _Key = tuple[str, str | None]
 
+
+@dataclass(slots=True)
+class _Shared(Generic[T]):
+    """Something open, and how many use it."""
+
+    opened: T
+    users: int = 0
+
+
+_ByLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, _Shared[T]]]
 # By event loop: a store is of the loop that uses it.
-_open: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Outlook]] = WeakKeyDictionary()
+_open: _ByLoop[Outlook] = WeakKeyDictionary()
+_open_journals: _ByLoop[Journal] = WeakKeyDictionary()
 
 
 class Outlook:
@@ -33,7 +53,6 @@ class Outlook:
 
     def __init__(self, store: StateStore) -> None:
         self.store = store
-        self.users = 0
         self._pools: dict[tuple[AgentType, PoolPolicy], ResourcePool] = {}
 
     def pool(
@@ -103,18 +122,43 @@ async def outlook(coterie_conn_id: str, executor: str | None) -> AsyncIterator[O
     Raises:
         Misuse, PolicyError: there is no such connection, or no store that can be shared.
     """
-    known = _open.setdefault(asyncio.get_running_loop(), {})
-    key = (coterie_conn_id, executor)
+
+    async def opened() -> Outlook:
+        return Outlook(await CoterieHook(coterie_conn_id, executor=executor).aget_state_store())
+
+    async with _shared(_open, (coterie_conn_id, executor), opened) as shared:
+        assert shared is not None
+        yield shared
+
+
+@asynccontextmanager
+async def journal_outlook(coterie_conn_id: str, executor: str | None) -> AsyncIterator[Journal | None]:
+    """The connection's journal, to look at, as `outlook`; None where it is off by now.
+
+    Raises:
+        Misuse: there is no such connection.
+    """
+    hook = CoterieHook(coterie_conn_id, executor=executor)
+    async with _shared(_open_journals, (coterie_conn_id, executor), hook.aget_journal) as shared:
+        yield shared
+
+
+@asynccontextmanager
+async def _shared(by_loop: _ByLoop[T], key: _Key, opened: Callable[[], Awaitable[T | None]]) -> AsyncIterator[T | None]:
+    known = by_loop.setdefault(asyncio.get_running_loop(), {})
     if key not in known:
-        store = await CoterieHook(coterie_conn_id, executor=executor).aget_state_store()
+        mine = await opened()
+        if mine is None:
+            yield None
+            return
         # Somebody else may have been as quick; a store that was not used has opened nothing.
-        known.setdefault(key, Outlook(store))
+        known.setdefault(key, _Shared(mine))
     shared = known[key]
     shared.users += 1
     try:
-        yield shared
+        yield shared.opened
     finally:
         shared.users -= 1
         if not shared.users and known.get(key) is shared:
             del known[key]
-            await shared.aclose()
+            await shared.opened.aclose()

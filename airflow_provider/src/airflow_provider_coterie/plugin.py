@@ -1,10 +1,10 @@
-"""The plugin: writes a run's status into its note, where people look."""
+"""The plugin: listens to how runs and tasks end, for the note of a run and for the journal."""
 
 from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_provider_coterie import note
+from airflow_provider_coterie import note, seen
 
 __all__ = ["CoteriePlugin"]
 
@@ -13,4 +13,4 @@ class CoteriePlugin(AirflowPlugin):
     """Found by the entry point `airflow.plugins`."""
 
     name = "coterie"
-    listeners = [note]  # noqa: RUF012  # Airflow's own form
+    listeners = [note, seen]  # noqa: RUF012  # Airflow's own form

@@ -1,7 +1,8 @@
-"""Waiting without a worker: for a refusal to be over, or for a breaker or pool to be as wanted.
+"""Waiting without a worker: for a refusal to be over, for a breaker or pool to be as wanted, for work to be free.
 
-All are pushed by the signals of the state store. They look at it by themselves only now and then, in case a signal was
-lost: every `RECONCILE_S`; for a pool, which tells nobody but its queue of a free slot, every `POOL_LOOK_S`.
+The first are pushed by the signals of the state store. They look at it by themselves only now and then, in case a
+signal was lost: every `RECONCILE_S`; for a pool, which tells nobody but its queue of a free slot, every `POOL_LOOK_S`.
+A journal has no signals: it is looked at every second at first, later every `CLAIM_LOOK_S`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_coterie.outlook import Outlook, outlook
-from airflow_provider_coterie.waiting import Wait
+from airflow_provider_coterie.outlook import Outlook, journal_outlook, outlook
+from airflow_provider_coterie.waiting import ClaimWait, Wait
 from coterie.errors import BreakerOpen, CoterieError, Refused, Unavailable
 
-__all__ = ["CoterieRefusalTrigger", "CoterieStateTrigger"]
+__all__ = ["CoterieClaimTrigger", "CoterieRefusalTrigger", "CoterieStateTrigger"]
 
 RECONCILE_S = 30.0
 POOL_LOOK_S = 5.0
+CLAIM_LOOK_S = 5.0
 # The first look after the store has failed; then twice as long each time, up to `RECONCILE_S`.
 RECOVER_S = 1.0
 _HERE = "airflow_provider_coterie.triggers"
@@ -187,6 +189,47 @@ class CoterieStateTrigger(BaseTrigger):
             if free >= self.free_slots:
                 return {"free_slots": free}
             await asyncio.sleep(POOL_LOOK_S * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load, no secret
+
+
+class CoterieClaimTrigger(BaseTrigger):
+    """Wait until nobody is at the work of a task; fires once.
+
+    wait: as `ClaimWait.to_dict` gives it. Where the journal cannot be looked at, until its `retry_at`.
+
+    The event is `{"woken_by": "claim" | "time"}`.
+    """
+
+    def __init__(self, *, coterie_conn_id: str, wait: Mapping[str, Any], executor: str | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
+        self.coterie_conn_id = coterie_conn_id
+        self.executor = executor
+        self.wait = ClaimWait.from_dict(wait)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """What the trigger is made of again, in whatever triggerer."""
+        kwargs = {"coterie_conn_id": self.coterie_conn_id, "wait": self.wait.to_dict(), "executor": self.executor}
+        return f"{_HERE}.{type(self).__name__}", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, then fire."""
+        try:
+            woken_by = await self._for_claim()
+        except CoterieError as error:
+            self.log.warning("claim.not_watched: %s: %s; waiting for its time alone", type(error).__name__, error)
+            await asyncio.sleep(max(RECOVER_S, _spread(self.wait.retry_at - time.time())))
+            woken_by = "time"
+        yield TriggerEvent({"woken_by": woken_by})  # type: ignore[no-untyped-call]  # Airflow's
+
+    async def _for_claim(self) -> str:
+        look_s = 1.0
+        async with journal_outlook(self.coterie_conn_id, self.executor) as journal:
+            while journal is not None:
+                held_s = await journal.held_s(self.wait.workflow_id, self.wait.place)
+                if held_s <= 0:
+                    break
+                await asyncio.sleep(_spread(max(1.0, min(held_s, look_s))))
+                look_s = min(look_s * 1.5, CLAIM_LOOK_S)
+        return "claim"
 
 
 async def _with_outlook(trigger: Any, work: Callable[[Outlook], Awaitable[Any]]) -> Any:

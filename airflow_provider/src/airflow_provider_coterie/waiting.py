@@ -1,6 +1,6 @@
-"""How a refused task waits outside of any worker: for what, how long at most, and what a trigger must know of it.
+"""How a task waits outside of any worker: for what, how long at most, and what a trigger must know of it.
 
-A trigger has none of the team's code, so all of it is JSON.
+It was refused, or another process is at its work. A trigger has none of the team's code, so all of it is JSON.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from coterie import Task, Team
-from coterie.errors import BreakerOpen, PoolBusy, Refused
-from coterie.ids import AgentType
+from coterie.errors import BreakerOpen, ClaimedElsewhere, PoolBusy, Refused
+from coterie.ids import AgentType, WorkflowId
+from coterie.journal.place import Place
 from coterie.policies import Policies
 
-__all__ = ["Wait", "patience_s", "wait_of"]
+__all__ = ["ClaimWait", "Wait", "claim_wait", "patience_s", "wait_of"]
 
 # What ends the waiting before its time is over: a slot of the pool, a breaker that lets calls through, nothing.
 WaitFor = Literal["slot", "breaker", "time"]
@@ -52,6 +53,32 @@ class Wait:
         """The way back."""
         agents = tuple((str(name), int(capacity)) for name, capacity in document["agents"])
         return cls(**{**document, "agents": agents, "breakers": tuple(document["breakers"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimWait:
+    """Waiting for another process that is at the same work.
+
+    place: where the journal says so. retry_at: until when it has said so, in seconds since the epoch.
+    """
+
+    workflow_id: WorkflowId
+    place: Place
+    retry_at: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"workflow_id": self.workflow_id, "place": list(self.place), "retry_at": self.retry_at}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """The way back."""
+        return cls(**{**document, "place": Place(*document["place"])})
+
+
+def claim_wait(busy: ClaimedElsewhere, workflow_id: WorkflowId, place: Place) -> ClaimWait:
+    """What to wait for where another process is at it."""
+    return ClaimWait(workflow_id=workflow_id, place=place, retry_at=time.time() + busy.retry_after_s)
 
 
 def patience_s(policies: Policies | None, first_refused_at: float | None) -> float | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from airflow.sdk.serde import allow_class
 
 from coterie import ArtifactStore, CoterieError, Part, PartResult, Parts, Ref, TaskResult
 
-__all__ = ["RECORD_KEY", "STATUS_KEY", "pack_record", "pack_status", "unpack_record"]
+__all__ = ["RECORD_KEY", "STATUS_KEY", "pack_record", "pack_status", "stored", "unpack_record"]
 
 RECORD_KEY = "coterie_result"
 STATUS_KEY = "coterie_status"
@@ -25,6 +26,13 @@ MAX_NAMED = 12
 
 for _class in (Ref, Part, Parts, PartResult):
     allow_class(_class)
+
+
+async def stored(store: ArtifactStore, result: TaskResult) -> TaskResult:
+    """The same with its output by reference: an engine that has no artifact store may have left the value itself."""
+    if result.state != "succeeded" or isinstance(result.output, Ref):
+        return result
+    return replace(result, output=await store.put(result.output))
 
 
 async def pack_record(store: ArtifactStore | None, result: TaskResult) -> dict[str, Any] | Ref:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,16 +11,17 @@ from typing import Any, NoReturn
 
 from airflow.sdk import Context
 
+from airflow_provider_coterie.identity import RunIdentity, identity_of, unit_name
 from airflow_provider_coterie.limit import execution_limit
 from airflow_provider_coterie.operators.plan_task import PlanTaskOperator, Surroundings
-from airflow_provider_coterie.waiting import Wait, patience_s, wait_of
+from airflow_provider_coterie.waiting import ClaimWait, Wait, claim_wait, patience_s, wait_of
+from airflow_provider_coterie.wire import stored
 from coterie import ArtifactStore, Ref, Retry, Task, TaskResult
-from coterie.errors import CoterieError, Misuse, Refused
+from coterie.errors import ClaimedElsewhere, CoterieError, Misuse, Refused
 from coterie.ids import TaskId, content_hash
+from coterie.journal.place import place_of
 
 __all__ = ["CoterieAgentOperator"]
-
-_FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class CoterieAgentOperator(PlanTaskOperator):
@@ -32,8 +33,9 @@ class CoterieAgentOperator(PlanTaskOperator):
     timeout_s: seconds for one attempt. task_retry: attempts within this Airflow try; Airflow's own `retries` serve
     lost workers and stores that do not answer, never a failed agent.
     agent_priority: among tasks that wait for the same agents, higher ones start first.
-    deferrable: whether a refused task (by a breaker, pool, limit or budget of the team's policies) waits outside of any
-    worker, deferred; it uses up no retry either way.
+    deferrable: whether a refused task (by a breaker, pool, limit or budget of the team's policies, or because another
+    process is at it) waits outside of any worker, deferred; it uses up no retry either way.
+    on_clear: "run" it again, or "replay" what came of it, when a person clears a success.
     plan_node: set by `plan_to_dag`; the plan's task then counts, word for word, and nothing of it is templated.
 
     The agent sees the results of the direct upstream tasks under their Airflow ids; the output of one that is not
@@ -79,7 +81,7 @@ class CoterieAgentOperator(PlanTaskOperator):
         if not self.agent_type:
             raise Misuse(f"the task {self.task_id!r} asks for no agent; pass agent_type")
         return Task(
-            _plan_name(self.task_id),
+            unit_name(self.task_id),
             self.agent_type,
             depends_on=tuple(self.upstream_ids()),
             timeout_s=self.timeout_s,
@@ -92,6 +94,11 @@ class CoterieAgentOperator(PlanTaskOperator):
         if self.plan_node is not None:
             return super().upstream_ids()
         return {name: name for name in sorted(self.upstream_task_ids)}
+
+    def identity(self, context: Context) -> RunIdentity:
+        """Of a plan in a mapped task group, each copy has its own."""
+        group = self.plan_node.group_id if self.plan_node is not None else None
+        return identity_of(context, group, on_clear=self.on_clear, map_index=context["ti"].map_index)
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Render a lone task's fields. A plan's input is data: what looks like a template in it is none."""
@@ -109,43 +116,69 @@ class CoterieAgentOperator(PlanTaskOperator):
     def resume(self, context: Context, event: Mapping[str, Any]) -> Ref | None:
         """Perform the task again, after it was refused, with the patience that is left; as `execute`."""
         self.log.info("resumed, woken by: %s", event["woken_by"])
-        return self._execute(context, float(event["first_refused_at"]))
+        since = event.get("first_refused_at")
+        return self._execute(context, None if since is None else float(since))
 
     def make_input(self, context: Context) -> Mapping[str, Any]:  # noqa: ARG002  # for those that make it anew
         """The input of a lone task."""
         return self.input or {}
 
     def _execute(self, context: Context, first_refused_at: float | None) -> Ref | None:
-        given = None if self.plan_node is not None else _unlazy(self.make_input(context))
-        ticket = _ticket_of(context)
+        with self.journalled():
+            given = None if self.plan_node is not None else _unlazy(self.make_input(context))
+            map_index = context["ti"].map_index
+            ticket = _ticket_of(context)
 
-        async def work(around: Surroundings) -> tuple[ArtifactStore, TaskResult] | Wait:
-            task = self.task_of()
-            if given is not None:
-                task = replace(task, input=await _loaded(around.store, given))
+            async def work(around: Surroundings) -> tuple[ArtifactStore, TaskResult] | Wait | ClaimWait:
+                task = self.task_of()
+                if given is not None:
+                    name = unit_name(self.task_id, map_index)
+                    task = replace(task, id=name, input=await _loaded(around.store, given))
+                ended = await self._ask(around, task, ticket, first_refused_at)
+                return (around.store, await stored(around.store, ended)) if isinstance(ended, TaskResult) else ended
+
+            ended = self.perform(context, work)
+            if isinstance(ended, ClaimWait):
+                self.defer_until_free(ended)
+            if isinstance(ended, Wait):
+                self._defer(ended)
+            return self.finish(context, *ended)
+
+    async def _ask(
+        self, around: Surroundings, task: Task, ticket: str, first_refused_at: float | None
+    ) -> TaskResult | Wait | ClaimWait:
+        """Have the task performed; or say what there is to wait for, outside of this process."""
+        while True:
             try:
-                result = await around.orchestrator.execute_task(
-                    task,
-                    upstream=around.upstream,
-                    workflow_id=around.identity.workflow_id,
-                    params=around.params,
-                    epoch=around.identity.epoch,
-                    waits=not self.deferrable,
-                    patience_s=patience_s(around.team.policies.get(task.agent_type), first_refused_at),
-                    place=ticket,
-                )
+                return await self._performed(around, task, ticket, first_refused_at)
+            except ClaimedElsewhere as busy:
+                self.log.info("waiting: %s", busy)
+                if self.deferrable:
+                    return claim_wait(busy, around.identity.workflow_id, place_of(task.id))
+                # The patience of the policies is not for this: whoever holds it may take his time.
+                await asyncio.sleep(busy.retry_after_s)
             except Refused as refusal:
                 wait = wait_of(refusal, team=around.team, task=task, ticket=ticket, first_refused_at=first_refused_at)
                 if wait.wait_for == "slot":
                     await _take_place(around, task, ticket)
                 self.log.info("refused: %s", refusal)
                 return wait
-            return around.store, result
 
-        ended = self.perform(context, work)
-        if isinstance(ended, Wait):
-            self._defer(ended)
-        return self.finish(context, *ended)
+    async def _performed(
+        self, around: Surroundings, task: Task, ticket: str, first_refused_at: float | None
+    ) -> TaskResult:
+        return await around.orchestrator.execute_task(
+            task,
+            upstream=around.upstream,
+            workflow_id=around.identity.workflow_id,
+            params=around.params,
+            epoch=around.identity.epoch,
+            waits=not self.deferrable,
+            patience_s=patience_s(around.team.policies.get(task.agent_type), first_refused_at),
+            place=ticket,
+            plan=around.plan,
+            intent=around.intent,
+        )
 
     def _defer(self, wait: Wait) -> NoReturn:
         from airflow_provider_coterie.triggers import CoterieRefusalTrigger
@@ -173,14 +206,6 @@ def _clock(instant: float) -> str:
 def _ticket_of(context: Context) -> str:
     """The name of a place in a pool's queue: the same when the task is resumed, and another in its next try."""
     return content_hash(str(context["ti"].id))[:32]
-
-
-def _plan_name(airflow_id: str) -> TaskId:
-    """A task id that coterie accepts: Airflow's own may hold dots and letters of any script."""
-    name = _FOREIGN.sub("_", airflow_id)[:100]
-    if name == airflow_id and name[0] not in "_-":
-        return name
-    return f"{name.lstrip('_-') or 'task'}-{content_hash(airflow_id)[:8]}"
 
 
 def _unlazy(value: Any) -> Any:

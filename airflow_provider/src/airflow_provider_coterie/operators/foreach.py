@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -21,6 +21,8 @@ __all__ = ["CoterieGatherOperator", "CoteriePartOperator", "CoterieSplitOperator
 
 class _ForEachOperator(PlanTaskOperator):
     """A step of a plan's foreach."""
+
+    has_agents: ClassVar[bool] = False
 
     def __init__(self, *, plan_node: PlanNode, **kwargs: Any) -> None:  # Airflow's own arguments
         super().__init__(plan_node=plan_node, **kwargs)
@@ -72,10 +74,12 @@ class CoteriePartOperator(_ForEachOperator):
     """Perform the items of one part.
 
     Failed items do not fail the part, as long as the foreach may tolerate some: only all parts together can tell.
-    Where it tolerates none, the part fails after leaving its result, so that clearing what failed repeats it.
+    Where it tolerates none, the part fails after leaving its result, so that clearing what failed repeats it: then
+    those items that succeeded are replayed. An item that another process is at is waited for here.
     """
 
     template_fields: Sequence[str] = ("part",)
+    has_agents: ClassVar[bool] = True
 
     def __init__(self, *, part: Part, **kwargs: Any) -> None:  # Airflow's own arguments
         super().__init__(**kwargs)
@@ -104,14 +108,17 @@ class CoteriePartOperator(_ForEachOperator):
                 workflow_id=around.identity.workflow_id,
                 params=around.params,
                 epoch=around.identity.epoch,
+                plan=around.plan,
+                intent=around.intent,
             )
 
-        result = self.perform(context, work)
-        foreach = self.task_of().foreach
-        if result.failed and foreach is not None and not foreach.tolerate_failures:
-            context["ti"].xcom_push("return_value", result)
-            raise AirflowFailException(f"{result.failed} of {result.total} items failed; `gather` lists them")
-        return result
+        with self.journalled():
+            result = self.perform(context, work)
+            foreach = self.task_of().foreach
+            if result.failed and foreach is not None and not foreach.tolerate_failures:
+                context["ti"].xcom_push("return_value", result)
+                raise AirflowFailException(f"{result.failed} of {result.total} items failed; `gather` lists them")
+            return result
 
 
 class CoterieGatherOperator(_ForEachOperator):

@@ -1,26 +1,27 @@
-"""What the operators share that stand for a task of a plan: connection, identity, record, and an end on demand."""
+"""What the operators share that stand for a task of a plan: identity, surroundings, and a record of how it ended."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_coterie.configuration import check_configuration
-from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
 from airflow_provider_coterie.identity import RunIdentity, identity_of
+from airflow_provider_coterie.ledger import keeping
 from airflow_provider_coterie.limit import team_limit
 from airflow_provider_coterie.node import PlanNode
+from airflow_provider_coterie.operators.journalled import JournalledOperator
 from airflow_provider_coterie.upstream import pull_ends, results_of
 from airflow_provider_coterie.wire import RECORD_KEY, pack_record
-from airflow_provider_coterie.work import Work
-from coterie import ArtifactStore, ErrorInfo, Orchestrator, Ref, Task, TaskResult, Team
-from coterie.errors import CoterieError, Unavailable
+from coterie import ArtifactStore, ErrorInfo, Orchestrator, Plan, Ref, Task, TaskResult, Team
+from coterie.errors import CoterieError, LeaseLost, Unavailable
 from coterie.ids import TaskId
+from coterie.journal import Intent
 
 __all__ = ["PlanTaskOperator", "Surroundings"]
 
@@ -29,7 +30,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """All that performing a task needs: who works, where outputs go, whose run it is, and what came before."""
+    """All that performing a task needs: who works, where outputs go, whose run it is, and what came before.
+
+    plan: that the task belongs to, if to any. intent: what the journal is asked for.
+    """
 
     team: Team
     orchestrator: Orchestrator
@@ -37,9 +41,11 @@ class Surroundings:
     identity: RunIdentity
     upstream: Mapping[TaskId, TaskResult]
     params: Mapping[str, Any]
+    plan: Plan | None
+    intent: Intent
 
 
-class PlanTaskOperator(BaseOperator):
+class PlanTaskOperator(JournalledOperator):
     """Performs a task of a plan, wholly or in part.
 
     Subclasses say which task (`task_of`) and whose results it sees (`upstream_ids`).
@@ -47,29 +53,20 @@ class PlanTaskOperator(BaseOperator):
 
     ui_color = "#e8f0e4"
     shallow_copy_attrs: Sequence[str] = ("plan_node",)
+    # Whether agents work here, so that there is something to keep.
+    has_agents: ClassVar[bool] = True
 
     def __init__(
         self,
         *,
         team_path: str | None = None,
-        coterie_conn_id: str = DEFAULT_CONN_ID,
         plan_node: PlanNode | None = None,
-        **kwargs: Any,  # Airflow's own arguments, checked by it
+        **kwargs: Any,  # the journal's and Airflow's own arguments
     ) -> None:
         super().__init__(**kwargs)
         self.author_timeout = kwargs.get("execution_timeout")
         self.team_path = team_path
-        self.coterie_conn_id = coterie_conn_id
         self.plan_node = plan_node
-        self._work = Work()
-        self._opened: CoterieHook | None = None
-
-    @property
-    def hook(self) -> CoterieHook:
-        """The connection, read once."""
-        if self._opened is None:
-            self._opened = CoterieHook(self.coterie_conn_id, executor=self.executor)
-        return self._opened
 
     def task_of(self) -> Task:
         """The task to perform."""
@@ -82,10 +79,6 @@ class PlanTaskOperator(BaseOperator):
     def units(self) -> int:
         """How many units of work follow one another here at most: 1, or the items of a part."""
         return 1
-
-    def on_kill(self) -> None:
-        """End the agent, and the processes that it started."""
-        self._work.stop()
 
     def pre_execute(self, context: Context) -> None:  # noqa: ARG002  # Airflow's signature
         """Let `execution_timeout` cover what the team's own policies allow, unless the DAG's author set one."""
@@ -102,9 +95,12 @@ class PlanTaskOperator(BaseOperator):
         Raises:
             AirflowFailException: the work failed for good; its record says how.
             Unavailable: a store did not answer; a later try may succeed.
+            LeaseLost: another process has taken the work over; it records how that ends.
         """
         try:
             return self._perform(context, work)
+        except LeaseLost:
+            raise
         except Unavailable as error:
             self.record(context, None, self._failure(error))
             raise
@@ -135,25 +131,33 @@ class PlanTaskOperator(BaseOperator):
 
     def _perform(self, context: Context, work: Callable[[Surroundings], Awaitable[T]]) -> T:
         node = self.plan_node
-        identity = identity_of(context, node.group_id if node is not None else None)
+        identity = self.identity(context)
         if node is not None and node.group_id is None:
             # The whole DAG is the plan. Around a task group, the DAG's author may read more.
             check_configuration(context, node.plan.params)
         team = self.hook.team(self.team_path)
         self._check(team)
-        runtime = self.hook.runtime(team)
+        ledger = self.open_ledger(identity) if self.has_agents else None
+        runtime = self.runtime(team, ledger)
         params = self._params(context)
         # Airflow's calls, all of them, before the event loop is entered.
         ends = pull_ends(context, self.upstream_ids())
 
         async def do() -> T:
-            async with runtime:
-                store = runtime.artifacts
+            async with runtime, keeping(ledger, identity) as intent:
+                store, plan = runtime.artifacts, node.plan if node is not None else None
                 assert store is not None
                 upstream = await results_of(store, ends)
-                return await work(Surroundings(team, runtime.orchestrator, store, identity, upstream, params))
+                return await work(
+                    Surroundings(team, runtime.orchestrator, store, identity, upstream, params, plan, intent)
+                )
 
         return self._work.run(do())
+
+    def identity(self, context: Context) -> RunIdentity:
+        """Whose run it is."""
+        node = self.plan_node
+        return identity_of(context, node.group_id if node is not None else None, on_clear=self.on_clear)
 
     def _check(self, team: Team) -> None:
         """Refuse before anything runs: of a plan, every task's agent type must be served."""

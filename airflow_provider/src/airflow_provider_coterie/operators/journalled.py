@@ -1,0 +1,116 @@
+"""What all operators share that have work done: a connection, an end on demand, and the journal of what is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from airflow.sdk import BaseOperator, Context
+
+from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
+from airflow_provider_coterie.identity import RunIdentity
+from airflow_provider_coterie.ledger import Ledger
+from airflow_provider_coterie.waiting import ClaimWait
+from airflow_provider_coterie.work import Work
+from coterie import Runtime, Team
+from coterie.journal import Intent
+from coterie.journal.intent import OnClear
+
+__all__ = ["JournalledOperator"]
+
+
+class JournalledOperator(BaseOperator):
+    """Has work done that is never paid for twice, as far as its connection has a journal.
+
+    on_clear: what a cleared task does whose success Airflow has seen: "run" again, as new work; or "replay" what came
+    of it. A failed one goes on from its finished steps either way.
+    """
+
+    def __init__(
+        self,
+        *,
+        coterie_conn_id: str = DEFAULT_CONN_ID,
+        on_clear: OnClear = "run",
+        **kwargs: Any,  # Airflow's own arguments, checked by it
+    ) -> None:
+        super().__init__(**kwargs)
+        self.coterie_conn_id = coterie_conn_id
+        # It knows what may be chosen, and says so.
+        self.on_clear = Intent(on_clear=on_clear).on_clear
+        self._work = Work()
+        self._opened: CoterieHook | None = None
+        self._ledger: Ledger | None = None
+
+    @property
+    def hook(self) -> CoterieHook:
+        """The connection, read once."""
+        if self._opened is None:
+            self._opened = CoterieHook(self.coterie_conn_id, executor=self.executor)
+        return self._opened
+
+    def on_kill(self) -> None:
+        """End every agent, and the processes that they started."""
+        self._work.stop()
+
+    def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Do it again, after it was deferred."""
+        raise NotImplementedError
+
+    def accepted(self, task_instance: Any) -> None:
+        """The task has succeeded, as far as its process knows; if it has for Airflow too, the journal is told."""
+        ledger, self._ledger = self._ledger, None
+        if ledger is None:
+            return
+        try:
+            if _is_success(task_instance):
+                ledger.note_seen()
+        finally:
+            ledger.close()
+
+    def open_ledger(self, identity: RunIdentity) -> Ledger | None:
+        """The task's side of the journal, open until Airflow has heard of its success; None where there is none."""
+        journal = self.hook.get_journal()
+        if journal is None:
+            return None
+        self._ledger = Ledger(
+            journal, identity.workflow_id, identity.intent, conn_id=self.coterie_conn_id, tell=self.log.info
+        )
+        return self._ledger
+
+    def runtime(self, team: Team, ledger: Ledger | None) -> Runtime:
+        """Who works, with the connection's stores and the task's journal."""
+        if ledger is None:
+            return self.hook.runtime(team)
+        return self.hook.runtime(team, journal=ledger.journal, on_event=ledger.heard)
+
+    @contextmanager
+    def journalled(self) -> Iterator[None]:
+        """Around all that a task does: without a success there is nothing to tell the journal afterwards."""
+        try:
+            yield
+        # A deferral, a kill and a time-out are none of `Exception`.
+        except BaseException:
+            ledger, self._ledger = self._ledger, None
+            if ledger is not None:
+                ledger.close()
+            raise
+
+    def defer_until_free(self, wait: ClaimWait) -> NoReturn:
+        """Wait outside of any worker until nobody is at the work; then `resume`."""
+        from airflow_provider_coterie.triggers import CoterieClaimTrigger
+
+        trigger = CoterieClaimTrigger(coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict())
+        self.defer(trigger=trigger, method_name="resume")
+
+
+def _is_success(task_instance: Any) -> bool:
+    """Whether Airflow has the task as a success: it may have refused to hear of it, or have begun another try."""
+    found: int = task_instance.get_ti_count(
+        dag_id=task_instance.dag_id,
+        map_index=task_instance.map_index,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
+        states=["success"],
+    )
+    return found == 1
