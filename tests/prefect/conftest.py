@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -27,6 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.update(_server.settings)
     # The team lies in the repository, for the processes that flows start too.
     os.environ["PYTHONPATH"] = str(REPOSITORY)
+    # State and journals lie nowhere else, for them as well.
+    os.environ["COTERIE_HOME"] = str(_server.home / "coterie")
+    os.environ.pop("COTERIE_STORE", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,6 +44,18 @@ def server() -> Iterator[PrefectServer]:
 def pytest_unconfigure() -> None:
     if _server is not None:
         shutil.rmtree(_server.home, ignore_errors=True)
+
+
+@pytest.fixture
+def informed() -> Iterator[None]:
+    """Logs as they are where nobody has set a level."""
+    loggers = [logging.getLogger(f"prefect.{kind}") for kind in ("task_runs", "flow_runs")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, State, TaskRun
 
@@ -109,3 +111,14 @@ async def group_ends(group: int) -> None:
         return False
 
     await eventually(ask, bool)
+
+
+async def logged(flow_run_id: UUID, words: str, *, lines: int = 1) -> list[str]:
+    """So many lines of the flow run's log with these words, once the server has them."""
+
+    async def ask() -> list[str]:
+        async with get_client() as client:
+            only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
+            return [line.message for line in await client.read_logs(only) if words in line.message]
+
+    return await eventually(ask, lambda found: len(found) >= lines)

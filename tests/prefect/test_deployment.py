@@ -116,7 +116,7 @@ async def test_a_laptop_serves_the_review_every_day():
     assert [one.schedule.cron for one in found.schedules] == ["0 6 * * *"]
 
 
-@pytest.mark.parametrize("name", ["hello_plan", "code_review", "shared_breaker", "agent_pool"])
+@pytest.mark.parametrize("name", [path.stem for path in (REPOSITORY / "flows").glob("*.py")])
 def test_prefect_finds_the_examples_by_file_and_name(name: str):
     flow = load_flow_from_entrypoint(f"{REPOSITORY}/flows/{name}.py:{name}", use_placeholder_flow=False)
 

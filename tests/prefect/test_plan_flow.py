@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prefect.states import State
 
-from coterie import ForEach, Plan, Task, Team, WorkflowResult
-from coterie.errors import Misuse, UnknownAgentType
+from coterie import Compensation, ForEach, Plan, Task, Team, WorkflowResult
+from coterie.errors import Misuse, PolicyError, UnknownAgentType
 from prefect_coterie import CoterieArtifacts, CoterieTeam, plan_to_flow, run_plan
 from tests.prefect.runs import artifacts_of, flow_run, run, run_here, task_runs
 from tests.prefect.trial import TEAM, everything, hello
@@ -39,7 +39,7 @@ async def test_the_flow_takes_the_parameters_of_the_plan(store_url: str):
 
     ended = await run(flow, store_url, n=7)
 
-    assert list(inspect.signature(flow.fn).parameters) == ["n", "coterie_run_id"]
+    assert list(inspect.signature(flow.fn).parameters) == ["n", "coterie_run_id", "coterie_force"]
     assert flow.parameters.properties["n"]["type"] == "integer"
     assert flow.parameters.properties["n"]["default"] == 3
     assert ended.result["count"].items is None
@@ -205,3 +205,12 @@ def test_a_parameter_that_is_no_name_is_refused():
 
 async def _greet(_: dict[str, Any]) -> str:
     return "Hello!"
+
+
+async def test_a_plan_that_would_have_to_be_undone_is_refused(store_url: str):
+    undone = Plan("undone", [Task("greet", "greeter", compensation=Compensation("greeter"))])
+
+    state = await plan_to_flow(undone, team=TEAM, artifacts=store_url)(return_state=True)
+
+    assert state.is_failed()
+    assert isinstance(await state.aresult(raise_on_failure=False), PolicyError)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect import flow, get_client, task
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect import flow, task
 from prefect.exceptions import PrefectSignal
 
 from coterie import Agent, Plan, Retry, Task, Team
@@ -29,27 +26,15 @@ from prefect_coterie import (
 )
 from prefect_coterie.time_limit import SLACK_S, timeout_seconds_for
 from tests.prefect.protected import TEAM, marks
-from tests.prefect.runs import eventually, task_runs
+from tests.prefect.runs import eventually, logged, task_runs
 from tests.support.redis_servers import free_port
 
-pytestmark = pytest.mark.prefect
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("informed")]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> CoterieStore:
     return CoterieStore(url=f"sqlite://{tmp_path}/state.db")
-
-
-@pytest.fixture(autouse=True)
-def informed() -> Iterator[None]:
-    """Logs as they are where nobody has set a level."""
-    loggers = [logging.getLogger(f"prefect.{kind}") for kind in ("task_runs", "flow_runs")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.INFO)
-    yield
-    for logger, level in zip(loggers, before, strict=True):
-        logger.setLevel(level)
 
 
 def wanted(folder: Path, store: CoterieStore) -> dict[str, Any]:
@@ -60,17 +45,6 @@ def wanted(folder: Path, store: CoterieStore) -> dict[str, Any]:
         "artifacts": f"file://{folder}/artifacts",
         "store": store,
     }
-
-
-async def logged(flow_run_id: UUID, words: str) -> str:
-    """The line of the flow run's log with these words, once the server has it."""
-
-    async def ask() -> list[str]:
-        async with get_client() as client:
-            only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]))
-            return [line.message for line in await client.read_logs(only) if words in line.message]
-
-    return (await eventually(ask, bool))[0]
 
 
 async def test_a_refusal_is_awaited_and_counts_as_no_retry(tmp_path: Path, store: CoterieStore):
@@ -88,7 +62,7 @@ async def test_a_refusal_is_awaited_and_counts_as_no_retry(tmp_path: Path, store
 
     first, second = await state.aresult()
     seen = await task_runs(state.state_details.flow_run_id, {"first", "second"})
-    line = await logged(state.state_details.flow_run_id, "quick waits")
+    line = (await logged(state.state_details.flow_run_id, "quick waits"))[0]
     assert first == "Failed"
     assert (second["state"], second["attempts"]) == ("succeeded", 1)
     assert (seen["first"].run_count, seen["second"].run_count) == (1, 1)
@@ -130,7 +104,7 @@ async def test_whoever_waits_in_the_queue_says_so_and_leaves_nothing_when_cancel
     await eventually(pool.aget_pool_status, lambda status: status.in_use == 2)
     waiter = asyncio.create_task(working("three"))
     await eventually(pool.aget_pool_status, lambda status: status.waiting.get("worker") == 1)
-    line = await logged(started["three"], "waits for its turn")
+    line = (await logged(started["three"], "waits for its turn"))[0]
 
     waiter.cancel()
     await asyncio.wait([waiter])
@@ -212,7 +186,7 @@ async def test_plain_tasks_wait_for_a_breaker_and_borrow_agents(store: CoterieSt
     state = await plain(return_state=True)
 
     assert await state.aresult() == "gpu-1"
-    assert "'mine'" in await logged(state.state_details.flow_run_id, "waits 0.")
+    assert "'mine'" in (await logged(state.state_details.flow_run_id, "waits 0."))[0]
 
 
 def test_code_that_cannot_await_does_the_same(tmp_path: Path, store: CoterieStore):

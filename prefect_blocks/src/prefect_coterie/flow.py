@@ -27,8 +27,8 @@ __all__ = ["Publish", "plan_to_flow"]
 # Shows a result to people; what it raises is logged, and does not change how the run ended.
 Publish: TypeAlias = Callable[[WorkflowResult, ArtifactStore], Awaitable[None]]
 
-_RUN_ID = "coterie_run_id"
-_RESERVED = frozenset({_RUN_ID, "return_state", "wait_for"})
+_RUN_ID, _FORCE = "coterie_run_id", "coterie_force"
+_RESERVED = frozenset({_RUN_ID, _FORCE, "return_state", "wait_for"})
 _TYPES: dict[type, Any] = {bool: bool, int: int, float: float, str: str, list: list[Any], dict: dict[str, Any]}
 
 
@@ -45,11 +45,14 @@ def plan_to_flow(
     publish: Publish | None = publish_result,
     timeout_seconds: float | None = None,
     description: str | None = None,
+    allow_changes: bool = False,
 ) -> Flow[..., Coroutine[Any, Any, Any]]:
     """An async flow that runs `plan`: assign it to a module's variable, then call, serve or deploy it.
 
-    Its parameters are the plan's, with their defaults, and `coterie_run_id`, the identity of the run (by default
-    `prefect.<flow run id>`). Each plan task is one task run of that name; a foreach has task runs for its parts too.
+    Its parameters are the plan's, with their defaults, and two more. `coterie_run_id` is the identity of the run, by
+    default `prefect.<flow run id>`: that of a run which another engine began goes on with it. `coterie_force`, any
+    text, has everything done anew, though the journal knows how it ended. Each plan task is one task run of that name;
+    a foreach has task runs for its parts too.
 
     team, artifacts, store: a block, its name, or a path and a URL; looked up when the flow runs.
     store: where the team's policies count, if it has any; by default the team block's own, or `COTERIE_STORE`.
@@ -59,6 +62,7 @@ def plan_to_flow(
     task_runner: hand tasks to this runner (processes, Dask); by default they run in the flow's event loop.
     publish: shows the result, by default as a table among the run's artifacts; None shows nothing.
     timeout_seconds: for the whole flow run; agents and their children are ended then.
+    allow_changes: whether a run that began with another plan goes on with this one.
 
     Raises:
         Misuse: a parameter of the plan cannot be a parameter of a flow.
@@ -67,7 +71,7 @@ def plan_to_flow(
     title = name or plan.name
 
     async def run(**parameters: Any) -> State[Any]:  # a plan's parameters are any JSON
-        run_id = parameters.pop(_RUN_ID, None)
+        run_id, force = parameters.pop(_RUN_ID, None), parameters.pop(_FORCE, None)
         place = await artifacts_of(artifacts)
         result = await run_plan(
             plan,
@@ -78,6 +82,8 @@ def plan_to_flow(
             workflow_id=run_id,
             foreach_parts=foreach_parts,
             submit=task_runner is not None,
+            force=force,
+            allow_changes=allow_changes,
         )
         outputs = place.get_store()
         stored = await _stored(outputs, result)
@@ -130,7 +136,7 @@ def _pretend(run: Callable[..., Any], plan: Plan, title: str, caller: dict[str, 
     Prefect reads parameters from the signature, and finds a deployed flow by module, file and name.
     """
     parameters = [_parameter(name, default) for name, default in plan.params.items()]
-    parameters.append(_parameter(_RUN_ID, None, str | None))
+    parameters += [_parameter(name, None, str | None) for name in (_RUN_ID, _FORCE)]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # read by inspect.signature
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__name__ = run.__qualname__ = title.replace("-", "_")

@@ -11,11 +11,12 @@ from prefect.states import Cancelled, Completed, Failed
 
 from coterie import Plan, WorkflowResult
 from coterie.conclude import conclude
-from coterie.errors import Misuse
+from coterie.errors import Misuse, PolicyError
 from coterie.ids import check_workflow_id
 from coterie.walk import walk
+from prefect_coterie.journalling import intent_here, journal_of
 from prefect_coterie.location import check_reach, check_state_reach
-from prefect_coterie.session import Job, shared_session
+from prefect_coterie.session import Job, recorded, shared_session
 from prefect_coterie.source import (
     ArtifactsSource,
     StoreSource,
@@ -50,6 +51,8 @@ async def run_plan(
     workflow_id: str | None = None,
     foreach_parts: int = 8,
     submit: bool = False,
+    force: str | None = None,
+    allow_changes: bool = False,
 ) -> WorkflowResult:
     """Run `plan` inside the surrounding flow run and say how each task ended; failures are in the result.
 
@@ -59,26 +62,39 @@ async def run_plan(
     foreach_parts: into how many task runs a foreach is cut, at most.
     submit: hand the tasks to the flow's task runner. By default they run in the flow's own event loop, where
     agents' capacities hold for the whole run; a runner's task runs know nothing of each other.
+    force: have everything done anew, though the journal knows how it ended; the same text a second time is the same
+    demand. allow_changes: whether a run that began with another plan goes on with this one.
 
     Raises:
+        PlanChanged: it does not.
         UnknownAgentType, PolicyError, Misuse: nothing has run.
     """
     context = FlowRunContext.get()
+    if plan.has_compensations:
+        raise PolicyError(
+            f"tasks of {plan.name!r} name compensations, which single task runs do not carry out; run the plan by "
+            "coterie.Runtime, in one task, which does"
+        )
     if context is None:
         raise Misuse("run_plan was called outside of a flow run; call it in a flow, or use plan_to_flow")
     name = check_workflow_id(workflow_id or workflow_id_here())
     source = await team_of(team)
     known = open_team(source)
     known.check(plan)
-    job = Job(source, await artifacts_of(artifacts), name, plan.bind(params), await store_of(store, source))
     runner = context.task_runner if submit else None
+    intent = intent_here(force=force, allow_changes=allow_changes)
+    journal = await journal_of(store, source, intent, runner, kept=not submit)
+    state = await store_of(store, source)
+    job = Job(source, await artifacts_of(artifacts), name, plan.bind(params), state, journal)
     await check_reach(job.artifacts, runner)
     if job.store is not None:
         await check_state_reach(job.store, runner, kept=not submit)
     steps = Steps(job, known, foreach_parts=foreach_parts, submit=submit)
-    async with nullcontext() if submit else shared_session(job):
+    async with recorded(job, plan) as record_end, nullcontext() if submit else shared_session(job):
         results = await walk(plan, steps.perform, steps.note)
-    return conclude(plan, results, workflow_id=name)
+        result = conclude(plan, results, workflow_id=name)
+        await record_end(result.status)
+    return result
 
 
 def final_state(result: WorkflowResult, stored: Ref | None = None, *, on_partial: OnPartial = "succeed") -> State[Any]:

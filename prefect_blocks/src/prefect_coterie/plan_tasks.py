@@ -13,7 +13,7 @@ from typing import Any
 from prefect import task
 
 from coterie import Part, PartResult, Parts, Task, TaskResult
-from coterie.errors import Unavailable
+from coterie.errors import LeaseLost, Unavailable
 from prefect_coterie.policy import OPTIONS
 from prefect_coterie.record import Record, failure, record_state
 from prefect_coterie.session import Job, session
@@ -27,7 +27,7 @@ async def perform_task(title: str, wanted: Task, job: Job, upstream: Sequence[Re
     """Run one task of a plan. Its failure is in the state that is returned, with the record."""
     try:
         return returned(await perform(wanted, job, upstream))
-    except Unavailable:
+    except (Unavailable, LeaseLost):
         raise
     # A condition or input that cannot be read is the task's failure, as in the in-process engine.
     except Exception as error:  # noqa: BLE001
@@ -58,7 +58,7 @@ async def perform_part(
     part: Part = Parts.deserialize(split["cut"])[index]
     async with session(job) as runtime:
         done = await runtime.orchestrator.execute_part(
-            wanted, part, upstream=before, workflow_id=job.workflow_id, params=job.params
+            wanted, part, upstream=before, workflow_id=job.workflow_id, params=job.params, intent=job.intent
         )
     return done.serialize()
 

@@ -1,4 +1,4 @@
-"""How the Prefect tasks of this package behave: stored results, no reuse, retries for unavailable stores alone."""
+"""How the Prefect tasks of this package behave: stored results, no reuse, retries only for what is no agent's fault."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.cache_policies import CachePolicy
 
-from coterie.errors import Unavailable
+from coterie.errors import LeaseLost, Unavailable
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -34,8 +34,11 @@ class _StoredOnce(CachePolicy):
 
 
 def worth_a_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
-    """Whether the scheduler should try again: only if a store was unavailable. All else coterie has tried."""
-    return isinstance(state.data, Unavailable)
+    """Whether the scheduler should try again: if a store was unavailable, or another process took the work over.
+
+    All else coterie has tried.
+    """
+    return isinstance(state.data, (Unavailable, LeaseLost))
 
 
 OPTIONS: dict[str, Any] = {

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coterie import Runtime, Team
+from coterie.context import Run
+from coterie.journal import Intent, Journal
+from coterie.journal.keeping import Keeping
 from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
+from prefect_coterie.journalling import Journalled
 from prefect_coterie.source import namespace_of, open_team
 from prefect_coterie.state_block import CoterieStore
 from prefect_coterie.waiting import tell_waiting
 
 if TYPE_CHECKING:
-    from coterie import JsonValue
+    from coterie import JsonValue, Plan
+    from coterie.ids import RunStatus
 
-__all__ = ["Job", "session", "shared_session", "stop_sessions"]
+__all__ = ["Job", "recorded", "session", "shared_session", "stop_sessions"]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What all task runs of one plan run are told. It travels to other processes.
 
-    store: where the team's policies count; None for a team without any.
+    store: where the team's policies count; None for a team without any. journal: where what is finished is recorded;
+    None: nowhere.
     """
 
     team: CoterieTeam | Team
@@ -33,6 +39,12 @@ class Job:
     workflow_id: str
     params: dict[str, JsonValue] = field(default_factory=dict)
     store: CoterieStore | None = None
+    journal: Journalled | None = None
+
+    @property
+    def intent(self) -> Intent | None:
+        """What the journal is asked for."""
+        return self.journal.intent if self.journal is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,34 @@ async def session(job: Job) -> AsyncIterator[Runtime]:
             yield runtime
 
 
+@asynccontextmanager
+async def recorded(job: Job, plan: Plan) -> AsyncIterator[Callable[[RunStatus], Awaitable[None]]]:
+    """Let the job's journal, if it has one, know of the run that begins; call what it gives with how the run ended.
+
+    Raises:
+        PlanChanged: it began with another plan.
+    """
+    if job.journal is None:
+
+        async def nothing(_: RunStatus) -> None:
+            """Nobody is to know."""
+
+        yield nothing
+        return
+    journal, intent = Journal(job.journal.store.get_journal_store()), job.journal.intent
+    team_path = open_team(job.team).path
+    run = Run(job.workflow_id, namespace_of(job.team), params=job.params)
+
+    async def concluded(status: RunStatus) -> None:
+        await journal.conclude(job.workflow_id, status, by=intent.engine_run)
+
+    try:
+        await Keeping(journal, job.artifacts.get_store(), team_path=team_path, on_event=None).begin(plan, run, intent)
+        yield concluded
+    finally:
+        await journal.aclose()
+
+
 def stop_sessions(workflow_id: str) -> None:
     """Cancel the task runs of this run that have sessions of their own in this process: in a runner's threads.
 
@@ -100,15 +140,19 @@ def _noted(workflow_id: str) -> Iterator[None]:
 @asynccontextmanager
 async def _open(job: Job) -> AsyncIterator[Runtime]:
     store = job.store.get_state_store() if job.store is not None else None
+    journal = Journal(job.journal.store.get_journal_store()) if job.journal is not None else None
     try:
         async with Runtime(
             open_team(job.team),
             artifacts=job.artifacts.get_store(),
             store=store,
+            journal=journal or False,
             namespace=namespace_of(job.team),
             on_event=tell_waiting,
         ) as runtime:
             yield runtime
     finally:
+        if journal is not None:
+            await journal.aclose()
         if store is not None:
             await store.aclose()

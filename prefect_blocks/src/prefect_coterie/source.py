@@ -17,6 +17,7 @@ __all__ = [
     "StoreSource",
     "TeamSource",
     "artifacts_of",
+    "block_of_store",
     "namespace_of",
     "open_team",
     "store_of",
@@ -86,6 +87,15 @@ async def store_of(source: StoreSource | None, team: CoterieTeam | Team) -> Cote
         return None
     if source is None:
         return store_or_default(team.store if isinstance(team, CoterieTeam) else None, namespace_of(team))
+    return await block_of_store(source, team)
+
+
+async def block_of_store(source: StoreSource, team: CoterieTeam | Team) -> CoterieStore:
+    """The block behind `source`; for a URL, one that is not saved.
+
+    Raises:
+        Misuse: it is no store, or the server has no block of that name.
+    """
     if isinstance(source, CoterieStore):
         return source
     _require_text(source, "store", "a URL, a CoterieStore block or its name")

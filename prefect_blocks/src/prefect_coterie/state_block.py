@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from prefect.blocks.core import Block
@@ -14,7 +14,7 @@ from coterie.ids import check_name
 from prefect_coterie.appearance import DOCUMENTATION, LOGO
 
 if TYPE_CHECKING:
-    from coterie.ports import Scope, StateStore
+    from coterie.ports import JournalStore, Scope, StateStore
 
 __all__ = ["CoterieStore"]
 
@@ -63,6 +63,12 @@ def write(text: str):
     options: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
         description="What else the URL would say after its '?', such as 'ssl_ca_certs' or 'sentinel_password'.",
+    )
+
+    journal: Literal["strict", "relaxed", "off"] = Field(
+        default="strict",
+        description="Whether what runs have finished is recorded here, so that it is never done again: so that it "
+        "survives a power cut ('strict'), or the end of a process ('relaxed'), or not at all ('off').",
     )
 
     @field_validator("namespace")
@@ -127,6 +133,18 @@ def write(text: str):
         from coterie.stores.opening import open_state_store
 
         return open_state_store(self._whole_url(), self.namespace)
+
+    def get_journal_store(self) -> JournalStore:
+        """The store of the journal, beside the state; as `get_state_store`.
+
+        Raises:
+            Misuse: as there; or the journal is off.
+        """
+        from coterie.stores.opening import open_journal_store
+
+        if self.journal == "off":
+            raise Misuse("this CoterieStore has its journal off; set journal to 'strict' or 'relaxed'")
+        return open_journal_store(self._whole_url(), self.namespace, durability=self.journal)
 
     def _whole_url(self) -> str:
         login = self._login()

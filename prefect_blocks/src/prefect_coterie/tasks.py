@@ -10,6 +10,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from coterie import Task, TaskResult
 from coterie.errors import Misuse, StepFailed
+from prefect_coterie.instance import instance_here
+from prefect_coterie.journalling import intent_here, journal_of
 from prefect_coterie.location import check_state_reach, runner_here
 from prefect_coterie.policy import OPTIONS
 from prefect_coterie.record import Record, record_state
@@ -39,6 +41,7 @@ async def arun_agent(
     upstream: Iterable[Record] = (),
     workflow_id: str | None = None,
     params: Mapping[str, JsonValue] | None = None,
+    force: str | None = None,
 ) -> Record:
     """Run one agent of a team and return the record of how it ended, `TaskResult.to_dict()`.
 
@@ -48,6 +51,7 @@ async def arun_agent(
     plan_task: a task of a plan, in place of a lone one of `agent_type` with `task_input`.
     upstream: records of tasks that ended before; the agent finds them in its context.
     workflow_id: by default `prefect.<flow run id>`.
+    force: have it done anew, though the journal knows how it ended; the same text a second time is the same demand.
 
     Raises:
         StepFailed: the agent failed, or was refused for longer than its policies wait; `.record` is its record.
@@ -61,8 +65,10 @@ async def arun_agent(
     if state is not None:
         await check_state_reach(state, runner_here(), kept=False)
     place, name = await artifacts_of(artifacts), workflow_id or workflow_id_here()
-    job = Job(known, place, name, dict(params or {}), state)
-    return _record_or_raise(await perform(wanted, job, records))
+    journal = await journal_of(store, known, intent_here(force=force), runner_here(), kept=False)
+    job = Job(known, place, name, dict(params or {}), state, journal)
+    instance = instance_here(agent_type, wanted.input) if plan_task is None else None
+    return _record_or_raise(await perform(wanted, job, records, instance=instance))
 
 
 @task(name="run-agent", task_run_name="{agent_type}", **OPTIONS)
@@ -77,6 +83,7 @@ def run_agent(
     upstream: Iterable[Record] = (),
     workflow_id: str | None = None,
     params: Mapping[str, JsonValue] | None = None,
+    force: str | None = None,
 ) -> Record:
     """`arun_agent`, blocking; not to be called where an event loop runs.
 
@@ -95,17 +102,23 @@ def run_agent(
             upstream=upstream,
             workflow_id=workflow_id or workflow_id_here(),
             params=params,
+            force=force,
         )
     )
     return found
 
 
-async def perform(wanted: Task, job: Job, upstream: Iterable[Record]) -> TaskResult:
-    """Run one task with the job's team and store."""
+async def perform(wanted: Task, job: Job, upstream: Iterable[Record], *, instance: str | None = None) -> TaskResult:
+    """Run one task with the job's team and store. instance: as of `Orchestrator.execute_task`."""
     before = {record["task_id"]: TaskResult.from_dict(record) for record in upstream}
     async with session(job) as runtime:
         return await runtime.orchestrator.execute_task(
-            wanted, upstream=before, workflow_id=job.workflow_id, params=job.params
+            wanted,
+            upstream=before,
+            workflow_id=job.workflow_id,
+            params=job.params,
+            intent=job.intent,
+            instance=instance,
         )
 
 

@@ -1,4 +1,4 @@
-"""Say in a task run's log that it waits, for whom and how long: nothing else shows that it is not stuck."""
+"""Say in a task run's log that it waits, for whom and how long, or that it did nothing: nothing else shows why."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
+
+from coterie.journal.sparing import replay_line, resume_line
 
 if TYPE_CHECKING:
     from coterie.errors import Refused
@@ -27,7 +29,7 @@ _SPREAD = 0.1
 
 
 def tell_waiting(event: Event) -> None:
-    """Log what keeps a task from its agent, once a wait; a listener for `Runtime`."""
+    """Log what keeps a task from its agent, once a wait, and what needed no agent; a listener for `Runtime`."""
     fields = event.fields
     if event.name == "task.refused":
         _logger().info("%s waits %.1f s: %s", event.task_id, fields["wait_s"], fields["error"])
@@ -35,6 +37,10 @@ def tell_waiting(event: Event) -> None:
         _logger().info("%s waits for its turn, at most %.0f s more", event.task_id, fields["wait_s"])
     elif event.name == "task.fell_back":
         _logger().warning("%s falls back on %s: %s", event.task_id, fields["fallback"], fields["error"])
+    elif event.name == "task.replayed":
+        _logger().info("%s", replay_line(event.workflow_id, [event]))
+    elif event.name == "task.resumed":
+        _logger().info("%s", resume_line(event))
 
 
 @contextmanager
