@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ class PydanticAgent:
     deps: what the run is given as `deps`. make_deps: a function of (input, context) that makes it for each attempt.
     usage_limits: pydantic-ai's own, for one attempt.
     price: what tokens cost; without it, the cost that pydantic-ai knows, in millionths of a US dollar, if any.
+
+    With `coterie.durability.CoterieDurability` among its capabilities, and a journal, what the model and the
+    tools answered is not asked for again when the task is tried again.
 
     Usage is reported through `ctx.report_usage`, also of an attempt that fails. The messages are not returned. If its
     tools have effects, add it with `plannable=False`.
@@ -73,10 +77,12 @@ class PydanticAgent:
 
         deps = self.make_deps(task_input, ctx) if self.make_deps is not None else self.deps
         used = RunUsage()
+        spared: Callable[[], Usage] = Usage
         try:
-            result = await self.agent.run(
-                self._prompt.fill(task_input), deps=deps, usage=used, usage_limits=self.usage_limits
-            )
+            with _kept(ctx) as spared:
+                result = await self.agent.run(
+                    self._prompt.fill(task_input), deps=deps, usage=used, usage_limits=self.usage_limits
+                )
         # Translated, or, being nobody's fault that we know, raised as it is.
         except Exception as error:
             known = translated(error)
@@ -84,7 +90,7 @@ class PydanticAgent:
                 raise
             raise known from error
         finally:
-            ctx.report_usage(self._usage(used))
+            ctx.report_usage(self._usage(used, spared()))
         return self._output(result.output)
 
     def _output(self, output: Any) -> JsonValue:
@@ -94,12 +100,28 @@ class PydanticAgent:
             raise StepFailed("the agent waits for tools that somebody else must approve or run; give it others")
         return to_json(output, "the agent's output")
 
-    def _usage(self, used: RunUsage) -> Usage:
-        asked, written = used.input_tokens, used.output_tokens
+    def _usage(self, used: RunUsage, spared: Usage) -> Usage:
+        """What was used now: `spared` was before, by answers that were only read again."""
+        asked = max(0, used.input_tokens - spared.input_tokens)
+        written = max(0, used.output_tokens - spared.output_tokens)
         if self.price is not None:
             cost = self.price.cost_micros(input_tokens=asked, output_tokens=written)
         else:
             # Versions that know no prices have no such attribute.
             known = getattr(used, "cost", None)
-            cost = 0 if known is None else math.ceil(Fraction(known) * 1_000_000)
-        return Usage(used.requests, asked, written, cost)
+            all_tokens = used.input_tokens + used.output_tokens
+            share = Fraction(asked + written, all_tokens) if all_tokens else 1
+            cost = 0 if known is None else math.ceil(Fraction(known) * share * 1_000_000)
+        return Usage(max(0, used.requests - spared.requests), asked, written, cost)
+
+
+def _kept(ctx: TaskContext) -> AbstractContextManager[Callable[[], Usage]]:
+    """Let an agent with `CoterieDurability` keep what it does, where there is a journal; gives what that spared."""
+    if ctx.unit is None:
+        return nullcontext(Usage)
+    try:
+        from coterie.durability import durable
+    except ImportError:
+        # This version of pydantic-ai knows nothing of durable agents, so the agent is none.
+        return nullcontext(Usage)
+    return durable(ctx)
