@@ -86,7 +86,7 @@ def test_a_plan_is_read_from_a_file(tmp_path: Path, name: str, text: str):
         ({"name": "p", "tasks": {}}, "at tasks: Input should be a valid list"),
         ({"name": "p", "tasks": []}, "the plan 'p' has no tasks"),
         ({"name": 5, "tasks": []}, "at name: Input should be a valid string"),
-        ({**document(), "extra": 1}, "at extra: unknown field, known are name, tasks, params, outputs"),
+        ({**document(), "extra": 1}, "at extra: unknown field, known are name, tasks, params, outputs, saga"),
         ("name", "the plan is a text; a plan is a mapping with name and tasks"),
         (document(timout_s=5), "at tasks/0/timout_s: unknown field, did you mean 'timeout_s'?"),
         (document(agent_type=None), "at tasks/0/agent_type: "),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from coterie._json import JsonValue
+from coterie._rules.saga_policy import SagaPolicy
 from coterie.errors import Misuse, PlanError
 from coterie.ids import TaskId
 from coterie.plan import Plan
-from coterie.task import ForEach, Retry, Task, When
+from coterie.task import Compensation, ForEach, Retry, Task, When
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -32,10 +33,17 @@ MAX_TOLD = 8
 
 _UNKNOWN = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _FIELDS: Mapping[str, Sequence[str]] = {
-    "plan": ("name", "tasks", "params", "outputs"),
+    "plan": ("name", "tasks", "params", "outputs", "saga"),
     **{
         place: tuple(field.name for field in fields(kind))
-        for place, kind in (("tasks", Task), ("retry", Retry), ("when", When), ("foreach", ForEach))
+        for place, kind in (
+            ("tasks", Task),
+            ("retry", Retry),
+            ("when", When),
+            ("foreach", ForEach),
+            ("compensation", Compensation),
+            ("saga", SagaPolicy),
+        )
     },
 }
 
@@ -47,6 +55,8 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         document["params"] = dict(plan.params)
     if plan.outputs != plan.leaves:
         document["outputs"] = list(plan.output_ids)
+    if plan.saga != SagaPolicy():
+        document["saga"] = _part_to_dict(plan.saga)
     return document
 
 
@@ -63,7 +73,7 @@ def task_to_dict(task: Task) -> dict[str, Any]:
         document["timeout_s"] = task.timeout_s
     if task.priority:
         document["priority"] = task.priority
-    for name in ("retry", "when", "foreach"):
+    for name in ("retry", "when", "foreach", "compensation"):
         part = getattr(task, name)
         if part is not None:
             document[name] = _part_to_dict(part)
@@ -101,7 +111,8 @@ def plan_from_dict(document: object) -> Plan:
         shape = _plan_adapter().validate_python(document)
     except ValidationError as error:
         raise _as_plan_error(error, root="plan") from error
-    return Plan(shape["name"], shape["tasks"], params=shape.get("params"), outputs=shape.get("outputs"))
+    more = {name: shape.get(name) for name in ("params", "outputs", "saga")}
+    return Plan(shape["name"], shape["tasks"], **more)
 
 
 def task_from_dict(document: object) -> Task:
@@ -125,10 +136,14 @@ def plan_schema() -> dict[str, Any]:
 
 
 def plan_to_mermaid(plan: Plan) -> str:
-    """A Mermaid flow chart: one node a task, labelled with id and agent type; a stacked node for a foreach."""
+    """A Mermaid flow chart: one node a task, labelled with id and agent type; a stacked node for a foreach.
+
+    Who undoes a task stands in its node, after an arrow back.
+    """
     lines = ["flowchart TD"]
     for number, task in enumerate(plan.tasks):
-        label = f'"{_escaped(task.id)}<br/><i>{_escaped(task.agent_type)}</i>"'
+        undo = f"<br/>↩ <i>{_escaped(task.compensation.agent_type)}</i>" if task.compensation else ""
+        label = f'"{_escaped(task.id)}<br/><i>{_escaped(task.agent_type)}</i>{undo}"'
         lines.append(f"    t{number}[[{label}]]" if task.foreach else f"    t{number}[{label}]")
     for number, task in enumerate(plan.tasks):
         rule = "" if task.trigger_rule == "all_success" else f"|{task.trigger_rule}|"
@@ -149,6 +164,7 @@ def _plan_adapter() -> TypeAdapter[Any]:
         tasks: list[Task]
         params: NotRequired[dict[str, JsonValue]]
         outputs: NotRequired[list[TaskId] | None]
+        saga: NotRequired[SagaPolicy | None]
 
     return TypeAdapter(with_config(ConfigDict(extra="forbid"))(PlanDocument))
 
@@ -211,10 +227,15 @@ def _kind(value: object) -> str:
 
 
 def _part_to_dict(part: Any) -> dict[str, Any]:
-    fields = {name: getattr(part, name) for name in part.__slots__}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
-    defaults = {name: field.default for name, field in part.__dataclass_fields__.items()}
-    return {name: value for name, value in plain.items() if value != defaults[name]}
+    found: dict[str, Any] = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, tuple):
+            value = list(value)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if value != default:
+            found[field.name] = _part_to_dict(value) if is_dataclass(value) else value
+    return found
 
 
 def _escaped(text: str) -> str:

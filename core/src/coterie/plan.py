@@ -10,6 +10,7 @@ from typing import Any
 from coterie._json import MAX_DEPTH, JsonValue, content_shape, require_json
 from coterie._rules.params import bind_params, param_names
 from coterie._rules.plan import Graph, build_graph, resolve_outputs
+from coterie._rules.saga_policy import SagaPolicy
 from coterie.errors import Misuse, PlanError
 from coterie.ids import TaskId, check_name, content_hash
 from coterie.task import Task
@@ -28,6 +29,7 @@ class Plan:
     tasks: in any order; a sequence of `Task`.
     params: the run parameters and their defaults, a JSON object.
     outputs: the ids whose success makes a run at least partial; by default the leaves.
+    saga: when what was done is undone, by the tasks' compensations; by default when any task failed.
 
     Raises:
         PlanError: CycleFound (the path is in the message), DuplicateTask, UnknownDependency, no tasks,
@@ -38,6 +40,7 @@ class Plan:
     tasks: tuple[Task, ...]
     params: Mapping[str, JsonValue] = field(default_factory=dict, kw_only=True)
     outputs: tuple[TaskId, ...] | None = field(default=None, kw_only=True)
+    saga: SagaPolicy = field(default_factory=SagaPolicy, kw_only=True)
     _graph: Graph = field(init=False, repr=False, compare=False)
     _hash: str = field(init=False, repr=False, compare=False, default="")
 
@@ -48,6 +51,7 @@ class Plan:
         *,
         params: Mapping[str, JsonValue] | None = None,
         outputs: Iterable[TaskId] | None = None,
+        saga: SagaPolicy | None = None,
     ) -> None:
         check_name(name, "plan name")
         every = tuple(tasks)
@@ -64,9 +68,11 @@ class Plan:
         set_(self, "tasks", every)
         set_(self, "params", require_json(dict(params or {}), "params"))
         set_(self, "outputs", resolve_outputs(outputs, graph))
+        set_(self, "saga", _policy(saga))
         set_(self, "_graph", graph)
         set_(self, "_hash", "")
         self._check_params()
+        self._check_compensations()
 
     @property
     def graph(self) -> Graph:
@@ -82,6 +88,11 @@ class Plan:
     def output_ids(self) -> tuple[TaskId, ...]:
         """The declared outputs, or the leaves."""
         return self.outputs or self.leaves
+
+    @property
+    def has_compensations(self) -> bool:
+        """Whether anything is undone if a run of the plan fails."""
+        return any(task.compensation is not None for task in self.tasks)
 
     @property
     def hash(self) -> str:
@@ -206,10 +217,30 @@ class Plan:
 
     def _check_params(self) -> None:
         for task in self.tasks:
-            if not task.input:
-                continue
-            for name in sorted(param_names(dict(task.input)) - self.params.keys()):
+            if task.input:
+                self._check_input(task.input, f"the input of {task.id!r}")
+            if task.compensation is not None:
+                self._check_input(task.compensation.input, f"the input of the compensation of {task.id!r}")
+
+    def _check_compensations(self) -> None:
+        for task in self.tasks:
+            if task.compensation is not None and task.undo_id in self._graph.position:
                 raise PlanError(
-                    f"the input of {task.id!r} refers to the parameter {name!r}, which the plan does not declare; "
-                    "add it to params with its default"
+                    f"the compensation of {task.id!r} is called {task.undo_id!r}, as is a task of the plan; "
+                    "rename that task"
                 )
+
+    def _check_input(self, given: Mapping[str, JsonValue], what: str) -> None:
+        for name in sorted(param_names(dict(given)) - self.params.keys()):
+            raise PlanError(
+                f"{what} refers to the parameter {name!r}, which the plan does not declare; "
+                "add it to params with its default"
+            )
+
+
+def _policy(saga: object) -> SagaPolicy:
+    if saga is None:
+        return SagaPolicy()
+    if not isinstance(saga, SagaPolicy):
+        raise Misuse(f"saga is {saga!r:.200}; pass coterie.SagaPolicy")
+    return saga

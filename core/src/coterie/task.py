@@ -8,15 +8,20 @@ from typing import Any, Literal, get_args
 
 from coterie._json import JsonValue, require_json
 from coterie.errors import Misuse, PolicyError
-from coterie.ids import AgentType, TaskId, check_name
+from coterie.ids import AgentType, TaskId, check_name, content_hash
 
-__all__ = ["ForEach", "Retry", "Task", "TriggerRule", "When"]
+__all__ = ["Compensation", "ForEach", "Retry", "Task", "TriggerRule", "Undoable", "When"]
 
 TriggerRule = Literal["all_success", "all_done", "one_success", "none_failed"]
 Operator = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "exists"]
+# Which of a run's steps a compensation is for: those that succeeded, or all that began.
+Undoable = Literal["succeeded", "started"]
 
 _TRIGGER_RULES = get_args(TriggerRule)
 _OPERATORS = get_args(Operator)
+_UNDOABLE = get_args(Undoable)
+# As `check_name` allows.
+MAX_NAME_CHARS = 128
 
 
 # Read by pydantic when a plan document is validated: an unknown field is an error, not a silent no-op.
@@ -107,12 +112,45 @@ class ForEach:
 
 
 @dataclass(frozen=True, slots=True)
+class Compensation:
+    """How what a task did is undone, should its run fail.
+
+    agent_type: who undoes it; reads the task's output as that of a task before it.
+    input: a JSON object, parameters as in a task's.
+    when: "succeeded": if the task succeeded (a foreach: if any of its items did). "started": also if it failed, ran out
+    of time, or its process died in it: for effects that may have happened, by an agent that bears to find none.
+
+    Raises:
+        Misuse: a type that cannot be a name, input that is not JSON, a policy that cannot work.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    agent_type: AgentType
+    input: Mapping[str, JsonValue] = field(default_factory=dict, kw_only=True)
+    timeout_s: float | None = field(default=None, kw_only=True)
+    retry: Retry | None = field(default=None, kw_only=True)
+    when: Undoable = field(default="succeeded", kw_only=True)
+
+    def __post_init__(self) -> None:
+        what = f"the compensation by {self.agent_type!r}"
+        check_name(self.agent_type, "agent type of a compensation")
+        object.__setattr__(self, "input", _input(self.input, what))
+        object.__setattr__(self, "timeout_s", _timeout_s(self.timeout_s, what))
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise Misuse(f"retry of {what} is {self.retry!r}; pass a Retry")
+        if self.when not in _UNDOABLE:
+            raise PolicyError(f"{what} has when={self.when!r}; use one of {', '.join(_UNDOABLE)}")
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One unit of work for one agent type.
 
     input: a JSON object; `{"$param": "name"}` anywhere in it is replaced by the run's parameter.
     timeout_s: seconds that one attempt may take; None leaves it to the agent's own policy.
     priority: among tasks that wait for the same agents, higher ones start first.
+    compensation: how it is undone if the run fails.
 
     Raises:
         Misuse: an id or type that cannot be a name, input that is not JSON, a policy that cannot work.
@@ -130,28 +168,31 @@ class Task:
     priority: int = field(default=0, kw_only=True)
     when: When | None = field(default=None, kw_only=True)
     foreach: ForEach | None = field(default=None, kw_only=True)
+    compensation: Compensation | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_name(self.id, "task id")
         check_name(self.agent_type, f"agent type of {self.id!r}")
-        if not isinstance(self.input, Mapping):
-            raise Misuse(f"the input of {self.id!r} is {self.input!r}; pass a JSON object (a dict)")
         if self.trigger_rule not in _TRIGGER_RULES:
             raise PolicyError(
                 f"{self.id!r} has the trigger rule {self.trigger_rule!r}; use one of {', '.join(_TRIGGER_RULES)}"
             )
-        if self.timeout_s is not None and not (_is_number(self.timeout_s) and 0 < self.timeout_s < float("inf")):
-            raise PolicyError(f"timeout_s of {self.id!r} is {self.timeout_s!r}; give a number of seconds > 0")
+        if self.timeout_s is not None:
+            object.__setattr__(self, "timeout_s", _timeout_s(self.timeout_s, repr(self.id)))
         if type(self.priority) is not int:
             raise PolicyError(f"priority of {self.id!r} is {self.priority!r}; give a whole number, higher goes first")
-        if type(self.timeout_s) is int:
-            # 60 and 60.0 are the same policy: they must give the plan the same hash.
-            object.__setattr__(self, "timeout_s", float(self.timeout_s))
-        if self.retry is not None or self.when is not None or self.foreach is not None:
+        plain = self.retry is None and self.when is None
+        if not (plain and self.foreach is None and self.compensation is None):
             _check_parts(self)
-        if self.input:
-            object.__setattr__(self, "input", require_json(self.input, f"input of {self.id!r}"))
+        if self.input != {}:
+            object.__setattr__(self, "input", _input(self.input, repr(self.id)))
         object.__setattr__(self, "depends_on", _names(self.depends_on, self.id))
+
+    @property
+    def undo_id(self) -> TaskId:
+        """What its compensation is called: in the journal, in events, and in what its agent is told."""
+        name = f"undo-{self.id}"
+        return name if len(name) <= MAX_NAME_CHARS else f"{name[:90]}-{content_hash(self.id)[:32]}"
 
     @property
     def upstream(self) -> tuple[TaskId, ...]:
@@ -166,6 +207,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _input(given: object, what: str) -> JsonValue:
+    if not isinstance(given, Mapping):
+        raise Misuse(f"the input of {what} is {given!r}; pass a JSON object (a dict)")
+    return require_json(given, f"input of {what}")
+
+
+def _timeout_s(given: float | None, what: str) -> float | None:
+    """60 and 60.0 are the same policy: they must give the plan the same hash."""
+    if given is None:
+        return None
+    if not (_is_number(given) and 0 < given < float("inf")):
+        raise PolicyError(f"timeout_s of {what} is {given!r}; give a number of seconds > 0")
+    return float(given)
+
+
 def _names(depends_on: object, task_id: TaskId) -> tuple[TaskId, ...]:
     if depends_on == ():
         return ()
@@ -177,7 +233,8 @@ def _names(depends_on: object, task_id: TaskId) -> tuple[TaskId, ...]:
 
 
 def _check_parts(task: Task) -> None:
-    for name, kind in (("retry", Retry), ("when", When), ("foreach", ForEach)):
+    kinds = {"retry": Retry, "when": When, "foreach": ForEach, "compensation": Compensation}
+    for name, kind in kinds.items():
         value = getattr(task, name)
         if value is not None and not isinstance(value, kind):
             raise Misuse(f"{name} of {task.id!r} is {value!r}; pass a {kind.__name__}")

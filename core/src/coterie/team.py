@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from coterie.agent import Agent
 from coterie.command import Command
-from coterie.errors import Misuse, UnknownAgent, UnknownAgentType
+from coterie.errors import Misuse, UnknownAgentType
 from coterie.ids import AgentId, AgentType, check_name
 from coterie.named import import_named
 from coterie.plan import Plan
-from coterie.policies import Policies
+from coterie.policies import Policies, check_names
 from coterie.task import Retry, Task
 
 if TYPE_CHECKING:
@@ -199,24 +199,18 @@ class Team:
         identity = agent_id or agent_type
         return self.add(Agent(identity, agent_type, chat, capacity, version, plannable, timeout_s, retry, description))
 
-    def check(self, plan: Plan | Iterable[Task]) -> None:
-        """Refuse a plan that this team cannot run, before anything runs.
+    def check(self, plan: Plan | Iterable[Task] = ()) -> None:
+        """Refuse a plan that this team cannot run, and policies that protect nobody, before anything runs.
 
         Raises:
-            UnknownAgentType: names the task and lists the known types. UnknownAgent: nobody of that id stands in.
+            UnknownAgentType: names the task, or the policies, and lists the known types.
+            UnknownAgent: nobody of that id stands in.
         """
+        check_names(self._policies, self._types, self._agents)
         for task in plan.tasks if isinstance(plan, Plan) else plan:
-            if task.agent_type not in self._types:
-                raise UnknownAgentType(task.agent_type, self._types, task_id=task.id)
-            self._check_stand_ins(task.agent_type)
-
-    def _check_stand_ins(self, agent_type: AgentType) -> None:
-        policies = self._policies.get(agent_type)
-        for fallback in policies.fallback if policies is not None else ():
-            if fallback.agent_type is not None and fallback.agent_type not in self._types:
-                raise UnknownAgentType(fallback.agent_type, self._types)
-            if fallback.agent is not None and fallback.agent not in self._agents:
-                raise UnknownAgent(fallback.agent, self._agents)
+            for wanted in (task, task.compensation):
+                if wanted is not None and wanted.agent_type not in self._types:
+                    raise UnknownAgentType(wanted.agent_type, self._types, task_id=task.id)
 
     @classmethod
     def load(cls, path: str) -> Team:

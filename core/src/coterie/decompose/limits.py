@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
 
 from coterie._json import canonical_bytes, content_size
+from coterie._rules.saga_policy import SagaPolicy
 from coterie.errors import Misuse, PlanError, PolicyError
 from coterie.plan import Plan
 from coterie.task import Task
@@ -87,6 +88,8 @@ def _faults(plan: Plan, limits: PlanLimits, allowed: Collection[str]) -> Iterato
         yield f"{depth} tasks wait for each other in a row; use at most {limits.max_depth}"
     if plan.params:
         yield f"the plan declares the parameters {sorted(plan.params)!r}; write their values into the inputs"
+    if plan.saga != SagaPolicy():
+        yield "the plan says when it is undone; leave saga out"
     for task, dependents in zip(plan.tasks, plan.graph.dependents, strict=True):
         if len(dependents) > limits.max_fan_out:
             yield f"{len(dependents)} tasks wait for {task.id!r}; let at most {limits.max_fan_out} do so"
@@ -107,3 +110,5 @@ def _task_faults(task: Task, limits: PlanLimits, allowed: Collection[str]) -> It
         yield f"timeout_s of {task.id!r} is {task.timeout_s:g}; give at most {limits.max_timeout_s:g}, or none"
     if task.retry is not None or task.priority:
         yield f"{task.id!r} sets a retry or a priority; leave them out, they belong to the team"
+    if task.compensation is not None:
+        yield f"{task.id!r} names a compensation; leave it out: what is undone, and by whom, is the team's affair"

@@ -1,0 +1,142 @@
+"""What a saga reads and writes in its run's journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from coterie._rules.journal import RUN, Granted, Place
+from coterie._rules.journal_text import FORMAT, Claim, dumped
+from coterie._rules.saga import SagaOutcome, Why
+from coterie._rules.saga_text import (
+    MARKER,
+    Demand,
+    Marker,
+    Unit,
+    began_path,
+    begin_anew,
+    begin_undoing,
+    hand_path,
+    letter_path,
+    standing,
+    wanted,
+)
+from coterie._rules.written import Changed
+from coterie.ids import RunStatus, TaskId, WorkflowId
+from coterie.journal import Intent, Journal
+from coterie.journal.journal import status_text
+from coterie.journal.place import place_of
+from coterie.plan import Plan
+from coterie.saga.letter import DeadLetter
+from coterie.saga.recall import item_places
+from coterie.task import Task
+
+__all__ = ["SagaBook"]
+
+
+class SagaBook:
+    """The saga's own texts of one run, and the claims of work that nobody is at any more."""
+
+    def __init__(self, journal: Journal, run: WorkflowId, intent: Intent) -> None:
+        self._journal = journal
+        self._run = run
+        # Taking over what others left is no beginning anew.
+        self._quiet = replace(intent, force=None)
+        self._demand = Demand(intent.engine_run, intent.demand, intent.force, intent.goes_on)
+
+    async def read(self) -> dict[str, str]:
+        """The main shelf."""
+        return await self._journal.store.read(self._run)
+
+    async def note_begun(self, task_id: TaskId) -> None:
+        """Note durably that a task begins; also twice."""
+        await self._journal.store.write(self._run, {began_path(task_id): dumped({"v": FORMAT})})
+
+    async def begin_anew(self, plan: Plan, texts: Mapping[str, str]) -> bool:
+        """Whether the run may go forward; if it was undone, it may once a person asks for it, and then anew."""
+        marker = Marker.read(texts.get(MARKER))
+        if marker is None:
+            return True
+        if wanted(marker, self._demand) == "undo":
+            return False
+        tasks = [task for task in plan.tasks if task.compensation is not None]
+        units = [Unit(tuple(_places(task, texts)), place_of(task.undo_id), task.id) for task in tasks]
+        paths = [path for unit in units for path in _paths(unit)]
+
+        def decide(found: Mapping[str, str | None], _: int) -> Changed[bool]:
+            return begin_anew(found, units, self._demand)
+
+        return await self._journal.store.change(self._run, [MARKER, RUN.claim, *paths], decide)
+
+    async def take_over(self, *, patience_s: float | None) -> None:
+        """Wait until no process runs the whole of it; should one that is gone wake up, its records are refused.
+
+        Raises:
+            ClaimedElsewhere: one still does.
+        """
+        held = await self._journal.claim_run(self._run, self._journal.asked(self._quiet), patience_s=patience_s)
+        await self._journal.hand_back(self._run, RUN.pulse, held.guard)
+
+    async def take_over_step(self, task: Task, texts: Mapping[str, str], *, patience_s: float | None) -> None:
+        """The same of a step that somebody has claimed by itself, and not recorded."""
+        for place in _places(task, texts):
+            if standing(texts, place) is not None or not Claim.read(texts.get(place.claim), place.claim).owner:
+                continue
+            asked = self._journal.asked(self._quiet)
+            found = await self._journal.claim(
+                self._run, place, asked, what=f"{place.record!r} of the run {self._run!r}", patience_s=patience_s
+            )
+            if isinstance(found, Granted):
+                await self._journal.hand_back(self._run, place.pulse, found.guard)
+
+    async def begin_undoing(self, why: Why) -> Marker:
+        """Keep that the run is undone: from now on it does not go forward."""
+
+        def decide(texts: Mapping[str, str | None], _: int) -> Changed[Marker]:
+            return begin_undoing(texts, why, self._demand)
+
+        return await self._journal.store.change(self._run, [MARKER], decide)
+
+    async def close(self, plan: Plan, outcome: SagaOutcome, status: RunStatus, letters: Sequence[DeadLetter]) -> None:
+        """Keep how it ended, and what is left for a person; all at once."""
+        told = {letter.task_id: letter.text() for letter in letters}
+        paths = {letter_path(task.id): told.get(task.id) for task in plan.tasks if task.compensation is not None}
+        ended = status_text(status, self._journal.clock.now(), self._demand.engine_run)
+
+        def decide(texts: Mapping[str, str | None], _: int) -> Changed[None]:
+            marker = Marker.read(texts[MARKER])
+            if marker is None:
+                # Begun anew since: this is no longer how it ended.
+                return Changed({}, None)
+            closed = marker.closed(outcome, self._demand)
+            return Changed({MARKER: closed.text(), RUN.record: ended, **paths}, None)
+
+        await self._journal.store.change(self._run, [MARKER, RUN.record, *paths], decide)
+
+    async def letters(self) -> list[DeadLetter]:
+        """What is left for a person."""
+        texts = await self.read()
+        prefix = letter_path("")
+        return [
+            DeadLetter.read(text, path.removeprefix(prefix)) for path, text in texts.items() if path.startswith(prefix)
+        ]
+
+    async def note_by_hand(self, task_id: TaskId, note: str) -> bool:
+        """Keep that a person has undone a step; whether there was a letter about it."""
+        by_hand = dumped({"v": FORMAT, "note": note, "at": round(self._journal.clock.now(), 3)})
+
+        def decide(texts: Mapping[str, str | None], _: int) -> Changed[bool]:
+            if texts[letter_path(task_id)] is None:
+                return Changed({}, result=False)
+            return Changed({hand_path(task_id): by_hand, letter_path(task_id): None}, result=True)
+
+        return await self._journal.store.change(self._run, [letter_path(task_id), hand_path(task_id)], decide)
+
+
+def _places(task: Task, texts: Mapping[str, str]) -> list[Place]:
+    return [place_of(task.id)] if task.foreach is None else item_places(task, texts)
+
+
+def _paths(unit: Unit) -> list[str]:
+    notes = [path(unit.task_id) for path in (began_path, letter_path, hand_path)]
+    return [*(path for place in (*unit.own, unit.undo) for path in place), *notes]
