@@ -71,7 +71,7 @@ endef
 ADAPTED_CORE := -e './core[cli$(comma)code-review$(comma)http$(comma)redis]'
 
 $(CORE)/.stamp: constraints/core.txt constraints/build.txt core/pyproject.toml | $(UV)
-	$(call build,$(PY),-e './core[cli$(comma)code-review$(comma)http$(comma)llm$(comma)redis$(comma)s3]')
+	$(call build,$(PY),-e './core[cli$(comma)code-review$(comma)http$(comma)llm$(comma)redis$(comma)s3$(comma)zstd]')
 
 $(AIRFLOW)/.stamp: constraints/airflow.txt constraints/build.txt core/pyproject.toml airflow_provider/pyproject.toml | $(UV)
 	$(call build,,$(ADAPTED_CORE) -e ./airflow_provider,: it takes a minute or two the first time)
@@ -134,14 +134,17 @@ format: setup-core ## Format the code and mend what can be mended.
 
 ## Tests
 
-.PHONY: test test-core test-fleet test-clocks test-docs test-airflow test-prefect test-demo test-workflows test-full test-system coverage
-test: test-core test-fleet test-docs test-airflow test-prefect test-demo test-workflows ## Run every test that needs wheels alone, real schedulers included.
+.PHONY: test test-core test-fleet test-journal test-clocks test-docs test-airflow test-prefect test-demo test-workflows test-full test-system coverage
+test: test-core test-fleet test-journal test-docs test-airflow test-prefect test-demo test-workflows ## Run every test that needs wheels alone, real schedulers included.
 
 test-core: setup-core ## Run the core's tests; PY=3.12 or 3.13 for another Python.
 	$(CORE_PYTHON) -m pytest tests/core $(PYTEST_ARGS)
 
 test-fleet: setup-core ## Run the tests of what processes share: stores, breakers, pools, limits, agents over the wire; real servers included.
 	$(CORE_PYTHON) -m pytest tests/fleet $(PYTEST_ARGS)
+
+test-journal: setup-core ## Run the tests of what is never done twice: the journal's rule, its shell, real kills.
+	$(CORE_PYTHON) -m pytest tests/journal $(PYTEST_ARGS)
 
 test-clocks: setup-core ## Run the tests that set a server's clock; they need a C compiler.
 	$(CORE_PYTHON) -m pytest tests/fleet -m "compiler and not full" $(PYTEST_ARGS)
@@ -178,7 +181,7 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 
 ## Demo and benchmarks
 
-.PHONY: demo demo-breaker bench bench-resilience
+.PHONY: demo demo-breaker bench bench-resilience bench-journal
 # Through the environment: no shell reads what is in it.
 export REPO
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
@@ -192,10 +195,14 @@ bench: setup-benchmarks ## Measure scheduling, breakers, limits and pools beside
 	$(BENCHMARKS_PYTHON) benchmarks/import_time.py
 	$(BENCHMARKS_PYTHON) benchmarks/plan_scheduling.py
 	@$(MAKE) --no-print-directory bench-resilience
+	@$(MAKE) --no-print-directory bench-journal
 
 BENCH_ARGS ?=
 bench-resilience: setup-benchmarks ## Measure breakers, limits, pools and stores beside other libraries; BENCH_ARGS=--quick.
 	$(BENCHMARKS_PYTHON) benchmarks/resilience.py $(BENCH_ARGS)
+
+bench-journal: setup-benchmarks ## Measure durable steps beside LangGraph, DBOS and a bare group commit; BENCH_ARGS=--no-peers.
+	$(BENCHMARKS_PYTHON) benchmarks/journal.py $(BENCH_ARGS)
 
 
 ## Cleaning
