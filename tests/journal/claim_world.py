@@ -1,112 +1,41 @@
-"""One unit of work, all who would do it, and what they remember: workers, whole runs, engines, people.
+"""The rule of claims, driven as a store and the shells drive it.
 
-A state of the model is what is stored (of the unit, and of the run around it), the clock, and what each actor holds. A
-step is one atomic write of the store, or the death of an actor: so a death before a write, and one after it, are both
-among the courses. A zombie is an actor that others have taken over from, and that goes on all the same.
-
-Beside the texts the model keeps what the rule cannot see: whose demands there were, and which of them were honoured.
+A step of the model is one atomic write of the store, or the death of an actor: so a death before a write, and one after
+it, are both among the courses. A zombie is an actor that others have taken over from, and that goes on all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from coterie._rules import journal as rule
-from coterie._rules.journal import RUN, Asked, Busy, Granted, OnClear, Place, Replayed
+from coterie._rules.journal import RUN, Asked, Busy, Granted, Replayed
 from coterie._rules.journal_text import Claim, Record
-from coterie._rules.timeline import SECOND
-from coterie._rules.written import Guard
+from tests.journal.claim_checks import (
+    check_accepted,
+    check_free,
+    check_granted,
+    check_growth,
+    check_replayed,
+    check_unasked,
+)
+from tests.journal.claim_state import (
+    EPOCH,
+    LEASE,
+    PATHS,
+    PLACE,
+    TICK,
+    Cast,
+    Course,
+    Engine,
+    Hand,
+    Model,
+    demand_of,
+)
 
-__all__ = ["PLACE", "Cast", "Course", "Hand", "Model", "World"]
-
-PLACE = Place("claim/t", "pulse/t", "task/t")
-EPOCH = 1_795_774_000 * SECOND
-TICK, LEASE = SECOND, 2 * SECOND
-PATHS = (*PLACE, *RUN)
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Who there is, and how often what happens.
-
-    workers claim the unit alone; wholes claim the run around it, read once what there is, and write under the run's
-    claim. engines: runs of engines, each with a person who may clear it `clears` times. forces: names of demands.
-    versions: of the agents, one after another, for each engine. late: whether processes ask with the demand of a while
-    ago. told: whether the dead are known to be dead, so that nobody waits for their leases.
-    """
-
-    workers: int = 2
-    wholes: int = 0
-    engines: int = 1
-    clears: int = 1
-    forces: tuple[str, ...] = ()
-    forgets: int = 0
-    versions: tuple[str, ...] = ("a",)
-    fails: bool = True
-    notes: bool = True
-    late: bool = False
-    told: bool = False
-    goes_on: bool = False
-    on_clear: OnClear = "run"
-
-
-class Hand(NamedTuple):
-    """What an actor holds: the right to do the unit. Of a whole: also that it has the run, and what it read of it."""
-
-    asked: Asked
-    guard: Guard | None = None
-    epoch: int = 0
-    why: str = ""
-    forced: tuple[str, ...] = ()
-    given: tuple[tuple[str, int], ...] = ()
-    run: Guard | None = None
-    run_claim: Claim | None = None
-    read: tuple[tuple[str, str], ...] | None = None
-
-
-class Engine(NamedTuple):
-    """demand: how often its person has cleared it. version: of its agents.
-
-    took: the epoch and demand of a success that it took for one, and that the journal was not told of yet; -1: none.
-    answered: the highest demand of its person that was met, or for which it was told how the work ended.
-    """
-
-    demand: int = 0
-    version: int = 0
-    took: tuple[int, int] = (-1, -1)
-    answered: int = -1
-
-
-class Model(NamedTuple):
-    """texts: all that is stored, by `PATHS`. honoured: the demands for which the unit was begun anew, or gone on with.
-
-    begun: the engines' demands for which it was granted since the last record. worked: the highest epoch in which
-    anybody has begun it; -1: nobody has. floor: that, when it was last forgotten. holder, run_holder: who was granted
-    the unit, and the run, last; None: nobody, or it was forgotten, or taken, since.
-    """
-
-    texts: tuple[str | None, ...]
-    now: int
-    hands: tuple[Hand | None, ...]
-    engines: tuple[Engine, ...]
-    honoured: frozenset[Any]
-    begun: frozenset[tuple[int, int]]
-    worked: int
-    floor: int
-    holder: str | None
-    run_holder: str | None
-    forgets: int
-    owners: int
-
-
-class Course(NamedTuple):
-    """One step of the model, in words."""
-
-    what: str
-    who: int = -1
-    more: Any = None
+__all__ = ["World"]
 
 
 class World:
@@ -196,6 +125,10 @@ class World:
 
     def _acts(self, model: Model, who: int, hand: Hand) -> Iterator[tuple[Course, Model]]:
         yield Course("die", who), _let(model, who, None)
+        if hand.late:
+            for state in ("succeeded", "failed") if self.cast.fails else ("succeeded",):
+                yield self._records(model, who, hand, state)
+            return
         if hand.run is not None and hand.read is None:
             read = tuple((path, text) for path, text in zip(PATHS, model.texts, strict=True) if text and "/" in path)
             yield Course("read", who), _let(model, who, hand._replace(read=read))
@@ -212,6 +145,8 @@ class World:
             held = dict(zip(PATHS, model.texts, strict=True))[hand.guard.path] == hand.guard.text
             after = self._written(model, {PLACE.pulse: None}) if held else model
             yield Course("hand back", who), _let(after, who, None)
+            if self.cast.delayed:
+                yield Course("hand back, write late", who), _let(after, who, hand._replace(late=True))
 
     def _renews(self, model: Model, who: int, hand: Hand) -> Iterator[tuple[Course, Model]]:
         assert hand.guard is not None
@@ -235,7 +170,7 @@ class World:
 
     def _accepted(self, model: Model, hand: Hand, state: str) -> Model:
         asked = hand.asked
-        own = _demand_of(hand.why, asked)
+        own = demand_of(hand.why, asked)
         honoured = model.honoured if own is None else model.honoured | {own}
         # What was tried since a demand, and in vain, was tried for it.
         engines = model.engines
@@ -259,7 +194,12 @@ class World:
         texts = dict(hand.read or ())
         held = Claim.read(texts.get(PLACE.claim), PLACE.claim)
         course = Course("look up", who)
-        if held.owner:
+        text = texts.get(PLACE.record)
+        record = None if text is None else Record.read(text, PLACE.record)
+        known = rule.known_claim(record, held, hand.run_claim)
+        verdict = rule.judge(record, known, hand.asked)
+        finished = verdict.why is None and record is not None
+        if held.owner and not (finished and (record.succeeded or PLACE.pulse not in texts)):
             after, found = self.claim(model, hand.asked)
             if isinstance(found, Granted):
                 after = _let(after, who, _granted(hand, found))._replace(holder=hand.asked.owner)
@@ -267,11 +207,7 @@ class World:
                 after = _let(after, who, None)
             yield course, self._checked(model, course, after, found)
             return
-        text = texts.get(PLACE.record)
-        record = None if text is None else Record.read(text, PLACE.record)
-        known = rule.known_claim(record, held, hand.run_claim)
-        verdict = rule.judge(record, known, hand.asked)
-        if verdict.why is None:
+        if finished:
             yield course, _let(model, who, None)
             return
         check_unasked(model, hand, verdict)
@@ -380,11 +316,15 @@ class World:
             if hand.read is not None and hand.guard is None:
                 texts = dict(hand.read)
                 known = Claim.read(texts.get(PLACE.claim), "")
-                read = (known.epoch, bool(known.owner), known.token > 0, known.forced, form(texts.get(PLACE.record)))
+                read = (
+                    known.epoch, bool(known.owner), known.token > 0, known.forced, PLACE.pulse in texts,
+                    form(texts.get(PLACE.record)),
+                )  # fmt: skip
             base = hand.run_claim and (hand.run_claim.epoch, hand.run_claim.token > 1, hand.run_claim.forced)
             return (
                 a.fingerprint, a.engine_run, a.demand, a.force, a.goes_on, guard, hand.epoch, hand.why, hand.forced,
                 tuple(sorted(hand.given)), hand.run and hand.run.text == run, base, hand.read is not None, read,
+                hand.late,
             )  # fmt: skip
 
         return (
@@ -408,117 +348,6 @@ class World:
             named(model.run_holder or ""),
             model.forgets,
         )
-
-
-def check_growth(before: Model, after: Model) -> None:
-    """Tokens and epochs only grow, and no two grants share a text."""
-    for place in (0, 3):
-        old, new = (Claim.read(model.texts[place], "") for model in (before, after))
-        assert new.token >= old.token, "a token went back"
-        assert new.epoch >= old.epoch, "an epoch went back"
-        if old._replace(token=0) != new._replace(token=0):
-            assert new.token > old.token, "another claim has an old token"
-    old_epoch, new_epoch = (_record_of(model) for model in (before, after))
-    if old_epoch is not None:
-        assert new_epoch is not None, "a record is gone"
-        assert new_epoch.epoch >= old_epoch.epoch, "a record of an older epoch took the place of a newer one"
-
-
-def check_accepted(before: Model, hand: Hand, record: Record) -> None:
-    """The store let a record in."""
-    asked, old = hand.asked, _record_of(before)
-    if hand.guard == hand.run:
-        assert before.run_holder == asked.owner, "a stale holder of the run recorded"
-    else:
-        assert before.holder == asked.owner, "a stale holder of the unit recorded"
-    if old is not None and old.succeeded:
-        same = (old.epoch, old.fingerprint) == (record.epoch, record.fingerprint)
-        assert not same, "two successes of one epoch and fingerprint"
-    assert Claim.read(before.texts[0], "").epoch <= record.epoch or hand.guard == hand.run
-
-
-def check_granted(before: Model, course: Course, after: Model, found: Granted) -> Model:
-    """The unit was granted: only if it is not finished, or for a demand that was not honoured before."""
-    asked = course.more if course.what == "ask" else before.hands[course.who].asked  # type: ignore[union-attr]
-    record, held = _record_of(before), Claim.read(before.texts[0], "")
-    check_free(before, asked, 0)
-    check_free(before, asked, 3)
-    assert found.why != "first" or before.worked < 0, "begun before, and taken for the first"
-    assert found.claim.epoch > before.floor, "what was forgotten is gone on with"
-    demand = _demand_of(found.why, asked)
-    if demand is not None:
-        assert demand not in before.honoured, f"{demand} is honoured a second time"
-        if demand[0] != "again":
-            assert found.claim.epoch > max(held.epoch, record.epoch if record else -1), "a new demand, an old epoch"
-            after = after._replace(honoured=after.honoured | {demand})
-    if record is not None and record.succeeded and found.why not in ("forced", "cleared"):
-        finished = held.epoch <= record.epoch and record.fingerprint == asked.fingerprint
-        assert not finished, f"finished work is granted as {found.why}"
-    if asked.force is not None:
-        # Whoever does it anew, or for the first time, does it for this demand too.
-        assert asked.force in found.claim.forced
-        after = after._replace(honoured=after.honoured | {("force", asked.force)})
-    after = after._replace(worked=max(after.worked, found.claim.epoch))
-    if asked.demand > 0:
-        after = after._replace(begun=after.begun | {(int(asked.engine_run[1:]), asked.demand)})
-    return after
-
-
-def check_free(before: Model, asked: Asked, place: int) -> None:
-    """Nobody is granted what somebody holds who has said so in time. place: of the claim among the texts."""
-    held, pulse = Claim.read(before.texts[place], ""), before.texts[place + 1]
-    holds = pulse is not None and int(pulse) > before.now and held.owner not in ("", asked.owner)
-    assert not holds or held.owner in asked.dead, "somebody else holds it"
-
-
-def check_unasked(before: Model, hand: Hand, verdict: rule.Verdict) -> None:
-    """The owner of the run does the unit without a word: as `check_granted`, for as long as the run is his."""
-    why = verdict.why or ""
-    record, demand = _record_of(before), _demand_of(why, hand.asked)
-    if before.run_holder != hand.asked.owner:
-        return
-    assert why != "first" or before.worked < 0, "begun before, and taken for the first"
-    if before.texts[0] == dict(hand.read or ()).get(PLACE.claim):
-        assert verdict.epoch > before.floor, "what was forgotten is gone on with"
-    assert demand not in before.honoured, f"{demand} is honoured a second time"
-    if record is not None and record.succeeded and why not in ("forced", "cleared"):
-        held = Claim.read(before.texts[0], "")
-        assert held.epoch > record.epoch or record.fingerprint != hand.asked.fingerprint, "finished work is done again"
-
-
-def check_replayed(cast: Cast, before: Model, asked: Asked, found: Replayed) -> None:
-    """Who asks is given the record: no demand of his is left."""
-    record = _record_of(before)
-    assert record is not None
-    assert record.epoch == found.record.epoch
-    assert record.fingerprint == asked.fingerprint, "other work is replayed"
-    assert Claim.read(before.texts[0], "").epoch <= record.epoch, "what was forgotten, or is begun anew, is replayed"
-    if asked.force is not None:
-        assert ("force", asked.force) in before.honoured, "a demand by force is not honoured"
-    engine = before.engines[int(asked.engine_run[1:])]
-    if record.succeeded:
-        taken = record.seen.get(asked.engine_run)
-        unheard = taken is not None and asked.demand > taken and cast.on_clear == "run"
-        assert not unheard, "a clear of what the engine took is not honoured"
-    else:
-        assert not asked.goes_on, "a failure is replayed although a person wants it gone on with"
-        assert engine.answered < 0 or asked.demand <= engine.answered, "a clear of a failure is not honoured"
-
-
-def _demand_of(why: str, asked: Asked) -> Any:
-    """The person's demand behind a reason; None where there need be none."""
-    if why == "forced":
-        return ("force", asked.force)
-    if why == "cleared":
-        return ("clear", asked.engine_run, asked.demand)
-    if why == "goes_on" and not asked.goes_on:
-        return ("again", asked.engine_run, asked.demand)
-    return None
-
-
-def _record_of(model: Model) -> Record | None:
-    text = model.texts[2]
-    return None if text is None else Record.read(text, PLACE.record)
 
 
 def _granted(hand: Hand, found: Granted) -> Hand:

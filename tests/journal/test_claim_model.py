@@ -1,6 +1,6 @@
 """Every course that a unit of work can take between its claims and its records, searched to the end.
 
-Each case has a few actors and a few demands; a state is visited once. The invariants are checked in `claim_world`.
+Each case has a few actors and a few demands; a state is visited once. The invariants are in `claim_checks`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from coterie._rules import journal as rule
 from coterie._rules.journal import RUN, Asked, Verdict
 from coterie._rules.journal_text import Claim, Record
 from coterie._rules.written import Changed
-from tests.journal.claim_world import PLACE, Cast, Course, World
+from tests.journal.claim_state import PLACE, Cast, Course
+from tests.journal.claim_world import World
 
 SMALL = {
     "a clear, seen or not": Cast(clears=1),
@@ -36,6 +37,8 @@ SMALL = {
     "the dead are known": Cast(clears=1, told=True),
     "a person goes on": Cast(clears=0, goes_on=True),
     "a worker and a whole run": Cast(workers=1, wholes=1, clears=0),
+    "writes that come late": Cast(clears=1, delayed=True, notes=False),
+    "writes that come late, and a whole run": Cast(workers=1, wholes=1, clears=0, delayed=True),
     "a worker and a whole run, by force": Cast(workers=1, wholes=1, clears=0, forces=("x",), fails=False, notes=False),
     "whole runs": Cast(workers=0, wholes=2, clears=0, forces=("x",), fails=False),
     "a whole run, a clear": Cast(workers=1, wholes=1, clears=1, fails=False),

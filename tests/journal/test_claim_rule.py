@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coterie._rules import journal as rule
 from coterie._rules.journal import RUN, Asked, Busy, Granted, Replayed
 from coterie._rules.journal_text import Claim, Record
-from tests.journal.claim_world import EPOCH, LEASE, PLACE, TICK
+from tests.journal.claim_state import EPOCH, LEASE, PLACE, TICK
 
 
 class Unit:
@@ -132,6 +132,36 @@ def test_other_work_is_done_in_the_same_epoch(unit: Unit):
     again = unit.do(fingerprint="b")
 
     assert (again.why, again.claim.epoch) == ("changed", 0)
+
+
+def test_a_success_need_not_remember_whom_it_was_given_to(unit: Unit):
+    unit.do()
+    before = dict(unit.texts)
+
+    assert isinstance(unit.claim("another"), Replayed)
+
+    assert unit.texts == before
+
+
+def test_a_failure_that_somebody_mends_is_not_given_out_meanwhile(unit: Unit):
+    unit.do("failed")
+    mending = unit.claim(goes_on=True)
+
+    assert isinstance(unit.claim(), Busy)
+    assert unit.record(mending)
+
+    assert isinstance(unit.claim(), Replayed)
+
+
+def test_what_was_gone_on_with_for_a_demand_and_lost_is_gone_on_with_by_whoever_asks(unit: Unit):
+    unit.do("failed")
+    unit.claim(demand=1)
+    unit.now += LEASE
+
+    taken = unit.do(engine="another")
+
+    assert taken.why == "unfinished"
+    assert isinstance(unit.claim(demand=1), Replayed)
 
 
 # Word that comes late

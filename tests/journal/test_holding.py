@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from coterie import ForEach, Plan, Task, TaskContext
-from coterie._rules.journal import RUN
 from coterie._rules.journal_text import Claim
-from coterie.errors import ClaimedElsewhere, LeaseLost, Refused, StaleToken, Unavailable
+from coterie._rules.written import Guard
+from coterie.errors import ClaimedElsewhere, LeaseLost, Refused, StaleToken
 from coterie.stores.journal_memory import MemoryJournalStore
 from coterie.task import Retry
 from coterie.testing import ManualClock
@@ -161,101 +160,6 @@ async def test_items_that_another_worker_is_at_are_waited_for_and_the_others_don
     assert result.output == [None, None, 3, 4]
 
 
-# When it ends
-
-
-async def test_what_is_cancelled_is_free_at_once():
-    gate = Gate()
-    bench = Bench(a=lambda *_: gate())
-    first = asyncio.create_task(bench.task(TASK))
-    await gate.reached.wait()
-
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    bench.does["a"] = "done"
-
-    assert (await bench.task(TASK, waits=False)).output == "done"
-
-
-@pytest.mark.parametrize("error", [Refused("no", retry_after_s=1.0), Unavailable("down"), LeaseLost("gone")])
-async def test_what_nobody_came_to_do_is_free_at_once(error: Exception):
-    bench = Bench(a=error)
-    with suppress(type(error)):
-        await bench.task(TASK)
-    bench.does["a"] = "done"
-
-    assert (await bench.task(TASK, waits=False)).output == "done"
-
-
-async def test_what_a_dying_process_leaves_in_good_order_is_free_at_once():
-    bench = Bench(a=KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        await bench.task(TASK)
-    bench.does["a"] = "done"
-
-    assert (await bench.task(TASK, waits=False)).output == "done"
-
-
-async def test_a_run_that_is_cancelled_is_free_at_once_and_goes_on_behind_what_it_did():
-    gate = Gate()
-    bench = Bench(b=lambda *_: gate())
-    first = asyncio.create_task(bench.run(CHAIN))
-    await gate.reached.wait()
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    bench.does["b"] = "done"
-
-    result = await bench.run(CHAIN)
-
-    assert bench.calls == ["a", "b", "b"]
-    assert result.status == "succeeded"
-
-
-async def test_a_run_that_is_stopped_is_recorded_as_cancelled_and_can_go_on():
-    gate = Gate()
-    bench = Bench(b=lambda *_: gate())
-    orchestrator = bench.orchestrator()
-    running = asyncio.create_task(orchestrator.execute_workflow(CHAIN, workflow_id=RUN_ID))
-    await gate.reached.wait()
-
-    orchestrator.cancel(RUN_ID)
-    result = await running
-
-    assert result.status == "cancelled"
-    assert '"cancelled"' in (await bench.store.read(RUN_ID))[RUN.record]
-    bench.does["b"] = "done"
-    assert (await bench.run(CHAIN)).status == "succeeded"
-
-
-async def test_one_who_is_cancelled_while_he_waits_leaves_no_claim():
-    gate = Gate()
-    bench = Bench(a=lambda *_: gate())
-    first = asyncio.create_task(bench.task(TASK))
-    await gate.reached.wait()
-    second = asyncio.create_task(bench.task(TASK))
-    await asyncio.sleep(0.05)
-
-    second.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await second
-
-    gate.open.set()
-    assert (await first).state == "succeeded"
-
-
-async def test_nothing_beats_on_once_a_run_is_over():
-    bench = Bench(lease_s=1.0)
-    await bench.run(CHAIN)
-    await bench.task(Task("c", "work"))
-
-    await asyncio.sleep(0)
-    assert [task for task in asyncio.all_tasks() if "journal" in task.get_name()] == []
-    texts = await bench.store.read(RUN_ID)
-    assert [path for path in texts if path.startswith("pulse")] == []
-
-
 # When it is lost
 
 
@@ -308,6 +212,22 @@ async def test_a_stale_worker_s_result_is_refused_and_the_new_one_s_counts():
     assert "task/a" not in await bench.store.read(RUN_ID)
     bench.does["a"] = "new"
     assert (await bench.task(TASK)).output == "new"
+
+
+async def test_what_a_worker_wrote_last_comes_too_late_once_a_whole_run_is_at_it():
+    bench = Bench(a=Refused("no", retry_after_s=1.0))
+    await bench.task(TASK)
+    given_up = Guard("claim/a", (await bench.store.read(RUN_ID))["claim/a"])
+    gate = Gate()
+    bench.does["a"] = lambda *_: gate()
+    whole = asyncio.create_task(bench.run(CHAIN))
+    await gate.reached.wait()
+
+    with pytest.raises(StaleToken):
+        await bench.store.write(RUN_ID, {"task/a": "on its way for long"}, guard=given_up)
+
+    gate.open.set()
+    assert (await whole).status == "succeeded"
 
 
 async def test_a_stale_worker_s_foreach_says_so():

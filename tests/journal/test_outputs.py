@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from coterie import ForEach, Plan, Task
 from coterie.artifacts import ArtifactStore
 from coterie.ref import Ref
+from coterie.stores.journal_memory import MemoryJournalStore
 from tests.journal.bench import RUN_ID, Bench
 
 PLAN = Plan("p", [Task("a", "work"), Task("b", "work", depends_on=["a"], trigger_rule="all_done"), Task("c", "work")])
@@ -140,6 +142,23 @@ async def test_many_large_outputs_at_once_are_all_recorded():
     _, again = await both_times(bench, plan)
 
     assert [one.output[:2] for one in again] == [f"{n:02}" for n in range(count)]
+
+
+async def test_what_ends_together_is_written_in_parts_of_a_bearable_size():
+    sizes: list[int] = []
+
+    class Sized(MemoryJournalStore):
+        async def write(self, run: str, texts: Mapping[str, str | None], **more: Any) -> None:
+            sizes.append(sum(len(text or "") for text in texts.values()))
+            await super().write(run, texts, **more)
+
+    bench = Bench(Sized(), **{f"t{n}": "x" * 900_000 for n in range(20)})
+
+    await bench.run(Plan("p", [Task(f"t{n}", "work") for n in range(20)]))
+
+    assert sum(sizes) > 20 * 900_000
+    assert max(sizes) < 5_000_000
+    assert len(sizes) < 10
 
 
 async def test_what_an_agent_does_to_its_output_afterwards_is_not_recorded():

@@ -1,4 +1,4 @@
-"""What a run finds in its journal is not done again: successes and failures, tasks and items, until a person asks."""
+"""What a run finds in its journal is not done again: successes and failures, until a person asks for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coterie import ForEach, Plan, Task, When
+from coterie import Plan, Task, When
 from coterie.journal.place import place_of
 from coterie.task import TriggerRule
 from tests.journal.bench import RUN_ID, Bench
@@ -101,6 +101,18 @@ async def test_what_failed_and_what_follows_is_done_when_a_person_goes_on():
     assert bench.calls == ["b", "c"]
     assert result.status == "succeeded"
     assert [one.replayed for one in result] == [True, False, False]
+
+
+async def test_a_failure_of_another_engine_is_gone_on_with_once_it_was_given_and_is_cleared():
+    bench = Bench(b=ValueError("no"))
+    await bench.run(CHAIN, engine_run="first")
+    await bench.run(CHAIN, engine_run="second")
+    bench.forget_calls()
+
+    for demand in [0, 1, 1]:
+        await bench.run(CHAIN, engine_run="second", demand=demand)
+
+    assert bench.calls == ["b"]
 
 
 async def test_force_does_everything_anew_once_for_each_name():
@@ -298,114 +310,3 @@ async def test_a_condition_is_read_again_when_what_it_reads_has_changed():
     result = await bench.run(plan, versions={"other": "2"})
 
     assert (bench.calls, result["b"].state) == (["a", "a", "b"], "succeeded")
-
-
-# Items
-
-
-def mapped(items: list[Any] | None = None, **foreach: Any) -> Plan:
-    source = {"items": items} if items is not None else {"task": "a"}
-    tasks = [Task("m", "work", foreach=ForEach(**source, **foreach)), Task("z", "work", depends_on=["m"])]
-    return Plan("mapped", tasks if items is not None else [Task("a", "other"), *tasks])
-
-
-async def test_items_are_replayed_one_by_one():
-    failing = {2}
-
-    def twice(task_input: Any, ctx: Any) -> int:
-        if ctx.item in failing:
-            raise ValueError("two")
-        return int(ctx.item) * 2
-
-    bench = Bench(m=twice)
-    plan = mapped([1, 2, 3], tolerate_failures=1)
-    first = await bench.run(plan)
-    bench.forget_calls()
-
-    again = await bench.run(plan)
-    failing.clear()
-    resumed = await bench.run(plan, goes_on=True)
-
-    assert again.status_document() == first.status_document()
-    assert again["m"].items == first["m"].items
-    # Its output is another now, and so is what follows.
-    assert bench.calls == ["m[2]", "z"]
-    assert resumed["m"].output == [2, 4, 6]
-
-
-async def test_items_that_a_worker_has_done_are_replayed_in_a_whole_run():
-    bench = Bench()
-    plan = mapped([1, 2, 3])
-    await bench.task(plan.tasks[0])
-    bench.forget_calls()
-
-    await bench.run(plan)
-
-    assert bench.calls == ["z"]
-
-
-async def test_items_that_are_equal_are_each_done_once():
-    bench = Bench()
-
-    await bench.run(mapped([1, 1, 2]))
-    await bench.run(mapped([2, 1, 1]), allow_changes=True)
-
-    # The list of outputs is another then, and what follows reads it.
-    assert sorted(bench.calls) == ["m[1]", "m[1]", "m[2]", "z", "z"]
-
-
-async def test_an_item_that_is_new_is_all_that_is_done_wherever_it_stands_in_the_list():
-    bench = Bench(a=[1, 2, 3], m=lambda _, ctx: ctx.item)
-    await bench.run(mapped())
-    bench.forget_calls()
-    bench.does["a"] = [0, 1, 2, 3]
-
-    result = await bench.run(mapped(), versions={"other": "2"})
-
-    assert bench.calls == ["a", "m[0]", "z"]
-    assert result["m"].output == [0, 1, 2, 3]
-
-
-async def test_an_item_that_is_gone_is_not_done_and_what_follows_is():
-    bench = Bench(a=[1, 2, 3], m=lambda _, ctx: ctx.item)
-    await bench.run(mapped())
-    bench.forget_calls()
-    bench.does["a"] = [3, 1]
-
-    result = await bench.run(mapped(), versions={"other": "2"})
-
-    assert bench.calls == ["a", "z"]
-    assert result["m"].output == [3, 1]
-
-
-async def test_items_named_by_the_user_are_done_anew_when_they_change():
-    bench = Bench(a=[{"id": "x", "n": 1}, {"id": "y", "n": 1}], m=lambda _, ctx: ctx.item["n"])
-    plan = mapped(key="/id")
-    await bench.run(plan)
-    bench.forget_calls()
-    bench.does["a"] = [{"id": "y", "n": 1}, {"id": "x", "n": 2}]
-
-    await bench.run(plan, versions={"other": "2"})
-
-    assert bench.calls == ["a", "m[{'id': 'x', 'n': 2}]", "z"]
-
-
-@pytest.mark.parametrize("key", ["plain", "a/b", "~", "ü", "#", "x" * 500, "a b", "..", "=", "\u2028"])
-async def test_items_of_any_name_are_found_again(key: str):
-    bench = Bench()
-    plan = mapped([{"id": key}, {"id": f"{key}2"}], key="/id")
-
-    await bench.run(plan)
-    await bench.run(plan)
-
-    assert len(bench.calls) == 3
-
-
-async def test_a_foreach_over_nothing_is_nothing_again():
-    bench = Bench(a=[])
-
-    first = await bench.run(mapped())
-    again = await bench.run(mapped())
-
-    assert bench.calls == ["a", "z"]
-    assert again.status_document() == first.status_document()

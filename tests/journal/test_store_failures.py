@@ -177,6 +177,26 @@ async def test_a_step_that_was_recorded_although_nobody_heard_of_it_is_not_done_
     assert (result.output, result.attempts, log) == (1, 2, [1])
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_run_whose_steps_cannot_be_kept_ends_with_the_store_s_error_before_anything_follows(when: When):
+    log: list[Any] = []
+
+    async def work(task_input: Any, ctx: TaskContext) -> Any:
+        return await ctx.step("s", step_of(log), 1)
+
+    plan = Plan("p", [Task("a", "work"), Task("z", "work", depends_on=["a"], trigger_rule="all_done")])
+    store = MemoryJournalStore()
+    # The claim of the run, the step.
+    bench = Bench(FaultyJournalStore(store, {(2, when): Unavailable("down")}), a=work)
+
+    assert await ended(bench, plan) == "Unavailable"
+
+    assert bench.calls == ["a"]
+    bench.store = store
+    assert await ended(bench, plan) == "succeeded"
+    assert log == ([1, 1] if when == "before" else [1])
+
+
 async def test_a_worker_s_items_say_it_too():
     store = Selective()
     store.fails = ("item/",)

@@ -20,7 +20,7 @@ plan = Plan(
     "hop",
     [
         Task("list", "lister"),
-        Task("look", "worker", foreach=ForEach(task="list", bind="item"), depends_on=("list",)),
+        Task("look", "worker", foreach=ForEach(task="list", bind="item")),
         Task("weigh", "worker", depends_on=("look",)),
         Task("report", "reporter", depends_on=("look", "weigh")),
     ],

@@ -12,7 +12,7 @@ from coterie._json import JsonValue
 from coterie.agent import to_json
 from coterie.clock import Clock
 from coterie.context import TaskContext
-from coterie.errors import ArtifactError, CommandFailed, Final, Misuse, TaskTimedOut
+from coterie.errors import ArtifactError, CommandFailed, Final, Misuse, TaskTimedOut, WorkTakenOver
 from coterie.events import Event, Listener
 from coterie.ids import AgentId, TaskState
 from coterie.ref import Ref
@@ -164,4 +164,4 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, CommandFailed):
         # Without an exit code the program never ran to its end: it is missing, or writes too much.
         return error.exit_code is not None
-    return isinstance(error, TaskTimedOut) or not isinstance(error, (Final, Misuse, ArtifactError))
+    return isinstance(error, TaskTimedOut) or not isinstance(error, (Final, Misuse, ArtifactError, WorkTakenOver))

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Run", "TaskContext", "output_hash"]
 
 _log = logging.getLogger("coterie.task")
-# A library is silent until its user sets logging up; failures are in the results.
-logging.getLogger("coterie").addHandler(logging.NullHandler())
 
 
 @dataclass(slots=True, eq=False)
@@ -333,7 +331,8 @@ class TaskContext:
             return {}
         results, hashes = self.run.results, self.run.hashes
         found: dict[TaskId, str | None] = {}
-        for name in self.task.upstream:
+        # An item is its own value, wherever its list came from; unless the task says that it reads that too.
+        for name in self.task.upstream if self.item_key is None else self.task.depends_on:
             if name not in hashes:
                 if name not in results:
                     continue

@@ -21,7 +21,7 @@ from coterie.attempt import Ended, perform
 from coterie.clock import Clock
 from coterie.conclude import never_ran
 from coterie.context import Run, TaskContext
-from coterie.errors import CoterieError, LeaseLost, StepFailed
+from coterie.errors import CoterieError, LeaseLost, StepFailed, WorkTakenOver
 from coterie.events import Event, Listener
 from coterie.foreach import condition_says_run, perform_foreach
 from coterie.ids import TaskId, TaskState
@@ -272,6 +272,8 @@ class PlanRun:
 
     def _entered(self, i: int, ended: Ended, kept: KeptTasks) -> bool:
         """Have the end recorded; whether it is settled later."""
+        if isinstance(ended.error, WorkTakenOver):
+            self._crash = self._crash or ended.error
         try:
             return kept.end(i, ended)
         # Whatever it is, the run must not wait for a record that never comes.
@@ -332,7 +334,7 @@ class PlanRun:
 
     def _tell_end(self, i: int, ended: Ended | TaskResult) -> None:
         error = ended.error
-        text = str(error) if isinstance(error, ErrorInfo) else f"{type(error).__name__}: {error}"
+        text = str(error if isinstance(error, ErrorInfo) or error is None else ErrorInfo.of(error))
         fields = {"state": ended.state, "duration_s": ended.duration_s, "attempt": ended.attempts}
         if isinstance(ended, TaskResult) and ended.replayed:
             fields["replayed"] = True

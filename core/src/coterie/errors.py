@@ -30,7 +30,7 @@
     │  └─ AgentThrottled      it works, but is asked too often
     ├─ BadAnswer              a remote agent answered, but not what was promised
     ├─ LeaseLost              a slot was held too long, or given back before
-    │  └─ StaleToken          somebody else holds it now, with a higher token
+    │  └─ StaleToken          somebody else holds it now, with a higher token; WorkTakenOver: does this work now
     ├─ StateFormatError       a stored state is of a version, or form, that this coterie does not read
     ├─ Diverged               an agent's steps are not those that its journal knows, and it was to be strict
     └─ Unavailable            a store failed (`__cause__` is the driver's error): try again later
@@ -86,6 +86,7 @@ __all__ = [
     "UnknownObjective",
     "UnknownRun",
     "UnknownState",
+    "WorkTakenOver",
 ]
 
 
@@ -175,7 +176,7 @@ class IllegalTransition(Misuse):
 class UnknownAgentType(Misuse):
     """Nobody in the team serves an agent type that a task, or policies, ask for.
 
-    named_by: what names it, where that is no task: such as "the policies for it".
+    named_by: what names it, where that is no task: such as "the team's policies".
     """
 
     def __init__(
@@ -394,6 +395,10 @@ class LeaseLost(CoterieError):
 
 class StaleToken(LeaseLost):
     """A fencing token is not the newest: somebody else was granted the slot since."""
+
+
+class WorkTakenOver(StaleToken):
+    """Somebody else does this work by now, as this process seemed lost: what comes of it here is not recorded."""
 
 
 class StateFormatError(CoterieError):

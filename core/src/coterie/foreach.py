@@ -23,6 +23,7 @@ from coterie.journal.book import begin, finished
 from coterie.result import ErrorInfo, ItemCounts, ItemResult, TaskResult
 from coterie.slots import Slot, TypeSlots
 from coterie.task import ForEach, Task
+from coterie.walk import first_error
 
 __all__ = ["condition_says_run", "gather_items", "item_context", "load_list", "perform_foreach", "perform_items"]
 
@@ -69,7 +70,26 @@ async def perform_items(
     clock: Clock,
     listener: Listener | None,
 ) -> list[ItemResult]:
-    """Perform items of a foreach, each as soon as an agent has a free slot; every item ends with a result."""
+    """Perform items of a foreach, each as soon as an agent has a free slot; every item ends with a result.
+
+    Raises:
+        LeaseLost, Unavailable: somebody else has taken an item over, or the journal failed.
+    """
+    try:
+        return await _performed(context, pool, entries, total=total, clock=clock, listener=listener)
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
+
+
+async def _performed(
+    context: TaskContext,
+    pool: TypeSlots,
+    entries: Iterable[tuple[int, ItemKey, JsonValue]],
+    *,
+    total: int,
+    clock: Clock,
+    listener: Listener | None,
+) -> list[ItemResult]:
     task, run = context.task, context.run
     done: list[ItemResult] = []
 

@@ -19,7 +19,7 @@ from coterie.attempt import Ended, perform
 from coterie.clock import Clock, SystemClock
 from coterie.context import Run, TaskContext
 from coterie.engine import PlanRun, as_result
-from coterie.errors import LeaseLost, Misuse, PlanChanged, Refused, Unavailable
+from coterie.errors import LeaseLost, Misuse, PlanChanged, Refused, Unavailable, WorkTakenOver
 from coterie.events import Event, Listener
 from coterie.foreach import (
     condition_says_run,
@@ -261,7 +261,7 @@ class Orchestrator:
         ended = await once(context, pool, work)
         if isinstance(ended, TaskResult):
             return ended
-        if isinstance(ended.error, Unavailable):
+        if isinstance(ended.error, (Unavailable, WorkTakenOver)):
             raise ended.error
         return as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
 

@@ -27,7 +27,7 @@ class ErrorInfo:
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
         """Describe an exception."""
-        text = str(error) or repr(error)
+        text = _told(error)
         return cls(
             type(error).__name__,
             text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…",
@@ -35,6 +35,16 @@ class ErrorInfo:
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}"
+
+
+def _told(error: BaseException) -> str:
+    """What an exception says of itself, as text that can be stored: some hold halves of characters, some cannot say."""
+    try:
+        text = str(error) or repr(error)
+    # Its own code is run, which may raise anything.
+    except Exception as failure:  # noqa: BLE001
+        text = f"it could not be told: {type(failure).__name__}"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, TypeVar, over
 
 from coterie._json import JsonValue
 from coterie.artifacts import BYTES_MEDIA_TYPE, TEXT_MEDIA_TYPE, ChunkFile, surrounding_artifacts, using_artifacts
-from coterie.errors import Misuse
+from coterie.errors import LeaseLost, Misuse
 from coterie.ids import TaskId, WorkflowId
 from coterie.ref import JSON_MEDIA_TYPE, Ref, parsed
 from coterie.result import ItemResult, TaskResult, WorkflowResult
@@ -197,6 +197,7 @@ class TaskContext:
     def __init__(self, wrapped: context.TaskContext, loop: asyncio.AbstractEventLoop) -> None:
         self._wrapped = wrapped
         self._loop = loop
+        self._attempt = wrapped.attempt
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wrapped, name)
@@ -224,9 +225,18 @@ class TaskContext:
         version: str = "0",
         type_: Any = None,
     ) -> Any:
-        """See `coterie.TaskContext.step`; the function is called in this thread."""
+        """See `coterie.TaskContext.step`; the function is called in this thread.
+
+        Raises:
+            LeaseLost: this attempt was cut off, and another is at the work.
+        """
         from coterie.journal.steps import StepCall, typed
 
+        if self._attempt != self._wrapped.attempt:
+            # Nobody could stop this thread; the next attempt must not find steps of its own begun by it.
+            raise LeaseLost(
+                f"the attempt {self._attempt} at {self._wrapped.task_id!r} was cut off; stop: another is at it"
+            )
         with StepCall(self._wrapped, name, arguments, key=key, version=version) as call:
             found = self._wait(call.recall())
             value = found[0] if found is not None else self._wait(call.keep(function(*arguments)))

@@ -16,7 +16,7 @@ from coterie.plan import Plan
 from coterie.result import TaskResult
 from coterie.task import Task
 
-__all__ = ["Note", "Perform", "walk"]
+__all__ = ["Note", "Perform", "first_error", "walk"]
 
 Perform: TypeAlias = Callable[[Task, Mapping[TaskId, TaskResult]], Awaitable[TaskResult]]
 Note: TypeAlias = Callable[[Task, TaskResult], Awaitable[None]]
@@ -36,7 +36,7 @@ async def walk(plan: Plan, perform: Perform, note: Note) -> dict[TaskId, TaskRes
         async with asyncio.TaskGroup() as group:
             steps.begin(group)
     except BaseExceptionGroup as errors:
-        raise _first(errors) from errors
+        raise first_error(errors) from errors
     return {task.id: steps.results[task.id] for task in plan.tasks}
 
 
@@ -72,8 +72,8 @@ async def _awaited(work: Awaitable[None]) -> None:
     await work
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception that ended the walk; a scheduler's control flow (no `Exception`) goes before errors."""
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The exception that ended a group of tasks; a scheduler's control flow (no `Exception`) goes before errors."""
     leaves = list(_leaves(errors))
     return next((leaf for leaf in leaves if not isinstance(leaf, Exception)), leaves[0])
 

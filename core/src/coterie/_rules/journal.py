@@ -30,6 +30,7 @@ __all__ = [
     "forced_after",
     "forget",
     "given_after",
+    "given_to",
     "judge",
     "known_claim",
     "note_seen",
@@ -244,12 +245,20 @@ def note_seen(texts: Mapping[str, str | None], place: Place, engine_run: str, de
     return Changed({place.record: replace(record, seen={**record.seen, engine_run: demand}).text()}, result=True)
 
 
+def given_to(record: Record, engine_run: str, demand: int) -> Record:
+    """The record, which remembers whom it was given to: only so is a later demand of theirs known to be one.
+
+    It is the same where nothing need be remembered: a success is done anew only once it was seen.
+    """
+    nothing = 0 if record.succeeded or engine_run == record.by else -1
+    if record.given.get(engine_run, nothing) >= demand:
+        return record
+    return replace(record, given={**record.given, engine_run: demand})
+
+
 def _replayed(record: Record, place: Place, asked: Asked) -> Changed[Granted | Replayed | Busy]:
-    """The record, which remembers whom it was given to: only so is a later demand of theirs known to be one."""
-    if record.given.get(asked.engine_run, 0 if asked.engine_run == record.by else -1) >= asked.demand:
-        return Changed({}, Replayed(record))
-    noted = replace(record, given={**record.given, asked.engine_run: asked.demand})
-    return Changed({place.record: noted.text()}, Replayed(noted))
+    noted = given_to(record, asked.engine_run, asked.demand)
+    return Changed({} if noted is record else {place.record: noted.text()}, Replayed(noted))
 
 
 def _is_held(held: Claim, pulse: str | None, now: int, asked: Asked) -> bool:

@@ -18,8 +18,10 @@ T = TypeVar("T")
 # What the texts of one write belong to, and None where they are durable, else what went wrong.
 Told: TypeAlias = Callable[[Sequence[T], CoterieError | None], None]
 
-# So many texts go into one write at most: a commit that takes long delays all that wait for it.
+# So many texts go into one write at most, and so many characters unless it is one text: a commit that takes long delays
+# all that wait for it, and one that takes too long is none.
 _TOGETHER = 1024
+_TOGETHER_CHARS = 4 * 2**20
 
 
 class Entries(Generic[T]):
@@ -61,8 +63,9 @@ class Entries(Generic[T]):
             await self._gather()
             texts, waiting = self._texts, self._waiting
             self._texts, self._waiting = {}, []
-            if self._failed is None:
-                self._failed = await self._written(texts)
+            for part in _parts(texts):
+                if self._failed is None:
+                    self._failed = await self._written(part)
             self._told(waiting, self._failed)
         self._writer = None
 
@@ -84,3 +87,16 @@ class Entries(Generic[T]):
             failure.__cause__ = error
             return failure
         return None
+
+
+def _parts(texts: dict[str, str | None]) -> list[dict[str, str | None]]:
+    """The same, in writes of a bearable size."""
+    parts: list[dict[str, str | None]] = [{}]
+    chars = 0
+    for path, text in texts.items():
+        chars += len(text or "")
+        if chars > _TOGETHER_CHARS and parts[-1]:
+            parts.append({})
+            chars = len(text or "")
+        parts[-1][path] = text
+    return parts

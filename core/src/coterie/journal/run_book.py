@@ -9,7 +9,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
-from coterie._rules.journal import RUN, Asked, Granted, Reason, forced_after, given_after, judge, known_claim
+from coterie._rules.journal import (
+    RUN,
+    Asked,
+    Granted,
+    Place,
+    Reason,
+    forced_after,
+    given_after,
+    given_to,
+    judge,
+    known_claim,
+)
 from coterie._rules.journal_text import FORMAT, Claim, Record, dumped
 from coterie.attempt import Ended
 from coterie.context import TaskContext
@@ -130,14 +141,14 @@ class RunBook:
     def _looked_up(self, context: TaskContext, name: str) -> Unit | TaskResult | None:
         place = place_of(context.task_id, context.item_key)
         held = Claim.read(self._texts.get(place.claim), place.claim)
-        # Whoever is done, or gave the work back, has said so.
-        if held.owner and place.pulse in self._texts:
-            return None
         text = self._texts.get(place.record)
         record = None if text is None else Record.read(text, place.record)
         fingerprint = context.fingerprint
         asked, known = replace(self._asked, fingerprint=fingerprint), known_claim(record, held, self._whole)
         verdict = judge(record, known, asked)
+        if held.owner and not self._is_known(record, verdict.why, place):
+            # A worker has claimed it: he may be at it, or what he wrote last may still be under way.
+            return None
         if verdict.why is None:
             assert record is not None
             self._note_given(place.record, record)
@@ -145,6 +156,10 @@ class RunBook:
             return result_of(context.task_id, record)
         forced, given = forced_after(record, known, asked), given_after(record, known, asked)
         return Unit(name, place.record, self._guard, verdict.epoch, fingerprint, verdict.why, record, forced, given)
+
+    def _is_known(self, record: Record | None, why: Reason | None, place: Place) -> bool:
+        """Whether a worker's record is the last word; a failure is, unless somebody mends it."""
+        return why is None and record is not None and (record.succeeded or place.pulse not in self._texts)
 
     def _fingerprint(self, context: TaskContext, pool: TypeSlots) -> str:
         """That of the context; what is asked without any input is hashed once."""
@@ -173,7 +188,7 @@ class RunBook:
 
     def steps(self, unit: Unit) -> Steps:
         """See `Book.steps`."""
-        return Steps(self._journal, self._run, unit, strict=self._intent.strict, on_lost=self._stop)
+        return Steps(self._journal, self._run, unit, strict=self._intent.strict, on_failure=self._stop)
 
     async def finish(self, unit: Unit, context: TaskContext, ended: Ended) -> Ended:
         """See `Book.finish`."""
@@ -214,8 +229,8 @@ class RunBook:
             _log.warning("journal.not_closed %s: %s; the run is free when its lease ends", self._run, error)
 
     def _note_given(self, path: str, record: Record) -> None:
-        if self._intent.demand > record.given.get(self._intent.engine_run, 0):
-            noted = replace(record, given={**record.given, self._intent.engine_run: self._intent.demand})
+        noted = given_to(record, self._intent.engine_run, self._intent.demand)
+        if noted is not record:
             self._entries.add(path, noted.text(), None)
 
     def _stop(self, error: CoterieError) -> None:

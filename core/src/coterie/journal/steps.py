@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from coterie._json import JsonValue
 from coterie._rules.journal_text import FORMAT, dumped, parsed
 from coterie.agent import to_json, type_adapter
-from coterie.errors import Diverged, LeaseLost, Misuse, StaleToken
+from coterie.errors import CoterieError, Diverged, LeaseLost, Misuse, StaleToken, Unavailable, WorkTakenOver
 from coterie.ids import content_hash
 from coterie.journal.results import MOST_CHARS, too_large
 from coterie.ref import Ref
@@ -118,7 +118,7 @@ def typed(value: JsonValue, type_: Any) -> Any:
 class Steps:
     """The journal's steps of one unit, read when the first is asked for.
 
-    on_lost: called when one cannot be recorded, as somebody else does the work by now.
+    on_failure: called when they cannot be kept: somebody else does the work by now, or the store failed.
     """
 
     def __init__(
@@ -128,13 +128,13 @@ class Steps:
         unit: Unit,
         *,
         strict: bool,
-        on_lost: Callable[[StaleToken], None] | None = None,
+        on_failure: Callable[[CoterieError], None] | None = None,
     ) -> None:
         self._journal = journal
         self._run = run
         self._unit = unit
         self._strict = strict
-        self._on_lost = on_lost
+        self._on_failure = on_failure
         self._known: dict[str, str] | None = {} if unit.why == "first" else None
         self._reading = asyncio.Lock()
         self.replayed = 0
@@ -185,14 +185,12 @@ class Steps:
             await self._journal.store.write(
                 self._run, {**dict.fromkeys(old), path: text}, guard=unit.guard, shelf=unit.name
             )
-        except StaleToken as stale:
-            self._unit.lost = stale
-            if self._on_lost is not None:
-                self._on_lost(stale)
-            raise
-        except BaseException:
+        except BaseException as error:
             # Whether it was written is not known: another attempt looks.
             self._known = None
+            self._failed(error)
+            if isinstance(error, StaleToken):
+                raise WorkTakenOver(str(error)) from error
             raise
         begun.swept = begun.diverged
         begun.met.add(path)
@@ -211,8 +209,18 @@ class Steps:
     async def _texts(self) -> dict[str, str]:
         async with self._reading:
             if self._known is None:
-                self._known = await self._journal.store.read(self._run, self._unit.name)
+                try:
+                    self._known = await self._journal.store.read(self._run, self._unit.name)
+                except Unavailable as error:
+                    self._failed(error)
+                    raise
             return self._known
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, StaleToken):
+            self._unit.lost = error
+        if isinstance(error, (StaleToken, Unavailable)) and self._on_failure is not None:
+            self._on_failure(error)
 
     def _diverge(self, path: str, begun: Begun) -> None:
         if self._strict:

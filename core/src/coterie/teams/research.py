@@ -28,7 +28,6 @@ plan = Plan(
             "research",
             "researcher",
             foreach=ForEach(task="outline", pointer="/sections", bind="section"),
-            depends_on=("outline",),
         ),
         Task("draft", "writer", depends_on=("research",)),
         Task("edit", "editor", depends_on=("draft",)),

@@ -22,6 +22,16 @@ from coterie.stores.states import check_key
 __all__ = ["Calls"]
 
 _KEYS = 4096
+# What an operation does, where its failure is told.
+_WORDS = {
+    "pool.turn": "lease or give back slots of",
+    "pool.set": "change an agent of",
+    "pool.suspend": "suspend an agent of",
+    "quota.reserve": "take a turn of",
+    "quota.settle": "settle a turn of",
+    "quota.cancel": "give back a turn of",
+    "quota.pause": "pause",
+}
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -50,7 +60,8 @@ class Calls:
         if not operation.texts:
             operation.texts.extend(map(_encode, operation.args))
         arguments: list[str | bytes | int] = [now, _keep_ms(keep_s), self._prefix, *operation.texts]
-        reply = await self._evaluate(script, key, arguments, what=operation.name)
+        what = _WORDS.get(operation.name, operation.name)
+        reply = await self._evaluate(script, key, arguments, what=what)
         return None if isinstance(reply, list) else (json.loads(reply.decode()),)
 
     async def read(self, key: str) -> Seen:
