@@ -38,6 +38,11 @@ os.environ |= {
 (_HOME / "dags").mkdir()
 
 
+# However busy the machine is: a DAG file that is read for too long, or an API server that answers too late, would cost
+# a task one of its tries.
+PATIENT = {"AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300", "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
+
+
 def connection(artifacts: Path | str, *, password: str | None = None, **extra: object) -> str:
     """A connection of type `coterie` as an environment variable holds it."""
     url = f"file://{artifacts}" if isinstance(artifacts, Path) else artifacts
@@ -89,8 +94,7 @@ def server(server_artifacts: Path, state_server: Server) -> Iterator[AirflowServ
     environment = {
         "AIRFLOW_CONN_COTERIE_DEFAULT": default,
         "PYTHONPATH": str(REPOSITORY),
-        # However busy the machine is: a file that is read for too long would cost a task one of its tries.
-        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+        **PATIENT,
     }
     python = Path(sys.executable)
     with AirflowServer(HERE / "scheduler_dags", python=python, env=environment) as running:

@@ -47,8 +47,9 @@ async def pay(task_input, ctx):
 
 @team.agent("stepper")
 def step(task_input, ctx):
-    """Two steps that are paid for; then a failure while there is a file of that name; then a third step."""
+    """Pay, and two steps that are paid for; then a failure while there is a file of that name; then a third step."""
     url, what = task_input["billing"], task_input["what"]
+    bill(url, what, ctx.idempotency_key)
 
     def pay_for(part):
         return bill(url, f"{what}/{part}", ctx.idempotency_key)

@@ -163,6 +163,7 @@ def test_a_cleared_failure_goes_on_from_its_finished_steps(ended, first_bills, c
     assert first_bills.of("cleared/failed/print") == (0, 0)
 
     assert [billing.of(f"cleared/failed/{part}") for part in ("draft", "check", "print")] == [(1, 1)] * 3
+    assert billing.of("cleared/failed") == (2, 1), "outside of its steps: asked again, under the same key"
     line = cleared["cleared"].first_line("failed", attempt=2)
     assert line == "task.resumed failed: 2 steps were finished before"
 

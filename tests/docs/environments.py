@@ -70,6 +70,7 @@ def variables(environment: str, home: Path) -> dict[str, str]:
         "PATH": f"{interpreter_path(environment).parent}{os.pathsep}{inherited.get('PATH', '')}",
         "HOME": str(home),
         "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_STATE_HOME": str(home / "state"),
         "NO_COLOR": "1",
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

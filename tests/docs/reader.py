@@ -13,13 +13,13 @@ from typing import Any, Self
 
 import yaml
 
-from coterie import Plan
+from coterie import Plan, StateMachine
 from tests.docs.console import Command, check_help, check_install, check_make, read_commands, run_shell
 from tests.docs.environments import Answer, Interpreter, environment_of, interpreter_path, variables
 from tests.docs.expectation import difference
 from tests.docs.markdown import REPOSITORY, Block, Page
 from tests.docs.object_storage import s3_endpoint
-from tests.support.redis_servers import valkey
+from tests.support.redis_servers import SYNCED, valkey
 
 __all__ = ["Reader"]
 
@@ -82,7 +82,7 @@ class Reader:
         if block.marks.get("needs") == "redis" and not self._has_redis:
             # The page names a server of its reader's; ours stands for it.
             self._has_redis = True
-            self._export(f"export COTERIE_STORE={self._stack.enter_context(valkey()).url}")
+            self._export(f"export COTERIE_STORE={self._stack.enter_context(valkey(arguments=SYNCED)).url}")
         deed = deeds.get(block.language)
         assert deed is not None, f"a block of {block.language!r} cannot be checked; use one of {', '.join(deeds)}"
         deed(block)
@@ -118,11 +118,13 @@ class Reader:
         self._save(block)
         if "tasks" in document:
             Plan.from_yaml(block.text)
+        elif "states" in document:
+            StateMachine.from_yaml(block.text)
         elif "agents" in document:
             assert block.file_name is not None, "a team needs a file: begin with the line `# team.yaml`"
             self._check_team(block.file_name)
         else:
-            assert "deployments" in document, "neither a plan, nor a team, nor deployments"
+            assert "deployments" in document, "neither a plan, nor a machine, nor a team, nor deployments"
             _check_deployments(document, self.folder)
 
     def _read_json(self, block: Block) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.docs.environments import interpreter_path, variables
 from tests.docs.markdown import REPOSITORY, pages
 
-_TEST = re.compile(r"tests/(?:core|fleet|airflow|prefect|docs|demo)/[\w/]+\.py(?:::\w+)*")
+_TEST = re.compile(r"tests/(?:core|fleet|journal|airflow|prefect|docs|demo)/[\w/]+\.py(?:::\w+)*")
 
 
 def guarantees() -> list[tuple[str, str]]:

@@ -29,6 +29,8 @@ from coterie import (
 from coterie._rules.progress import decide
 from coterie._rules.status import EXIT_CODES
 from coterie.cli.app import app
+from coterie.saga import SagaPolicy
+from coterie.task import Compensation
 from tests.docs.markdown import REPOSITORY, Page, pages
 
 PAGES = {page.name: page for page in pages()}
@@ -53,7 +55,7 @@ def first_cells(page: Page) -> list[set[str]]:
     return [set().union(*(coded(row[0]) for row in rows)) for _, *rows in page.tables()]
 
 
-@pytest.mark.parametrize("kind", [Task, Retry, When, ForEach])
+@pytest.mark.parametrize("kind", [Task, Retry, When, ForEach, Compensation, SagaPolicy])
 def test_every_field_of_a_plan_is_described(kind: type):
     names = {field.name for field in fields(kind)}
 
@@ -73,7 +75,7 @@ def test_every_field_of_a_policy_is_described_with_its_default(kind: type):
 
 
 def test_every_field_of_the_plan_itself_is_described():
-    assert {"name", "tasks", "params", "outputs"} in first_cells(reference("plan"))
+    assert {"name", "tasks", "params", "outputs", "saga"} in first_cells(reference("plan"))
 
 
 def test_the_schema_beside_the_page_is_the_plan_s():

@@ -20,7 +20,7 @@ from coterie.errors import BreakerOpen
 from prefect_coterie import CoterieCircuitBreaker, CoterieResourcePool, CoterieStore, arun_agent, run_plan
 from tests.prefect.protected import TEAM, appears, crowd, marks, most_at_once
 from tests.prefect.runs import eventually
-from tests.support.redis_servers import Server, valkey
+from tests.support.redis_servers import SYNCED, Server, valkey
 from tests.support.stub_provider import Behaviour, StubProvider, serving
 
 pytestmark = pytest.mark.prefect
@@ -31,7 +31,7 @@ PATIENCE_S = 90.0
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Server]:
-    with valkey(user="flows", password="p@ss/word") as server:
+    with valkey(user="flows", password="p@ss/word", arguments=SYNCED) as server:
         yield server
 
 

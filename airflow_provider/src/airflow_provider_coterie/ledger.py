@@ -43,7 +43,7 @@ async def look(journal: Journal, run: WorkflowId, conn_id: str) -> Header | None
 
 
 class Ledger:
-    """Of one task's work for one run. Made in the task's thread, used in coterie's event loop, closed in either's end.
+    """Of one task's work for one run. Made and closed in the task's thread, used in coterie's event loop.
 
     tell: given each line for the task's log.
     """

@@ -14,7 +14,8 @@ from coterie._rules.decided import Operation
 from coterie._rules.quota import LONGEST_WAIT_S, Quota, Reserved
 from coterie._rules.timeline import SECOND
 from coterie.clock import Clock, SystemClock
-from coterie.errors import Misuse, QuotaSpent, Unavailable
+from coterie.errors import Misuse, QuotaSpent, Unavailable, in_words
+from coterie.events import Listener
 from coterie.ids import check_name
 from coterie.ports import StateStore
 from coterie.shared_state import SharedState, StoreFailure
@@ -102,9 +103,10 @@ class RateLimiter:
         then exceed the quota by P * (lease - 1) in a window. For limiters of one dimension.
     on_store_failure: while the store does not answer, "fail_closed" raises `Unavailable`, "fail_open" keeps to the
         quotas in this process alone.
+    on_event: told of `state.store_failed` and `state.store_recovered`.
 
     Raises:
-        Misuse: names or numbers that cannot work.
+        Misuse: names or numbers that cannot work, or a store that is none.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class RateLimiter:
         max_wait_s: float = 60.0,
         lease: int = 1,
         on_store_failure: StoreFailure = "fail_closed",
+        on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.name = check_name(name, "the rate limiter")
@@ -134,6 +137,7 @@ class RateLimiter:
             # Untouched for so long it is as good as new: the longest wait, the longest pause, and all refilled.
             keep_s=longest_s + 2 * LONGEST_WAIT_S + 60.0,
             on_store_failure=on_store_failure,
+            on_event=on_event,
             clock=self._clock,
         )
         self._lease = _checked_lease(lease, self.quotas)
@@ -243,7 +247,7 @@ class RateLimiter:
 
     def _spent(self, retry_after_s: float, max_wait_s: float) -> QuotaSpent:
         return QuotaSpent(
-            f"the rate limit {self.name!r} has no room within {max_wait_s:g} s; try again in {retry_after_s:.3g} s",
+            f"the rate limit {self.name!r} has no room within {max_wait_s:g} s; try again in {in_words(retry_after_s)}",
             retry_after_s=retry_after_s,
         )
 

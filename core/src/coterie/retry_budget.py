@@ -8,6 +8,7 @@ from coterie._rules import retry_budget as rule
 from coterie._rules.retry_budget import RetryAllowance, Tokens
 from coterie.clock import Clock, SystemClock
 from coterie.errors import Misuse, Unavailable
+from coterie.events import Listener
 from coterie.ids import AgentType, check_name
 from coterie.ports import StateStore
 from coterie.shared_state import SharedState, StoreFailure
@@ -31,6 +32,7 @@ class RetryBudget:
 
     on_store_failure: while the store does not answer, "fail_open" counts in this process alone, "fail_closed" raises
         `Unavailable`.
+    on_event: told of `state.store_failed` and `state.store_recovered`.
     """
 
     def __init__(
@@ -40,13 +42,19 @@ class RetryBudget:
         *,
         store: StateStore | None = None,
         on_store_failure: StoreFailure = "fail_open",
+        on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.agent_type = check_name(agent_type, "the agent type")
         self.allowance = allowance or RetryAllowance()
         self._clock = clock or SystemClock()
         self._shared = SharedState(
-            f"retry/{agent_type}", store, keep_s=KEEP_S, on_store_failure=on_store_failure, clock=self._clock
+            f"retry/{agent_type}",
+            store,
+            keep_s=KEEP_S,
+            on_store_failure=on_store_failure,
+            on_event=on_event,
+            clock=self._clock,
         )
         self._successes = 0
         self._told_s = self._clock.monotonic()

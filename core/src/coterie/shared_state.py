@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+import warnings
+from contextlib import suppress
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from coterie._rules.decided import Decide, State
 from coterie._rules.timeline import SECOND
 from coterie.clock import Clock, SystemClock
 from coterie.errors import Misuse, Unavailable
+from coterie.events import Event, Listener
 from coterie.ports import StateStore
 
-__all__ = ["SharedState", "StoreFailure"]
+__all__ = ["SharedState", "StoreFailure", "check_store", "warn"]
 
 _log = logging.getLogger("coterie.state")
 
@@ -24,17 +27,58 @@ StoreFailure: TypeAlias = Literal["fail_open", "fail_closed"]
 AWAY_S = 1.0
 
 
+# Whether Python's own warning was given in this process.
+_warned = False
+
+
+def warn(log: logging.Logger, text: str) -> None:
+    """Log that what the fleet shares does not hold here for now.
+
+    A program that has set up no logging would never learn of it: there it is a RuntimeWarning, once a process.
+    """
+    global _warned  # noqa: PLW0603  # of the process, as what it is about
+    log.warning("%s", text)
+    if not _warned and not _is_heard(log):
+        _warned = True
+        # Made an error by a program's filters, it must not become that of a call.
+        with suppress(RuntimeWarning):
+            warnings.warn(f"{text} (set logging up to be told of this and more)", RuntimeWarning, stacklevel=2)
+
+
+def _is_heard(log: logging.Logger | None) -> bool:
+    while log is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in log.handlers):
+            return True
+        log = log.parent if log.propagate else None
+    return False
+
+
+def check_store(store: object, what: str) -> None:
+    """Refuse what is no open store, such as a URL: whoever opens one also closes it.
+
+    Raises:
+        Misuse: names `what` was given it, and no URL, as that may hold a password.
+    """
+    if store is None or callable(getattr(store, "update", None)):
+        return
+    given = "a URL" if isinstance(store, str) else repr(store)[:200]
+    raise Misuse(
+        f"{what} was given {given} as its store; open it with coterie.stores.opening.open_state_store(url, namespace), "
+        "give what that returns, and close it when done"
+    )
+
+
 class SharedState:
     """The state of one key. Without a store it is this process's own.
 
-    A failing store is told of once in the log, and asked again after a second, where it is done without by one caller
-    alone; nothing needs a restart.
+    A failing store is told of once, in the log and to `on_event`, and asked again after a second; by one caller alone
+    where it is done without. Nothing needs a restart.
 
     Raises:
-        Misuse: an unknown policy.
+        Misuse: an unknown policy, or a store that is none.
     """
 
-    __slots__ = ("_away_until", "_clock", "_fails_open", "_keep_s", "_lost", "_own", "key", "store")
+    __slots__ = ("_away_until", "_clock", "_fails_open", "_keep_s", "_lost", "_on_event", "_own", "key", "store")
 
     def __init__(
         self,
@@ -43,14 +87,17 @@ class SharedState:
         *,
         keep_s: float,
         on_store_failure: StoreFailure,
+        on_event: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
         if on_store_failure not in get_args(StoreFailure):
             raise Misuse(f"on_store_failure is {on_store_failure!r}; choose one of {', '.join(get_args(StoreFailure))}")
+        check_store(store, repr(key))
         self.key = key
         self.store = store
         self._keep_s = keep_s
         self._fails_open = on_store_failure == "fail_open"
+        self._on_event = on_event
         self._clock = clock or SystemClock()
         self._own: State | None = None
         self._lost = False
@@ -80,6 +127,7 @@ class SharedState:
         if self._lost:
             self._lost, self._own = False, None
             _log.info("state.store_recovered %s", self.key)
+            self._tell("state.store_recovered")
         return result
 
     async def read(self) -> tuple[State | None, int]:
@@ -112,5 +160,17 @@ class SharedState:
         self._away_until = self._clock.monotonic() + AWAY_S
         if not self._lost:
             self._lost = True
-            how: Any = "decided in this process alone" if self._fails_open else "refused"
-            _log.warning("state.store_failed %s: until it answers again, calls are %s: %s", self.key, how, error)
+            told = f"state.store_failed {self.key}: until it answers again, calls are"
+            if self._fails_open:
+                warn(_log, f"{told} decided in this process alone: {error}")
+            else:
+                _log.warning("%s refused: %s", told, error)
+            self._tell("state.store_failed", error=f"{type(error).__name__}: {error}")
+
+    def _tell(self, name: str, **fields: str) -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(Event(name, "", None, {"state": self.key, **fields}))
+        except Exception:  # noqa: BLE001  # logged: what a listener does wrong is its own
+            _log.exception("state.listener_failed %s", self.key)

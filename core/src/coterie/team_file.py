@@ -8,7 +8,7 @@ from typing import Any, cast
 from coterie._yaml import load_yaml
 from coterie.agent import Agent, Handler
 from coterie.command import Command
-from coterie.errors import Misuse, PolicyError
+from coterie.errors import Misuse, PolicyError, UnknownAgentType
 from coterie.named import import_named
 from coterie.policies import policies_from
 from coterie.task import Retry
@@ -47,7 +47,8 @@ def read_team_file(path: Path) -> Team:
     if not isinstance(policies, dict):
         raise Misuse(f"the team file {str(path)!r} has policies that are no mapping; give one entry an agent type")
     for agent_type, entry in policies.items():
-        team.of_type(agent_type)
+        if agent_type not in team.agent_types:
+            raise UnknownAgentType(str(agent_type), team.agent_types, named_by=f"the policies in {str(path)!r}")
         team.protect(agent_type, policies_from(entry, f"{str(path)!r}: the policies of {agent_type!r}"))
     return team
 

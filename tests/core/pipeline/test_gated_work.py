@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from coterie import Agent, CircuitBreaker, Event, Orchestrator, Plan, Retry, Task, TaskContext, Team
+from coterie import Agent, CircuitBreaker, Event, Orchestrator, Plan, Retry, Runtime, Task, TaskContext, Team
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.quota import Quota
@@ -28,6 +28,7 @@ from coterie.errors import (
     UnknownAgentType,
 )
 from coterie.policies import Fallback, Policies, Spend
+from coterie.slots import Slots
 from coterie.stores.memory import MemoryStateStore
 from coterie.testing import FaultyStateStore
 
@@ -179,6 +180,31 @@ async def test_a_breaker_that_was_closed_by_hand_elsewhere_is_noticed():
     await by_hand.aclose()
 
 
+async def test_who_is_refused_by_all_breakers_is_told_which_they_are_and_which_were_forced():
+    team = team_of(Policies(breaker=BreakerPolicy(failure_threshold=1), max_wait_s=0), x1=Script(ValueError("down")))
+    team.add(Agent("x2", "x", Script("never"), capacity=4))
+    store = MemoryStateStore()
+    by_hand = CircuitBreaker("x2", store=store)
+    await by_hand.force_open()
+
+    results = await run(team, 4, store=store)
+
+    told = results[-1].error
+    assert told.type == "BreakerOpen"
+    assert "every agent of the type 'x' is suspended, by the circuit breakers: " in told.message
+    assert "'x1' is open, 'x2' was forced open by hand" in told.message
+    assert "'coterie breakers auto x2' ends that" in told.message
+    await by_hand.aclose()
+
+
+def test_a_breaker_that_was_forced_open_says_so_and_how_that_ends():
+    refused = BreakerOpen("gate", retry_after_s=60, state="forced_open")
+
+    assert str(refused) == (
+        "the circuit breaker 'gate' was forced open by hand; 'coterie breakers auto gate' ends that; try again in 60 s"
+    )
+
+
 # Refusals that are left to the caller
 
 
@@ -203,6 +229,34 @@ async def test_a_refusal_that_outlasts_all_patience_is_the_tasks_failure():
     (result,) = await run(team, store=store, waits=False)
 
     assert result.error.type == "BreakerOpen"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_refusal_that_an_agent_itself_was_given_is_its_failure(waits: bool):
+    script = Script(PoolBusy("another pool is full", retry_after_s=0.01), "never")
+    events: list[Event] = []
+
+    (result,) = await run(team_of(Policies(pool=PoolPolicy()), x1=script), events=events, waits=waits)
+
+    assert (result.error.type, result.attempts, script.calls) == ("PoolBusy", 1, 1)
+    assert "task.refused" not in [event.name for event in events]
+
+
+async def test_a_refusal_that_an_agent_was_given_is_tried_again_as_the_task_says():
+    script = Script(PoolBusy("another pool is full", retry_after_s=0.01), "fine")
+
+    (result,) = await run(team_of(Policies(), x1=script), retry=Retry(max_attempts=2, base_s=0, cap_s=0))
+
+    assert (result.output, result.attempts) == ("fine", 2)
+
+
+async def test_a_refusal_is_logged_without_a_traceback(caplog: pytest.LogCaptureFixture):
+    policies = Policies(breaker=BreakerPolicy(failure_threshold=1), fallback=[Fallback(value="spare")], max_wait_s=0)
+
+    await run(team_of(policies, x1=Script(ValueError("down"))), 2)
+
+    failed = [record.exc_info for record in caplog.records if record.message.startswith("task.failed")]
+    assert [trace is not None for trace in failed] == [True, False]
 
 
 async def test_a_busy_pool_is_a_refusal_too():
@@ -386,7 +440,8 @@ async def test_what_is_not_reported_in_a_budgets_own_unit_is_charged_at_its_boun
         ctx.report_usage(**reported)
         return "fine"
 
-    policies = Policies(budgets=[Spend(name="b", unit=unit, limit=30, per_call=10)])
+    most = {"limit": "0.30", "per_call": "0.10"} if unit == "money" else {"limit": 30, "per_call": 10}
+    policies = Policies(budgets=[Spend(name="b", unit=unit, **most)])
 
     results = await run(team_of(policies, x1=Script(work)), 4, store=MemoryStateStore())
 
@@ -637,16 +692,53 @@ async def test_another_agent_has_an_idempotency_key_of_its_own():
 # What cannot work
 
 
-@pytest.mark.parametrize(
-    ("fallback", "error"),
-    [(Fallback(agent_type="nobody"), UnknownAgentType), (Fallback(agent="nobody"), UnknownAgent)],
-    ids=str,
-)
-def test_a_stand_in_that_nobody_is_is_refused_before_anything_runs(fallback: Fallback, error: type[Exception]):
-    team = team_of(Policies(fallback=[fallback]), x1=Script("fine"))
+NOBODY = [
+    (Policies(fallback=[Fallback(agent_type="nobody")]), "x", UnknownAgentType, "the fallback of 'x'"),
+    (Policies(fallback=[Fallback(agent="nobody")]), "x", UnknownAgent, "the fallback of 'x'"),
+    (Policies(), "nobody", UnknownAgentType, "the team's policies.*known types: 'x'"),
+]
 
-    with pytest.raises(error, match="nobody"):
-        team.check([Task("t", "x")])
+
+@pytest.mark.parametrize(("policies", "agent_type", "error", "message"), NOBODY, ids=str)
+@pytest.mark.parametrize(
+    "use", [lambda team: team.check(), Runtime, Orchestrator], ids=["check", "runtime", "orchestrator"]
+)
+def test_policies_and_stand_ins_of_nobody_are_refused_before_anything_runs(
+    use: Callable[[Team], Any], policies: Policies, agent_type: str, error: type[Exception], message: str
+):
+    team = Team("gated", [Agent("x1", "x", Script("fine"))], policies={agent_type: policies})
+
+    with pytest.raises(error, match=f"'nobody'.*{message}"):
+        use(team)
+
+
+async def test_a_stand_in_that_has_gone_leaves_its_place_to_the_next(caplog: pytest.LogCaptureFixture):
+    fallback = [Fallback(agent="cheap"), Fallback(agent_type="cheap"), Fallback(value="at last")]
+    team = team_of(Policies(fallback=fallback), x1=Script(ValueError("down")), cheap=Script("never"))
+    orchestrator = Orchestrator(team)
+    gate = orchestrator.pipeline.gate("x")
+    assert gate is not None
+    gate.connect(Slots())
+
+    result = await orchestrator.execute_task(Task("t", "x"))
+
+    assert result.output == "at last"
+    assert [record.message.split()[0] for record in caplog.records].count("task.nobody_stands_in") == 2
+    await orchestrator.pipeline.aclose()
+
+
+async def test_where_nobody_can_stand_in_the_failure_itself_comes_out():
+    team = team_of(Policies(fallback=[Fallback(agent="cheap")]), x1=Script(ValueError("down")), cheap=Script("never"))
+    orchestrator = Orchestrator(team)
+    gate = orchestrator.pipeline.gate("x")
+    assert gate is not None
+    gate.connect(Slots())
+
+    result = await orchestrator.execute_task(Task("t", "x"))
+
+    assert result.error is not None
+    assert (result.error.type, result.error.message) == ("ValueError", "down")
+    await orchestrator.pipeline.aclose()
 
 
 def test_policies_are_said_once():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from coterie import Team
 from coterie._rules.breaker_policy import BreakerPolicy
+from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.quota import Quota
 from coterie.errors import Misuse, PolicyError, UnknownAgentType
 from coterie.policies import Fallback, Policies, Spend, policies_from
@@ -67,9 +70,16 @@ def test_a_team_file_may_say_everything(tmp_path: Path):
         ({"limits": {"requests": {"limit": 5, "window_s": 1, "burst": 5}}}, "1 <= burst < limit"),
         ({"limits": {"pages": {"rate_per_s": 1, "burst": 1}}}, "limits has 'pages'"),
         ({"limits": {"tokens": {"rate_per_s": 1, "burst": 10}}}, "tokens_per_call is 0"),
+        ({"tokens_per_call": 500}, "tokens_per_call is 500, and no tokens are limited"),
         ({"budgets": [{"name": "a", "limit": 10, "per_call": 20}]}, "per_call 20 and limit 10"),
         ({"budgets": [{"name": "a b", "limit": 10, "per_call": 1}]}, "'a b' is not a usable name"),
-        ({"budgets": [{"name": "a", "limit": "ten", "per_call": 1}]}, "no exact amount"),
+        ({"budgets": [{"name": "a", "limit": "ten", "per_call": "1", "unit": "money"}]}, "no exact amount"),
+        ({"budgets": [{"name": "a", "limit": "12.50", "per_call": 1}]}, "counts tokens and has limit '12.50'"),
+        ({"budgets": [{"name": "a", "limit": 50, "per_call": "1", "unit": "money"}]}, "limit 50; give money as a text"),
+        (
+            {"budgets": [{"name": "a", "limit": 12.50, "per_call": "1", "unit": "money"}]},
+            "wrong at budgets/0/limit: 12.5 is not exact; give money as a text such as '12.50'",
+        ),
         ({"budgets": [{"name": "a", "limit": 9, "per_call": 1}] * 2}, "named twice"),
         ({"fallback": [{}]}, "a fallback is one of"),
         ({"fallback": [{"value": 1, "cached_s": 5}]}, "a fallback is one of"),
@@ -91,10 +101,43 @@ def test_policies_for_a_type_that_nobody_serves_are_a_mistake(tmp_path: Path):
         Team.load(str(tmp_path / "team.yaml"))
 
 
-@pytest.mark.parametrize("limit", [1.5, "1e400", None, True])
+@pytest.mark.parametrize("limit", [1.5, "1e400", "12.50", None, True])
+def test_tokens_are_whole_or_refused(limit: Any):
+    with pytest.raises(PolicyError, match="counts tokens and has limit"):
+        Spend(name="a", limit=limit, per_call=1)
+
+
+@pytest.mark.parametrize("limit", [1.5, "NaN", "1e400", 50, None, True])
 def test_money_is_exact_or_refused(limit: Any):
     with pytest.raises(PolicyError, match="limit"):
-        Spend(name="a", limit=limit, per_call=1)
+        Spend(name="a", limit=limit, per_call="1", unit="money")
+
+
+def test_money_is_the_same_however_it_is_written():
+    spends = [Spend(name="a", limit=one, per_call="0.5", unit="money") for one in ("1200", "1200.000", Decimal(1200))]
+
+    assert spends[0] == spends[1] == spends[2] == replace(spends[0])
+    assert (spends[0].limit, spends[0].most, spends[0].bound) == ("1200.00", 1_200_000_000, 500_000)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"breaker": True}, "breaker is True; give a BreakerPolicy"),
+        ({"pool": True}, "pool is True; give a PoolPolicy"),
+        ({"pool": PoolPolicy}, "pool is <class .*; give a PoolPolicy"),
+        ({"retries": 3}, "retries is 3; give a RetryAllowance"),
+        ({"limits": {"requests": 5}}, "limits is {'requests': 5}; give quotas by name"),
+        ({"limits": Quota(rate_per_s=1, burst=1)}, "limits is Quota.*; give quotas by name"),
+        ({"budgets": Spend(name="a", limit=1, per_call=1)}, "budgets is Spend.*; give a list"),
+        ({"budgets": ["a"]}, r"budgets is \['a'\]; give a list"),
+        ({"fallback": Fallback(value=1)}, "fallback is .*; give a list"),
+        ({"on_store_failure": "open"}, "on_store_failure is 'open'; use 'fail_open' or 'fail_closed'"),
+    ],
+)
+def test_what_is_no_policy_is_refused_by_its_name_in_python_too(settings: Any, message: str):
+    with pytest.raises(PolicyError, match=message):
+        Policies(**settings)
 
 
 def test_a_value_may_be_null():

@@ -445,8 +445,8 @@ async def test_batches_decide_exactly_as_one_by_one(mode, seed, clock):
     chance = random.Random(seed)
     policy = BreakerPolicy(
         mode=mode,
-        failure_threshold=chance.randint(2, 6),
-        failure_rate=chance.choice([0.2, 0.5]),
+        failure_threshold=chance.randint(2, 6) if mode == "consecutive" else 5,
+        failure_rate=0.5 if mode == "consecutive" else chance.choice([0.2, 0.5]),
         slow_call_s=5.0,
         slow_rate=chance.choice([0.3, 1.0]),
         min_calls=chance.randint(1, 12),

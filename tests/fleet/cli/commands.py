@@ -9,12 +9,14 @@ from coterie._rules.pool import turn
 from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.quota import Quota
 from coterie._rules.quota import reserve as take
+from coterie._rules.retry_budget import RetryAllowance
+from coterie._rules.retry_budget import take as retry
 from tests.fleet.cli.places import lived
 
 __all__ = ["ACTS", "EVERY", "LOOKS", "a_fleet"]
 
 QUOTA = {"requests": Quota(rate_per_s=0.01, burst=10)}
-LOOKS = [["status"], ["breakers", "list"], ["pool", "list"], ["limits"], ["budgets"], ["budgets", "list"]]
+LOOKS = [["status"], ["breakers", "list"], ["pool", "list"], ["limits"], ["limits", "list"], ["budgets", "list"]]
 ACTS = [
     ["breakers", "open", "gate"],
     ["breakers", "close", "gate"],
@@ -22,6 +24,7 @@ ACTS = [
     ["breakers", "disable", "gate"],
     ["breakers", "metrics-only", "gate"],
     ["breakers", "auto", "gate"],
+    ["breakers", "forget", "gate"],
     ["pool", "drain", "linter-1"],
     ["pool", "resume", "linter-1"],
     ["budgets", "settle", "day", "hold", "1"],
@@ -42,5 +45,6 @@ def a_fleet(now: int) -> dict:
         "breaker__good": lived((now, fails("good", 1))),
         "pool__linter": lived((now, alive), (now, asked)),
         "limit__linter": lived((now, take(QUOTA, {"requests": 1}, max_wait_s=0))),
+        "retry__linter": lived((now, retry(RetryAllowance()))),
         "budget__day": lived((now, reserve(Allowance(limit=100), "hold", 40, hold_s=600))),
     }

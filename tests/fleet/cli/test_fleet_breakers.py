@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -38,10 +39,23 @@ def test_a_breaker_is_shown_with_all_that_is_known_of_it(place: Place, seen):
     (row,) = document["breakers"]
     assert row.keys() == {
         "name", "state", "generation", "since", "until", "failures", "calls", "opened_in_a_row", "trial",
+        "stored",
     }  # fmt: skip
     assert (row["state"], row["generation"], row["opened_in_a_row"]) == ("open", second, 1)
     assert row["since"][:19] != row["until"][:19]
+    assert row["stored"] is True
     assert document["problems"] == []
+
+
+def test_a_breaker_that_has_just_moved_has_been_so_for_no_time(place: Place, seen, shown):
+    # A generation is the second of its transition, or more where several came in one second.
+    moved = (place.now // SECOND + 50) * SECOND
+    place.put(breaker__bad=lived((moved, failed("bad", 3))))
+
+    (row,) = seen("breakers")["breakers"]
+
+    assert row["since"] is not None
+    assert shown("breakers").splitlines()[1].startswith("bad open 0.0 s ")
 
 
 def test_people_see_how_long_it_is_open_and_for_how_long_still(place: Place, shown):
@@ -200,12 +214,92 @@ def test_an_unknown_breaker_is_named_with_those_that_there_are(place: Place, inv
 
 
 @pytest.mark.parametrize(("demand", "state"), [("open", "forced_open"), ("disable", "disabled")])
-def test_a_breaker_that_nobody_has_used_can_be_forced(place: Place, seen, demand, state):
+def test_a_breaker_that_is_not_stored_can_be_forced(place: Place, seen, demand, state):
     document = seen("breakers", demand, "fresh", "--new")
 
     assert document["before"] is None
     assert document["after"]["state"] == state
     assert [row["name"] for row in seen("breakers")["breakers"]] == ["fresh"]
+
+
+def test_a_name_given_by_mistake_is_forgotten(place: Place, seen, invoke):
+    told = invoke("breakers", "open", "calller", "--new").stdout.splitlines()
+    assert told[0] == "calller: forced_open (was not stored yet)"
+    assert "'coterie breakers forget calller'" in told[1]
+
+    forgotten = seen("breakers", "forget", "calller")
+    again = invoke("breakers", "forget", "calller")
+
+    assert (forgotten["before"]["state"], forgotten["after"]) == ("forced_open", None)
+    assert seen("breakers")["breakers"] == []
+    assert again.exit_code == 2
+    assert "there is no circuit breaker 'calller'" in again.stderr
+    assert "--new" not in again.stderr
+
+
+async def refuses(breaker: CircuitBreaker) -> bool:
+    try:
+        await breaker.call(lambda: None)
+    except BreakerOpen:
+        return True
+    return False
+
+
+def test_who_uses_a_breaker_that_is_forgotten_begins_anew(place: Place, seen):
+    place.put(breaker__gate=lived((place.now, force("gate", POLICY, to="forced_open", chance=0))))
+
+    async def use(store) -> list[bool]:
+        breaker = CircuitBreaker("gate", POLICY, store=store, residence="resident")
+        before = await refuses(breaker)
+        await asyncio.to_thread(seen, "breakers", "forget", "gate")
+        async with asyncio.timeout(60):
+            while await refuses(breaker):  # noqa: ASYNC110  # told by the store
+                await asyncio.sleep(0.01)
+        await breaker.aclose()
+        return [before, await refuses(CircuitBreaker("gate", POLICY, store=store))]
+
+    assert place.with_store(use) == [True, False]
+
+
+# Those of a team
+
+
+def test_the_breakers_of_a_team_are_shown_before_anything_has_failed(place: Place, seen, shown):
+    place.put(breaker__linter_1=lived((place.now, failed("linter-1", 2, TIMED))))
+
+    rows = by_name(seen("breakers", "-t", "fleetteam:team"))
+
+    assert {name: (row["state"], row["stored"]) for name, row in rows.items()} == {
+        "linter-1": ("closed", True),
+        "linter-2": ("closed", False),
+        "writer": ("closed", False),
+    }
+    assert shown("breakers", "-t", "fleetteam:team").splitlines()[2].startswith("linter-2 closed")
+
+
+def test_a_breaker_of_the_team_is_forced_without_further_ado(place: Place, invoke):
+    done = invoke("breakers", "open", "linter-2", "--team", "fleetteam:team")
+
+    assert done.stdout == "linter-2: forced_open (was not stored yet)\n"
+    assert place.get("breaker/linter-2") is not None
+
+
+@pytest.mark.parametrize("more", [[], ["--new"]])
+def test_a_breaker_that_the_team_does_not_have_is_refused(place: Place, invoke, more):
+    place.put(breaker__linter_1=lived((place.now, failed("linter-1", 2, TIMED))))
+
+    done = invoke("breakers", "open", "linter-3", "--team", "fleetteam:team", *more)
+
+    assert done.exit_code == 2
+    assert "there are: 'linter-1', 'linter-2', 'writer'" in done.stderr
+    assert "the team 'fleet'" in done.stderr
+    assert place.get("breaker/linter-3") is None
+
+
+def test_a_stored_breaker_that_the_team_does_not_have_is_there_all_the_same(place: Place, seen):
+    place.put(breaker__other=lived((place.now, failed("other", 1))))
+
+    assert seen("breakers", "open", "other", "--team", "fleetteam:team")["after"]["state"] == "forced_open"
 
 
 def test_a_breaker_with_an_unusable_name_is_refused(place: Place, invoke):

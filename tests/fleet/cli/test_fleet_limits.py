@@ -9,7 +9,10 @@ import pytest
 from coterie._rules.budget import Allowance, reserve, settle, window_end_s
 from coterie._rules.quota import Quota, pause
 from coterie._rules.quota import reserve as take
+from coterie._rules.retry_budget import RetryAllowance
+from coterie._rules.retry_budget import take as retry
 from coterie.budget import Budget
+from coterie.policies import run_budget
 from tests.fleet.cli.places import SECOND, Place, lived
 
 QUOTAS = {"requests": Quota(rate_per_s=0.01, burst=10), "tokens": Quota(rate_per_s=0.1, burst=1000)}
@@ -58,6 +61,7 @@ def test_the_wait_of_the_next_call_is_told(place: Place, seen, shown):
     assert limit["not_before"] is not None
     assert " in 6 h 5" in shown("limits", "-t", "fleetteam:team")
     assert "not before 5 h 3" in shown("limits")
+    assert re.search(r"linter next call in 6 h 5\d min", shown("status", "-t", "fleetteam:team"))
 
 
 def test_looking_takes_nothing(place: Place, seen):
@@ -75,6 +79,7 @@ def test_a_pause_is_told(place: Place, seen, shown):
     assert seen("limits")["limits"][0]["paused_until"] is not None
     assert re.search(r"paused for another (1 h 59|2 h 0) min", shown("limits"))
     assert "1 near the end" in shown("status")
+    assert "linter paused for another" in shown("status")
 
 
 def spent(now: int, allowance: Allowance = MONEY, unit: int = SECOND):
@@ -95,10 +100,12 @@ def test_a_budget_is_shown_with_what_is_left(place: Place, seen):
 
     assert alone.keys() == {
         "name", "unit", "spent", "held", "limit", "left", "windowed", "window_ends", "dead_holds",
+        "living_holds",
     }  # fmt: skip
     assert (alone["spent"], alone["held"]) == (6 * SECOND, 4 * SECOND)
     assert (alone["unit"], alone["limit"], alone["left"], alone["windowed"]) == (None, None, None, True)
     assert alone["window_ends"] is not None
+    assert [(hold["id"], hold["amount"]) for hold in alone["living_holds"]] == [("living", 4 * SECOND)]
     assert [(hold["id"], hold["amount"]) for hold in alone["dead_holds"]] == [
         ("dead-1", SECOND),
         ("dead-2", 2 * SECOND),
@@ -117,6 +124,52 @@ def test_the_team_tells_the_limit_and_the_unit(place: Place, seen, shown):
     assert "run-42 0 of 1,000 left, 600 spent, 400 held, 2 holds of dead owners" in shown(
         "status", "-t", "fleetteam:team"
     )
+
+
+def test_what_the_living_hold_is_shown_on_request(place: Place, shown):
+    place.put(budget__money=spent(place.now))
+
+    assert "living" not in shown("budgets")
+    assert re.search(
+        r"money: living holds 4\.00, its owner has another (9 min \d+|10 min 0) s to settle it",
+        shown("budgets", "--holds", "-t", "fleetteam:team"),
+    )
+
+
+RUNS = [run_budget("run", f"nightly-{number}") for number in range(3)]
+
+
+def test_the_budgets_of_single_runs_are_told_together_and_found_by_the_run(place: Place, seen, shown):
+    states = [spent(place.now, WHOLE, unit=100), *[lived((place.now, reserve(WHOLE, "a", 1, hold_s=60)))] * 2]
+    place.put(**{f"budget__{name}": state for name, state in zip(RUNS, states, strict=True)})
+
+    together = shown("status", "-t", "fleetteam:team").splitlines()
+    budgets = seen("budgets", "--run", "nightly-1", "-t", "fleetteam:team")["budgets"]
+
+    assert together[-2:] == ["budgets 3", "run of 3 single runs, 1 used up, 2 holds of dead owners"]
+    assert [(one["name"], one["left"]) for one in budgets] == [(RUNS[1], 999)]
+    assert len(seen("budgets")["budgets"]) == 3
+
+
+def test_retries_are_shown_with_the_limits(place: Place, seen, shown, folder):
+    allowance = RetryAllowance(share=0.5, floor_per_s=0, cap=3)
+    place.put(
+        retry__writer=lived((place.now, retry(allowance, retries=2))), retry__other=lived((place.now, retry(allowance)))
+    )
+    (folder / "retryteam.py").write_text(
+        "from coterie import Policies, RetryAllowance, Team\n"
+        "team = Team('t')\n"
+        "@team.agent('writer')\nasync def write(task_input): ...\n"
+        "team.protect('writer', Policies(retries=RetryAllowance(share=0.5, floor_per_s=0, cap=3)))\n"
+    )
+
+    other, writer = seen("limits", "-t", "retryteam:team")["retries"]
+
+    assert writer == {"name": "writer", "left": 1, "cap": 3, "share": 0.5, "floor_per_s": 0}
+    assert other == {"name": "other", "left": None, "cap": None, "share": None, "floor_per_s": None}
+    assert "writer 1 of 3 0.5 0" in shown("limits", "-t", "retryteam:team")
+    assert "? is told by the policies" in shown("limits", "-t", "retryteam:team")
+    assert "retries 2, 0 used up" in shown("status", "-t", "retryteam:team")
 
 
 def test_money_is_shown_as_money(place: Place, shown):

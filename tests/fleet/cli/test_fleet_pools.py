@@ -110,6 +110,17 @@ def test_an_agent_whose_process_has_left_is_told(place: Place, seen, shown):
     assert "?" not in shown("pool")
 
 
+def test_an_agent_that_is_drained_while_it_is_suspended_is_told_as_both(place: Place, shown):
+    events = [
+        (place.now - 2, alive(("linter-1", 1))),
+        (place.now - 1, suspend(TERMS, "linter-1", place.now + 400 * SECOND, chance=0)),
+        (place.now, set_agent(TERMS, "linter-1", "drain", chance=0)),
+    ]
+    place.put(pool__linter=lived(*events))
+
+    assert any(line.startswith("linter-1 draining, suspended another 6 min ") for line in shown("pool").splitlines())
+
+
 def test_people_see_pools_agents_and_who_waits(place: Place, shown):
     place.put(pool__linter=a_pool_with_everything(place.now))
 

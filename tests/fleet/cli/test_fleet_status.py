@@ -19,7 +19,7 @@ def test_the_status_is_all_lists_together(place: Place, seen):
 
     status = seen("status")
 
-    assert list(status) == ["store", "breakers", "pools", "limits", "budgets", "problems"]
+    assert list(status) == ["store", "breakers", "pools", "limits", "retries", "budgets", "problems"]
     assert status["store"].keys() == {"url", "scope", "namespace", "format", "clock"}
     assert status["store"]["namespace"] == place.namespace
     assert status["store"]["scope"] == ("machine" if place.url.startswith("sqlite") else "fleet")
@@ -27,6 +27,7 @@ def test_the_status_is_all_lists_together(place: Place, seen):
     assert [row["name"] for row in status["breakers"]] == ["bad", "good"]
     assert [row["agent_type"] for row in status["pools"]] == ["linter"]
     assert [row["name"] for row in status["limits"]] == ["linter"]
+    assert [row["name"] for row in status["retries"]] == ["linter"]
     assert [row["name"] for row in status["budgets"]] == ["day"]
 
 
@@ -36,19 +37,29 @@ def test_people_see_at_a_glance_what_is_out_of_the_ordinary(place: Place, shown)
     lines = shown("status", "--team", "fleetteam:team").splitlines()
 
     assert lines[0].startswith(f"store {'sqlite' if place.url.startswith('sqlite') else 'redis'}://")
-    assert f"namespace {place.namespace}, nothing written yet)" in lines[0]
+    assert f"namespace {place.namespace}, no format recorded yet)" in lines[0]
     assert lines[1].startswith("clock 20")
     assert lines[1].endswith(" UTC")
-    assert lines[2] == "breakers 2, 1 not closed"
+    # The two that are stored, and the team's three.
+    assert lines[2] == "breakers 5, 1 not closed"
     assert lines[3].startswith("bad open for ")
     assert lines[4:6] == ["pools 1", "linter 1 agent, 1 slot in use, 1 free"]
-    assert lines[6:9] == ["limits 1, 0 near the end", "budgets 1", "day ? of ? left, 0 spent, 40 held"]
+    assert lines[6:8] == ["limits 1, 0 near the end", "retries 1, 0 used up"]
+    assert lines[8:10] == ["budgets 1", "day ? of ? left, 0 spent, 40 held"]
+
+
+def test_what_is_not_known_without_the_team_is_counted(place: Place, shown):
+    place.put(**a_fleet(place.now))
+
+    assert "limits 1, 0 near the end, 1 not known" in shown("status")
 
 
 def test_nothing_is_shown_as_nothing(place: Place, seen, shown):
-    assert [seen("status")[kind] for kind in ("breakers", "pools", "limits", "budgets")] == [[]] * 4
-    assert shown("status").splitlines()[2:] == ["breakers 0", "pools 0", "limits 0", "budgets 0"]
-    assert shown("breakers").startswith("there are no breakers yet in ")
+    assert [seen("status")[kind] for kind in ("breakers", "pools", "limits", "retries", "budgets")] == [[]] * 5
+    assert shown("status").splitlines()[2:] == ["breakers 0", "pools 0", "limits 0", "retries 0", "budgets 0"]
+    assert shown("breakers").startswith("no breaker is stored yet in ")
+    assert "from its first failure on" in shown("breakers")
+    assert shown("limits").startswith("there are no limits or retries yet in ")
 
 
 def test_the_store_and_namespace_of_the_command_line_go_before_the_environment(place: Place, seen, monkeypatch):
@@ -117,7 +128,9 @@ def test_an_old_store_reads_as_it_is_now(place: Place, seen):
 def test_every_command_about_a_fleet_is_tried_and_described():
     page = (REPOSITORY / "docs/reference/command-line.md").read_text("utf-8")
     found, options = set(), set()
-    for name, command in typer.main.get_command(app).commands.items():
+    for name in ("breakers", "pool", "limits", "budgets"):
+        command = typer.main.get_command(app).commands[name]
+        assert "Without a command: `list`." in command.help
         for inner_name, inner in getattr(command, "commands", {}).items():
             found.add((name, inner_name))
             options |= {option for one in inner.params for option in one.opts if option.startswith("-")}

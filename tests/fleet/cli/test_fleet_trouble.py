@@ -30,7 +30,7 @@ def test_a_fleet_of_a_newer_format_is_left_alone(place: Place, invoke, command):
 
 
 @pytest.mark.parametrize("damage", [NEWER, {"v": 1, "t0": 1, "at": 1, "agents": 5}, {}])
-@pytest.mark.parametrize("kind", ["breaker", "pool", "limit", "budget"])
+@pytest.mark.parametrize("kind", ["breaker", "pool", "limit", "retry", "budget"])
 def test_one_state_that_cannot_be_read_hides_no_other(place: Place, invoke, kind, damage):
     place.put(**a_fleet(place.now), **{f"{kind}__odd": damage})
 
@@ -39,7 +39,7 @@ def test_one_state_that_cannot_be_read_hides_no_other(place: Place, invoke, kind
     document = json.loads(done.stdout)
     assert done.exit_code == 1
     assert [problem["key"] for problem in document["problems"]] == [f"{kind}/odd"]
-    assert sum(len(document[each]) for each in ("breakers", "pools", "limits", "budgets")) == 5
+    assert sum(len(document[each]) for each in ("breakers", "pools", "limits", "retries", "budgets")) == 6
     assert done.stderr.startswith(f"error: {kind}/odd: ")
     assert done.stderr.count("\n") == 1
 

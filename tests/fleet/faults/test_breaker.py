@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from coterie import CircuitBreaker
 from tests.fleet.faults.breakers import COMBINATIONS, MEMBERS, POLICY, Fleet, breakers_of, closed, through
-from tests.fleet.faults.weather import BRIEF, LONG, Weather, seeded, until
+from tests.fleet.faults.weather import BRIEF, LONG, PATIENCE_S, Weather, seeded, until
 
 
 def schedule(chance: Any, *, long: int) -> list[str]:
@@ -98,3 +99,20 @@ async def test_closing_is_bounded_whatever_the_store_does(opened, weather, resid
         await closed(fleet)
     finally:
         weather.server.resume() if gone == "frozen" else weather.server.start()
+
+
+@pytest.mark.parametrize("residence", ["resident", "transient", "auto"])
+async def test_of_a_process_that_begins_while_the_server_is_frozen_one_call_waits(opened, weather, residence):
+    weather.server.pause()
+    breaker = CircuitBreaker("frozen", store=opened(), residence=residence)
+    try:
+        await breaker.call(asyncio.sleep, 0)
+
+        # Were each of them to wait, as the first one has, they would take a minute and a half.
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(200):
+                await breaker.call(asyncio.sleep, 0)
+    finally:
+        weather.server.resume()
+    await until(lambda: breaker.get_state().store != "away", "the store is back")
+    await breaker.aclose()

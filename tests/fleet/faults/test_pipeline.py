@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from tests.fleet.faults.orchestrators import CAPACITY, orchestrators_of, through
-from tests.fleet.faults.weather import BRIEF, LONG, Weather, seeded
+from coterie import Agent, Orchestrator, Policies, Task, Team
+from tests.fleet.faults.orchestrators import BREAKER, CAPACITY, orchestrators_of, through
+from tests.fleet.faults.weather import BRIEF, LONG, PATIENCE_S, Weather, seeded
 
 
 async def in_the_weather(opened: Any, weather: Weather, how: Any, *, seed: int | None, long: int) -> None:
@@ -77,3 +79,21 @@ async def test_no_more_is_paid_for_than_the_budget_of_the_fleet_has(opened, weat
         # Where a settlement was cut off, what it held stands in the way, and may yet be settled for less.
         assert fleet.world.ends["BudgetExhausted"] + fleet.world.ends["BudgetSpent"] > 0, told
         await fleet.aclose()
+
+
+async def test_of_a_process_that_begins_while_the_server_is_frozen_one_task_waits(opened, weather):
+    team = Team("frozen", policies={"x": Policies(breaker=BREAKER, on_store_failure="fail_open")})
+    team.add(Agent("north", "x", lambda task_input: "done"))
+    orchestrator = Orchestrator(team, store=opened())
+    weather.server.pause()
+    try:
+        ends = [await orchestrator.execute_task(Task("t", "x"))]
+
+        # Were each of them to wait, as the first one has, they would take a minute and a half.
+        async with asyncio.timeout(PATIENCE_S):
+            ends += [await orchestrator.execute_task(Task("t", "x")) for _ in range(200)]
+    finally:
+        weather.server.resume()
+
+    assert {one.state for one in ends} == {"succeeded"}
+    await orchestrator.pipeline.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -316,6 +317,87 @@ async def test_what_is_no_json_is_returned_and_not_remembered(protect):
 def test_fallbacks_that_only_a_team_has_are_refused():
     with pytest.raises(PolicyError, match="only a team has"):
         Protected("svc", Policies(fallback=[Fallback(agent_type="cheap")]), store="memory://")
+
+
+# One inside another
+
+
+async def test_a_refusal_within_a_call_is_that_calls_failure_and_not_waited_for(protect):
+    crew = protect(Policies(breaker=TWICE, max_wait_s=60), name="crew")
+    model = protect(Policies(max_wait_s=0), name="model")
+    runs = []
+
+    async def work() -> None:
+        runs.append(1)
+        await model.call(Flaky())
+
+    async with model.admit():
+        with pytest.raises(PoolBusy, match="'model'"):
+            await crew.call(work)
+
+    assert len(runs) == 1
+    # It says nothing about the crew.
+    assert not await opened(crew)
+
+
+async def test_a_refusal_within_a_call_is_tried_again_like_other_failures(protect):
+    flaky = Flaky(*(PoolBusy("full", retry_after_s=0) for _ in range(9)))
+
+    with pytest.raises(PoolBusy, match="full"):
+        await protect(Policies(max_wait_s=60), retry=AT_ONCE).call(flaky)
+
+    assert len(flaky.calls) == 3
+
+
+async def test_a_refusal_within_a_blocking_call_is_that_calls_failure(protect):
+    crew = protect(Policies(max_wait_s=60), name="crew").blocking()
+    model = protect(Policies(max_wait_s=0), name="model")
+    runs = []
+
+    def work() -> None:
+        runs.append(1)
+        model.blocking().call(lambda: None)
+
+    async with model.admit():
+        with pytest.raises(PoolBusy, match="'model'"):
+            await asyncio.to_thread(crew.call, work)
+
+    assert len(runs) == 1
+
+
+# Settings that cannot act
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"capacity": 2, "agents": {"key-1": 1}}, "a capacity and agents"),
+        ({"capacity": 0}, "capacity 0"),
+        ({"agents": {}}, "agents is empty"),
+        ({"retry": 3}, "retry is 3; give a Retry"),
+        ({"ignored": (1,)}, "ignored is"),
+    ],
+)
+def test_settings_that_cannot_act_are_refused(settings: dict[str, Any], message: str):
+    with pytest.raises(PolicyError, match=message):
+        Protected("svc", Policies(), store="memory://", **settings)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"wait_s": "2"}, "wait_s is '2'"),
+        ({"wait_s": -1}, "wait_s is -1"),
+        ({"wait_s": float("nan")}, "wait_s is nan"),
+        ({"priority": "high"}, "priority is 'high'; give a whole number"),
+        ({"priority": 1.5}, "priority is 1.5"),
+        ({"key": 7}, "key is 7"),
+        ({"retry": 3}, "retry is 3"),
+    ],
+)
+def test_a_manner_of_asking_that_cannot_be_is_refused(protect, asked: dict[str, Any], message: str):
+    with pytest.raises(PolicyError, match=message):
+        protect().asking(**asked)
 
 
 # What is used

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
@@ -15,6 +14,8 @@ from coterie.budget import Budget, BudgetChain, units
 from coterie.errors import BudgetExhausted, BudgetSpent, Misuse, PolicyError, Unavailable
 from coterie.testing import ManualClock
 from tests.fleet.limits.flaky import FlakyStore
+
+PATIENCE_S = 20.0
 
 
 @pytest.fixture
@@ -232,17 +233,99 @@ async def test_a_lost_store_leaves_an_open_budget_to_this_process(store: FlakySt
     await budget.hold(30)
 
 
-async def test_a_settlement_that_fails_is_logged_with_its_id(store: FlakyStore, caplog: pytest.LogCaptureFixture):
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settlements that failed are tried again at once, and twice."""
+    monkeypatch.setattr("coterie.budget.SETTLE_AGAIN_S", (0.0, 0.0))
+
+
+async def test_a_settlement_that_fails_is_tried_again_behind_the_callers_back(
+    store: FlakyStore, soon: None, caplog: pytest.LogCaptureFixture
+):
     budget = Budget("run", 100, store=store)
 
-    with caplog.at_level(logging.WARNING):
-        async with budget.reserve(10) as spending:
-            spending.report(5)
-            store.down = True
+    async with budget.reserve(10) as spending:
+        spending.report(5)
+        store.down = True
+    store.down = False
+    await budget.aclose()
+
+    assert await seen(budget) == (5, 0)
+    assert "not_settled" not in caplog.text
+
+
+async def test_a_settlement_that_was_made_although_the_store_failed_counts_once(store: FlakyStore, soon: None):
+    budget = Budget("run", 100, store=store)
+    await budget.hold(20)
+
+    async with budget.reserve(10) as spending:
+        spending.report(5)
+        await Budget("run", 100, store=store).settle(spending.id, 5)
+        store.down = True
+    store.down = False
+    await budget.aclose()
+
+    assert await seen(budget) == (5, 20)
+
+
+async def test_a_settlement_that_goes_on_failing_is_logged_with_its_id(
+    store: FlakyStore, soon: None, caplog: pytest.LogCaptureFixture
+):
+    budget = Budget("run", 100, store=store)
+
+    async with budget.reserve(10) as spending:
+        spending.report(5)
+        store.down = True
+    await budget.aclose()
 
     assert f"budget.not_settled run: settle {spending.id!r} at 5 by hand" in caplog.text
     store.down = False
     assert await budget.settle(spending.id, 5)
+
+
+async def test_the_end_does_not_wait_for_the_next_try(store: FlakyStore, caplog: pytest.LogCaptureFixture):
+    budget = Budget("run", "1.00", store=store)
+
+    async with budget.reserve("0.10") as spending:
+        spending.report("0.05")
+        store.down = True
+    asked = store.updates
+    async with asyncio.timeout(PATIENCE_S):
+        await budget.aclose()
+
+    assert store.updates == asked + 1
+    assert "budget.not_settled run" in caplog.text
+
+
+# Words.
+
+
+async def test_money_is_told_as_money_and_long_waits_in_minutes(store: FlakyStore, clock: ManualClock):
+    clock.advance(3600 - clock.now() % 3600 + 28 * 60)
+    hour = Budget("hour", "1.00", window="hour", store=store)
+    await hour.hold("0.30")
+    async with hour.reserve("0.60"):
+        pass
+
+    with pytest.raises(BudgetSpent) as refused:
+        await hour.hold("0.50")
+
+    assert str(refused.value) == (
+        "the budget 'hour' cannot hold 0.50 more now: 0.60 spent and 0.30 held of 1.00; try again in 32 min"
+    )
+
+
+async def test_tokens_are_told_as_tokens(store: FlakyStore):
+    with pytest.raises(BudgetExhausted, match="cannot hold 1,200 tokens more: 0 spent and 0 held of 1,000"):
+        await Budget("run", 1000, unit="tokens", store=store).hold(1200)
+
+
+@pytest.mark.parametrize("store", ["redis://user:secret@host/0", 5])
+def test_a_store_that_is_none_is_refused_and_no_password_shown(store: Any):
+    with pytest.raises(Misuse, match="open_state_store") as refused:
+        Budget("run", 1, store=store)
+
+    assert "secret" not in str(refused.value)
 
 
 # Amounts.

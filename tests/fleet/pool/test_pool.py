@@ -22,7 +22,7 @@ from coterie.errors import (
 from coterie.pool import PoolPolicy, ResourcePool
 from coterie.stores.memory import MemoryStateStore
 from coterie.testing import ManualClock
-from tests.fleet.pool.callers import PATIENCE_S, Open, hold, in_use
+from tests.fleet.pool.callers import PATIENCE_S, Open, hold, in_use, until_waiting
 from tests.fleet.pool.stores import Watched
 
 
@@ -191,6 +191,67 @@ async def test_nobody_alive_is_refused_at_once(pools: Open):
     with pytest.raises(NoLiveAgent, match="'linter'"):
         async with pool.lease():
             pass
+
+
+async def test_where_every_agent_is_draining_one_is_told_how_to_end_that(pools: Open):
+    pool = pools()
+    pool.register_agent("one")
+    await pool.heartbeat()
+    await pool.drain("one")
+
+    with pytest.raises(NoLiveAgent, match=r"is draining: 'one'; .*'coterie pool resume linter one'"):
+        async with pool.lease():
+            pass
+    with pytest.raises(NoLiveAgent, match="draining"):
+        await pool.keep_place("ticket")
+    assert pool.get_pool_status().agents[0].condition == "ready", "what was looked up for the message is no refresh"
+
+
+@pytest.mark.parametrize("priority", ["high", 1.5, True, None])
+async def test_a_priority_that_is_no_whole_number_is_refused(pools: Open, priority: Any):
+    pool = pools()
+    pool.register_agent("one")
+
+    with pytest.raises(Misuse, match="the priority is"):
+        async with pool.lease(priority=priority):
+            pass
+
+
+async def test_a_priority_beyond_the_range_counts_as_its_end(pools: Open):
+    pool, order = pools(), []
+    pool.register_agent("one")
+
+    async with pool.lease():
+        waiting = []
+        for priority in (1000, 10**9, -(10**9), -1000):
+            waiting.append(asyncio.create_task(hold(pool, order, str(priority), priority=priority)))
+            await until_waiting(pool, len(waiting))
+    await asyncio.gather(*waiting)
+
+    assert order == ["1000", "1000000000", "-1000000000", "-1000"]
+
+
+async def test_processes_that_give_an_agent_different_capacities_are_told_once(
+    pools: Open, caplog: pytest.LogCaptureFixture
+):
+    often = PoolPolicy(heartbeat_s=0.01, agent_ttl_s=60)
+    old, new = pools(policy=often), pools(policy=often)
+    old.register_agent("one", capacity=4)
+    new.register_agent("one", capacity=1)
+
+    async with asyncio.timeout(PATIENCE_S):
+        while "capacities_differ" not in caplog.text:  # noqa: ASYNC110  # told by a heartbeat
+            await asyncio.sleep(0.01)
+    for _ in range(5):
+        await old.heartbeat()
+        await new.heartbeat()
+
+    told = [record.getMessage() for record in caplog.records if "capacities_differ" in record.message]
+    assert set(told) <= {
+        "pool.capacities_differ 'one': here 4, elsewhere 1; the last heartbeat counts, so give all the same",
+        "pool.capacities_differ 'one': here 1, elsewhere 4; the last heartbeat counts, so give all the same",
+    }
+    assert len(told) == len(set(told))
 
 
 async def test_drained_removed_and_unknown_agents(pools: Open):

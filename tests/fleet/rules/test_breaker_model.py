@@ -219,7 +219,7 @@ def check_step(policy: BreakerPolicy, before: Model, action: Action, after: Mode
 def small(mode: Any, permits: int, successes: int) -> BreakerPolicy:
     return BreakerPolicy(
         mode=mode,
-        failure_threshold=2,
+        failure_threshold=2 if mode == "consecutive" else 5,
         success_threshold=successes,
         half_open_max_calls=permits,
         timeout_s=1.0,
@@ -230,7 +230,7 @@ def small(mode: Any, permits: int, successes: int) -> BreakerPolicy:
         round_timeout_s=3.0,
         window_calls=2,
         min_calls=2,
-        failure_rate=1.0,
+        failure_rate=0.5 if mode == "consecutive" else 1.0,
     )
 
 

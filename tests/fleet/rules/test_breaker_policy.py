@@ -34,6 +34,8 @@ def test_the_defaults_are_those_of_the_contract():
         ({"half_open_max_calls": 0}, ["half_open_max_calls 0"]),
         ({"half_open_max_calls": 1_001}, ["1001", "1000"]),
         ({"mode": "count", "window_calls": 10, "min_calls": 11}, ["window_calls 10", "min_calls 11"]),
+        ({"mode": "count", "failure_threshold": 3}, ["failure_threshold 3", "mode 'count'", "use mode 'consecutive'"]),
+        ({"failure_rate": 0.3}, ["failure_rate 0.3", "mode 'consecutive'", "use mode 'count' or 'time'"]),
         ({"window_calls": 0}, ["window_calls 0"]),
         ({"window_calls": 10_001}, ["10001", "10000"]),
         ({"window_s": 0}, ["window_s 0"]),
@@ -113,7 +115,7 @@ def test_a_policy_is_read_strictly_from_a_document():
     ],
 )
 def test_a_share_is_reached_exactly_and_not_a_call_sooner(rate: float, calls: int, failures: int):
-    terms = terms_of(BreakerPolicy(failure_rate=rate))
+    terms = terms_of(BreakerPolicy(mode="time", failure_rate=rate))
 
     assert exceeds(terms, Counts(calls, failures, 0))
     assert not exceeds(terms, Counts(calls, failures - 1, 0))

@@ -25,8 +25,8 @@ def policies(draw: st.DrawFn) -> BreakerPolicy:
     window = draw(st.integers(1, 6))
     return BreakerPolicy(
         mode=mode,
-        failure_threshold=draw(st.integers(1, 6)),
-        failure_rate=draw(st.sampled_from([0.1, 1 / 3, 0.5, 2 / 3, 0.9, 1.0])),
+        failure_threshold=draw(st.integers(1, 6)) if mode == "consecutive" else 5,
+        failure_rate=0.5 if mode == "consecutive" else draw(st.sampled_from([0.1, 1 / 3, 0.5, 2 / 3, 0.9, 1.0])),
         slow_call_s=draw(st.sampled_from([None, 1.0])),
         slow_rate=draw(st.sampled_from([0.25, 0.5, 1.0])),
         window_calls=window,

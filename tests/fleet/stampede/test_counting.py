@@ -61,7 +61,7 @@ def test_four_processes_with_a_quarter_of_the_threshold_each_trip_it(fleet: Flee
 def fail_together(fleet: Fleet, chance: random.Random) -> None:
     """64 calls end in failure at one moment; threshold 5 leaves 59 late ones, 64 needs each of them."""
     name, mode, threshold = fleet.new_name(), chance.choice(list(EIGHT)), chance.choice([5, 64])
-    policy = {"mode": mode, **EIGHT[mode], "failure_threshold": threshold, "min_calls": threshold}
+    policy = {"mode": mode, **EIGHT[mode], ("failure_threshold" if mode == "consecutive" else "min_calls"): threshold}
     residences = [chance.choice(["resident", "transient", "auto"]) for _ in range(PROCESSES)]
     join(fleet, name, policy, residences, {**NEVER, "resident_after_s": chance.choice([0.0, 0.01, 3.0])})
     fleet.skip()
@@ -178,7 +178,7 @@ def stay_closed(fleet: Fleet, chance: random.Random, kills: int) -> None:
     name, mode = fleet.new_name(), chance.choice(list(EIGHT))
     # Between two failures of a process it tells of a success: no more arrive in a row than there are processes. And a
     # share of a third never becomes a half, whatever successes are lost on the way.
-    policy = {"mode": mode, "failure_threshold": PROCESSES + 1, "failure_rate": 0.5, "min_calls": 20}
+    policy = {"mode": mode, "min_calls": 20, **({"failure_threshold": PROCESSES + 1} if mode == "consecutive" else {})}
     residences = [chance.choice(["resident", "resident", "transient"]) for _ in range(PROCESSES)]
     pace = {"flush_s": chance.choice([0.002, 0.02, 3600.0])}
     pattern = chance.choice(["ssf", "sssf", "ssssssf"])

@@ -45,6 +45,11 @@ _RANGES = [
     ("timeout_growth", 1.0, 1_000.0, "a factor from 1 to 1000"),
     ("jitter", 0.0, 1.0, "a share from 0 to below 1"),
 ]
+# What some modes alone look at.
+_ONLY_IN: dict[str, tuple[BreakerMode, ...]] = {
+    "failure_threshold": ("consecutive",),
+    "failure_rate": ("count", "time"),
+}
 _OPTIONAL = {"round_timeout_s", "slow_call_s"}
 
 
@@ -106,6 +111,13 @@ class BreakerPolicy:
         self._check_together()
 
     def _check_together(self) -> None:
+        for name, modes in _ONLY_IN.items():
+            value = getattr(self, name)
+            if self.mode not in modes and value != type(self).__dataclass_fields__[name].default:
+                raise PolicyError(
+                    f"breaker has {name} {value!r} and mode {self.mode!r}, in which it says nothing; leave it out, or "
+                    f"use mode {' or '.join(map(repr, modes))}"
+                )
         if self.success_threshold > self.half_open_max_calls:
             raise PolicyError(
                 f"breaker has success_threshold {self.success_threshold} above half_open_max_calls "

@@ -23,10 +23,11 @@ from coterie.breaker.residence import Pace, Residence, Stand, StoreFailure
 from coterie.breaker.shadow import NOTHING_KNOWN, Shadow, Tally
 from coterie.breaker.shared import SharedBreaker
 from coterie.clock import Clock, SystemClock
-from coterie.errors import CoterieError, Misuse
+from coterie.errors import CoterieError, Misuse, Unavailable
 from coterie.events import Event, Listener
 from coterie.ids import check_name
 from coterie.ports import StateStore
+from coterie.shared_state import check_store
 
 __all__ = ["BreakerPolicy", "BreakerStatus", "CircuitBreaker", "Classifier", "Guard", "Pace"]
 
@@ -86,7 +87,7 @@ class CircuitBreaker:
     pace: how often the store is talked to.
 
     Raises:
-        Misuse: the name, or a choice, is unusable.
+        Misuse: the name, or a choice, is unusable, or the store is none.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class CircuitBreaker:
         self.policy = policy or BreakerPolicy()
         _check_choice("residence", residence, get_args(Residence))
         _check_choice("on_store_failure", on_store_failure, get_args(StoreFailure))
+        check_store(store, f"the circuit breaker {name!r}")
         self._classify = classify or Classifier()
         self._judges = self._classify.failed_if is not None
         self._on_event = on_event
@@ -235,6 +237,11 @@ class CircuitBreaker:
         if self._shared is not None:
             await self._shared.refresh()
         return self.get_state()
+
+    def store_is_away(self, error: Unavailable) -> None:
+        """Told by who shares the store that it does not answer: calls do not wait to find that out for themselves."""
+        if self._shared is not None and not self._closed:
+            self._shared.lose(error)
 
     # By hand. Each applies here at once, and returns what can be awaited for the store's confirmation.
 

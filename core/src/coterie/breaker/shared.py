@@ -28,6 +28,7 @@ from coterie.breaker.watch import Watch
 from coterie.clock import Clock
 from coterie.errors import BreakerOpen, CoterieError, Misuse, StateFormatError, Unavailable
 from coterie.ports import StateStore
+from coterie.shared_state import warn
 from coterie.work import Work, tell_of_forks
 
 __all__ = ["SharedBreaker", "Told"]
@@ -131,6 +132,11 @@ class SharedBreaker:
         else:
             await self._batches.flush()
             await self._ear.look()
+
+    def lose(self, error: CoterieError) -> None:
+        """The store does not answer: go on without it, and look for it in the background."""
+        self._here()
+        self._lose(error)
 
     def by_hand(self, operation: Operation[View], pretended: View | None) -> asyncio.Task[None]:
         """A decision by hand: `pretended` holds here at once; the task ends when the store has confirmed it.
@@ -328,12 +334,10 @@ class SharedBreaker:
         if self.stand == "away":
             return
         self.stand = "away"
-        _log.warning(
-            "breaker.store_failed %s: %s; %s until it is back",
-            self._name,
-            error,
-            "this process decides alone" if self._fail_open else "calls are refused",
-        )
+        if self._fail_open:
+            warn(_log, f"breaker.store_failed {self._name}: {error}; this process decides alone until it is back")
+        else:
+            _log.warning("breaker.store_failed %s: %s; calls are refused until it is back", self._name, error)
         tally = self._shadow.tally
         if tally is not None:
             self._batches.drop(tally)

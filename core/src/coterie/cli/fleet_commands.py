@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coterie.cli.failure import told
-from coterie.cli.usage import Command, Group
+from coterie.cli.fleet_usage import EVERY_S, Listing, OfAgent, Watching
+from coterie.cli.usage import Command
 
 if TYPE_CHECKING:
     from coterie.cli.fleet.breaker_acts import Demand
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from coterie.cli.fleet.showing import Looked
 
 __all__ = ["add_fleet_commands"]
-
-_EVERY_S = "2"
 
 StoreOption = Annotated[
     str | None,
@@ -45,63 +44,39 @@ WatchOption = Annotated[
         "-w",
         metavar="[SECONDS]",
         min=0.1,
-        help=f"Show it again when it changes, and every so often besides ({_EVERY_S} s), until Ctrl-C. "
+        help=f"Show it again when it changes, and every so often besides ({EVERY_S} s), until Ctrl-C. "
         "With --json, one document a change, each in a line.",
     ),
 ]
 BreakerArgument = Annotated[str, typer.Argument(metavar="NAME", help="The circuit breaker: an agent's id, or a type.")]
-NewOption = Annotated[bool, typer.Option("--new", help="Also a breaker that nobody has used yet.")]
+NewOption = Annotated[
+    bool,
+    typer.Option("--new", help="Also a breaker that is not stored: without a failure so far, or a name nobody uses."),
+]
+RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN_ID", help="The budgets of a single run alone.")]
+HoldsOption = Annotated[bool, typer.Option("--holds", help="All that is held, also by owners that live.")]
 AgentArgument = Annotated[
     list[str], typer.Argument(metavar="[TYPE] AGENT", help="The agent; its type too where several have such an agent.")
 ]
 
 
-class _Watching(Command):
-    """A command whose `--watch` may stand without its value."""
-
-    # The context is click's, which typer has brought in more than one form.
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        filled: list[str] = []
-        following = [*args[1:], ""]
-        for arg, after in zip(args, following[: len(args)], strict=True):
-            bare = arg in ("--watch", "-w") and not _is_number(after)
-            filled += [arg, _EVERY_S] if bare else [arg]
-        return super().parse_args(ctx, filled)
-
-
-class _OfAgent(Command):
-    """A command about one agent, whose type may stand before it."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The words after its name in the line `Usage:`; its one argument names both words."""
-        return [piece.removesuffix("...").strip("{}") for piece in super().collect_usage_pieces(ctx)]
-
-
-class _Listing(Group):
-    """A group whose command `list` may be left out."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        bare = not args or (args[0].startswith("-") and args[0] not in ("-h", "--help"))
-        return super().parse_args(ctx, ["list", *args] if bare else args)
-
-
 def _group(name: str, help_text: str) -> typer.Typer:
-    return typer.Typer(
-        name=name, cls=_Listing, help=help_text, rich_markup_mode="markdown", pretty_exceptions_enable=False
-    )
+    text = f"{help_text} Without a command: `list`."
+    return typer.Typer(name=name, cls=Listing, help=text, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
 breakers = _group("breakers", "List circuit breakers, and force them by hand, for the whole fleet.")
 pool = _group("pool", "List pools, and drain their agents, for the whole fleet.")
+limits = _group("limits", "List rate limits, and the retries that are left.")
 budgets = _group("budgets", "List budgets, and settle what dead owners hold.")
 
 
 def add_fleet_commands(app: typer.Typer) -> None:
     """Add them to the command line."""
-    app.command(cls=_Watching)(status)
+    app.command(cls=Watching)(status)
     app.add_typer(breakers)
     app.add_typer(pool)
-    app.command(cls=_Watching)(limits)
+    app.add_typer(limits)
     app.add_typer(budgets)
     app.command(cls=Command)(migrate)
 
@@ -123,7 +98,7 @@ def status(
     return show(_looked(store, namespace, team, as_json=as_json, watch=watch), ALL_KINDS, draw_overview)
 
 
-@breakers.command("list", cls=_Watching)
+@breakers.command("list", cls=Watching)
 @told
 def list_breakers(
     *,
@@ -227,7 +202,21 @@ def release_breaker(
     return _turn(_reach(store, namespace, team), name, "auto", as_json=as_json)
 
 
-@pool.command("list", cls=_Watching)
+@breakers.command("forget", cls=Command)
+@told
+def forget_breaker(
+    name: BreakerArgument,
+    *,
+    store: StoreOption = None,
+    namespace: NamespaceOption = None,
+    team: TeamOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Remove what is stored of it, such as a name given by mistake; whoever uses it begins anew, closed."""
+    return _turn(_reach(store, namespace, team), name, "forget", as_json=as_json)
+
+
+@pool.command("list", cls=Watching)
 @told
 def list_pools(
     *,
@@ -244,7 +233,7 @@ def list_pools(
     return show(_looked(store, namespace, team, as_json=as_json, watch=watch), ["pools"], draw)
 
 
-@pool.command("drain", cls=_OfAgent)
+@pool.command("drain", cls=OfAgent)
 @told
 def drain(
     agent: AgentArgument,
@@ -258,7 +247,7 @@ def drain(
     return _change_agent(_reach(store, namespace, team), agent, drains=True, as_json=as_json)
 
 
-@pool.command("resume", cls=_OfAgent)
+@pool.command("resume", cls=OfAgent)
 @told
 def resume(
     agent: AgentArgument,
@@ -272,8 +261,9 @@ def resume(
     return _change_agent(_reach(store, namespace, team), agent, drains=False, as_json=as_json)
 
 
+@limits.command("list", cls=Watching)
 @told
-def limits(
+def list_limits(
     *,
     store: StoreOption = None,
     namespace: NamespaceOption = None,
@@ -281,17 +271,19 @@ def limits(
     as_json: JsonOption = False,
     watch: WatchOption = None,
 ) -> int:
-    """Show every rate limit: what is free, when the next call may go, and pauses."""
+    """Show every rate limit: what is free, when the next call may go, pauses; and how many retries are left."""
     from coterie.cli.fleet.drawing import draw
     from coterie.cli.fleet.showing import show
 
-    return show(_looked(store, namespace, team, as_json=as_json, watch=watch), ["limits"], draw)
+    return show(_looked(store, namespace, team, as_json=as_json, watch=watch), ["limits", "retries"], draw)
 
 
-@budgets.command("list", cls=_Watching)
+@budgets.command("list", cls=Watching)
 @told
 def list_budgets(
     *,
+    run: RunOption = None,
+    holds: HoldsOption = False,
     store: StoreOption = None,
     namespace: NamespaceOption = None,
     team: TeamOption = None,
@@ -299,10 +291,11 @@ def list_budgets(
     watch: WatchOption = None,
 ) -> int:
     """Show every budget: spent, held, left, and what dead owners hold."""
-    from coterie.cli.fleet.drawing import draw
+    from coterie.cli.fleet.drawing import draw, draw_with_holds
     from coterie.cli.fleet.showing import show
 
-    return show(_looked(store, namespace, team, as_json=as_json, watch=watch), ["budgets"], draw)
+    looked = _looked(store, namespace, team, as_json=as_json, watch=watch, run=run)
+    return show(looked, ["budgets"], draw_with_holds if holds else draw)
 
 
 @budgets.command("settle", cls=Command)
@@ -345,11 +338,17 @@ def _reach(store: str | None, namespace: str | None, team: str | None) -> Reach:
 
 
 def _looked(
-    store: str | None, namespace: str | None, team: str | None, *, as_json: bool, watch: float | None
+    store: str | None,
+    namespace: str | None,
+    team: str | None,
+    *,
+    as_json: bool,
+    watch: float | None,
+    run: str | None = None,
 ) -> Looked:
     from coterie.cli.fleet.showing import Looked
 
-    return Looked(_reach(store, namespace, team), as_json, watch)
+    return Looked(_reach(store, namespace, team), as_json, watch, run)
 
 
 def _turn(reach: Reach, name: str, demand: Demand, *, new: bool = False, as_json: bool) -> int:
@@ -366,11 +365,3 @@ def _change_agent(reach: Reach, agent: list[str], *, drains: bool, as_json: bool
         raise Misuse(f"{' '.join(agent)!r} is more than an agent and its type; give one agent at a time")
     agent_type = agent[0] if len(agent) == 2 else None
     return change_agent(reach, agent_type, agent[-1], "drain" if drains else "resume", as_json=as_json)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -17,12 +17,14 @@ from coterie.budget import Budget, Spending
 from coterie.clock import Clock
 from coterie.errors import BreakerOpen, LeaseLost, NoLiveAgent, Unavailable
 from coterie.events import Event
-from coterie.ids import AgentId, AgentType, content_hash
+from coterie.ids import AgentId, AgentType, WorkflowId
 from coterie.limiter import RateLimiter
 from coterie.pipeline.account import Account
 from coterie.pipeline.caller import Caller
+from coterie.pipeline.places import PooledSlots
 from coterie.policies import Fallback, Policies, Spend
 from coterie.pool import Lease, ResourcePool
+from coterie.pool.lease import Wait
 from coterie.ports import StateStore
 from coterie.retry_budget import RetryBudget
 from coterie.slots import Slot, Slots, TypeSlots
@@ -33,13 +35,15 @@ __all__ = ["Admitted", "Gate", "Tools"]
 _log = logging.getLogger("coterie.pool")
 
 TELL_S = 5.0
+# What is said of a breaker that lets no call, or few, through.
+_RESTING = {"open": "is open", "half_open": "is on trial", "forced_open": "was forced open by hand"}
 # So often at most the breakers are asked whether the pool is right about them.
 RECONCILE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a gate works with. breaker: of an agent. budget: of a run, by its short name. store: for what is kept.
+    """What a gate works with. breaker: of an agent. budget: of a run, if it has its own. store: for what is kept.
 
     ready: awaited before each call.
     """
@@ -47,7 +51,7 @@ class Tools:
     pool: ResourcePool
     breaker: Callable[[AgentId], CircuitBreaker | None]
     limiter: RateLimiter | None
-    budget: Callable[[Spend, str], Budget]
+    budget: Callable[[Spend, WorkflowId], Budget]
     retries: RetryBudget | None
     store: StateStore
     ready: Callable[[], Awaitable[None]]
@@ -73,6 +77,7 @@ class Gate:
         self._agents: dict[AgentId, Slot | None] = {}
         self._work = Work()
         self._look_again_s = 0.0
+        self._told_away = False
 
     def connect(self, slots: Slots) -> None:
         """Say where agents are found that stand in for others."""
@@ -100,6 +105,11 @@ class Gate:
         """Changes when that of one of the agents does."""
         return ",".join(sorted({slot.agent.version for slot in self._agents.values() if slot is not None}))
 
+    def slots(self) -> TypeSlots:
+        """Where the tasks of the type wait in this process."""
+        pool = self.policies.pool
+        return TypeSlots(self) if pool is None else PooledSlots(self, pool, self.tools.clock)
+
     def join(self, slot: Slot) -> None:
         """Let tasks through to one more agent."""
         self.register(slot.agent.id, slot.agent.capacity, slot)
@@ -120,7 +130,7 @@ class Gate:
         self,
         caller: Caller,
         *,
-        wait_s: float,
+        wait_s: Wait,
         priority: int = 0,
         key: str = "",
         ticket: str | None = None,
@@ -128,7 +138,7 @@ class Gate:
     ) -> AsyncIterator[Admitted]:
         """Pass; the body calls the agent, and what it raises says how that went.
 
-        wait_s: how long to wait in the pool's queue; 0 does not queue. priority, key: as of `ResourcePool.lease`.
+        wait_s: how long to wait in the pool's queue; 0 does not queue. It, priority, key: as of `ResourcePool.lease`.
         ticket: a place there that is kept already. only: no agent but this one.
 
         Raises, before the body runs:
@@ -167,7 +177,7 @@ class Gate:
                 except BreakerOpen as error:
                     refusal = error
                     if not await self._woke_up():
-                        raise
+                        raise self._all_suspended(error) from None
                     continue
                 if lease.agent_id not in self._agents:
                     # Registered by a process that knows more agents than this one.
@@ -191,10 +201,17 @@ class Gate:
     async def _ready(self) -> None:
         try:
             await self.tools.ready()
-        except Unavailable:
-            # Looked at again with the next call; what needs its store says so itself.
+        except Unavailable as error:
+            # What needs its store says so itself.
             if self.policies.on_store_failure == "fail_closed":
                 raise
+            if not self._told_away:
+                # One long wait to learn that it does not answer is enough.
+                self._told_away = True
+                for agent_id in self._agents:
+                    breaker = self.tools.breaker(agent_id)
+                    if breaker is not None:
+                        breaker.store_is_away(error)
 
     async def _woke_up(self) -> bool:
         """Whether a breaker no longer rests although the pool thinks so: it was closed by hand, elsewhere."""
@@ -209,6 +226,22 @@ class Gate:
                 await self._suspend(agent_id, 0.0)
                 woken = True
         return woken
+
+    def _all_suspended(self, refusal: BreakerOpen) -> BreakerOpen:
+        """The pool's refusal, with what the breakers say of it."""
+        states: dict[str, str] = {}
+        for agent_id in self._agents:
+            breaker = self.tools.breaker(agent_id)
+            if breaker is not None:
+                states[breaker.name] = breaker.get_state().state
+        resting = {name: state for name, state in states.items() if state in _RESTING}
+        if not resting:
+            return refusal
+        told = ", ".join(f"{name!r} {_RESTING[state]}" for name, state in resting.items())
+        by_hand = next((name for name, state in resting.items() if state == "forced_open"), None)
+        ends = f"; 'coterie breakers auto {by_hand}' ends that" if by_hand is not None else ""
+        said = f"every agent of the type {self.agent_type!r} is suspended, by the circuit breakers: {told}{ends}"
+        return BreakerOpen(refusal.breaker, retry_after_s=refusal.retry_after_s, state=refusal.state, said=said)
 
     async def _suspend(self, agent_id: AgentId, rests_s: float) -> None:
         try:
@@ -227,7 +260,7 @@ class Gate:
         spendings: list[tuple[Spend, Spending]] = []
         try:
             for spend in self.policies.budgets:
-                budget = self.tools.budget(spend, content_hash(caller.workflow_id)[:16])
+                budget = self.tools.budget(spend, caller.workflow_id)
                 spending = await held.enter_async_context(budget.reserve(spend.bound))
                 # Whoever is refused by the next one has spent nothing of this one.
                 spending.report(0)

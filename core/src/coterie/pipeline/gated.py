@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import Any
 
 from coterie.attempt import (
@@ -17,11 +16,12 @@ from coterie.attempt import (
 )
 from coterie.clock import Clock
 from coterie.context import TaskContext
-from coterie.errors import TaskTimedOut, Unavailable
+from coterie.errors import PoolBusy, TaskTimedOut, Unavailable, UnknownAgent, UnknownAgentType
 from coterie.events import Listener
 from coterie.ids import AgentId
 from coterie.pipeline.gate import Gate
 from coterie.pipeline.persistence import Persistence
+from coterie.pipeline.places import Place
 from coterie.pipeline.remembered import recall, remember
 from coterie.policies import Fallback
 from coterie.slots import Slot
@@ -62,6 +62,7 @@ class GatedWork:
         self._again = Persistence(context, gate, clock, listener, waits=waits, patience_s=run.patience_s)
         # Whoever was refused was not called.
         self._made = context.attempt - 1
+        self._notice: asyncio.TimerHandle
 
     async def perform(self, slot: Slot) -> Ended:
         """As `coterie.attempt.perform`.
@@ -72,7 +73,7 @@ class GatedWork:
         context = self._context
         while True:
             try:
-                return await self._attempt()
+                return await self._attempt(slot)
             # Every failure of an agent becomes a result, as in `coterie.attempt.perform`.
             except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001
                 raise_if_cancelled(error)
@@ -84,26 +85,47 @@ class GatedWork:
             slot = await slot.pool.acquire(context.task.priority)
         agent_id = context.agent.id if context.agent is not None else None
         failed = self._ended("failed", None, failure, agent_id)
-        _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=failure)
+        # Of a refusal, where it was raised says nothing.
+        trace = None if self._again.is_refusal(failure) else failure
+        _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=trace)
         return failed if self._stands_in or isinstance(failure, Unavailable) else await self._fall_back(failed)
 
-    async def _attempt(self) -> Ended:
+    async def _attempt(self, slot: Slot) -> Ended:
+        place = slot if isinstance(slot, Place) else None
+        if place is None or place.due_s is not None:
+            return await self._go(place)
+        # Who does not queue would take the slot from under those whose turn it is.
+        if self._again.queue_s() > 0:
+            try:
+                return await self._go(place)
+            except PoolBusy as error:
+                if not self._again.is_refusal(error):
+                    raise
+        await place.until_due()
+        return await self._go(place)
+
+    async def _go(self, place: Place | None) -> Ended:
+        """Through the gate, to an agent."""
         context, gate = self._context, self._gate
-        wait_s, priority, key = self._again.queue_s, context.task.priority, context.item_key or context.task.id
-        # Whoever stands in the queue for long says so: nothing else shows that it is not stuck.
-        notice = asyncio.get_running_loop().call_later(
-            _NOTICE_S, partial(self._again.tell, "task.waiting", wait_s=wait_s)
+        way = gate.admit(
+            context,
+            wait_s=self._again.queue_s,
+            priority=context.task.priority if place is None else place.priority,
+            key=context.item_key or context.task.id,
+            ticket=context.ticket(),
+            only=self._only,
         )
+        self._tell_later(place, self._again.queue_s())
         try:
-            way = gate.admit(
-                context, wait_s=wait_s, priority=priority, key=key, ticket=context.ticket(), only=self._only
-            )
-            async with self._again.through(way) as admitted:
-                notice.cancel()
+            async with self._again.through(way, place) as admitted:
+                self._notice.cancel()
+                called = gate.slot(admitted.agent_id)
+                if place is not None:
+                    await place.begin(called)
                 self._made += 1
-                value = await self._call(gate.slot(admitted.agent_id))
+                value = await self._call(called)
         finally:
-            notice.cancel()
+            self._notice.cancel()
         output = await kept(context, value)
         if gate.remembers_s and not self._stands_in:
             await remember(
@@ -111,10 +133,20 @@ class GatedWork:
             )
         return self._ended("succeeded", output, None, admitted.agent_id)
 
+    def _tell_later(self, place: Place | None, wait_s: float) -> None:
+        """Say so of whoever stands in the queue for long: nothing else shows that it is not stuck."""
+        self._notice = asyncio.get_running_loop().call_later(_NOTICE_S, self._tell_that_it_waits, place, wait_s)
+
+    def _tell_that_it_waits(self, place: Place | None, wait_s: float) -> None:
+        if place is not None and place.due_s is None:
+            self._tell_later(place, wait_s)
+        else:
+            self._again.tell("task.waiting", wait_s=wait_s)
+
     async def _call(self, slot: Slot) -> Any:
         """One call of the agent, under its time-out."""
         context, agent, call = self._context, slot.agent, slot.call
-        context.agent = agent
+        context.agent, context.pool = agent, slot.pool
         timeout_s = context.task.timeout_s or agent.timeout_s
         if timeout_s is None:
             context.deadline = None
@@ -138,7 +170,11 @@ class GatedWork:
     async def _fall_back(self, failed: Ended) -> Ended:
         """What the first stand-in gives that can; the failure itself if none can."""
         for fallback in self._gate.policies.fallback:
-            ended = await self._stand_in(fallback, failed)
+            try:
+                ended = await self._stand_in(fallback, failed)
+            except (UnknownAgent, UnknownAgentType) as unknown:
+                _log.warning("task.nobody_stands_in %s: %s", self._context.task.id, unknown)
+                continue
             if ended is not None and ended.state == "succeeded":
                 _log.warning("task.fell_back %s on %s", self._context.task.id, fallback)
                 error = f"{type(failed.error).__name__}: {failed.error}"

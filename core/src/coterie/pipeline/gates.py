@@ -13,17 +13,19 @@ from typing import Protocol, TypeVar
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie.breaker import CircuitBreaker
 from coterie.breaker.outcome import Classifier
-from coterie.budget import Budget
+from coterie.budget import KEEP_S, RUN_KEEP_S, Budget
 from coterie.clock import Clock
 from coterie.errors import AgentThrottled, ArtifactError, CommandFailed, PolicyError, StepFailed
 from coterie.events import Event, Listener
-from coterie.ids import AgentId, AgentType
+from coterie.ids import AgentId, AgentType, WorkflowId
 from coterie.limiter import RateLimiter
 from coterie.pipeline.gate import Gate, Tools
-from coterie.policies import Policies, Spend
+from coterie.pipeline.readiness import Readiness
+from coterie.policies import Policies, Spend, check_names, run_budget
 from coterie.pool import ResourcePool
 from coterie.ports import StateStore
 from coterie.retry_budget import RetryBudget
+from coterie.shared_state import check_store
 from coterie.slots import Slots
 
 __all__ = ["Pipeline"]
@@ -45,7 +47,7 @@ class Pipeline:
     processes share; without one it is this process's own. on_event: told what breakers and budgets do.
 
     Raises:
-        PolicyError: one breaker or budget would mean two different things.
+        PolicyError: one breaker or budget would mean two different things. Misuse: the store is none.
     """
 
     def __init__(
@@ -56,15 +58,16 @@ class Pipeline:
         clock: Clock,
         on_event: Listener | None = None,
     ) -> None:
+        check_store(store, "what stands before the agents")
         self.store = store
         self._own = _own_store(clock)
-        self._checked = False
         self._clock = clock
         self._on_event = on_event
         self._gates: dict[AgentType, Gate] = {}
         self._breakers: dict[str, tuple[BreakerPolicy, AgentType, CircuitBreaker]] = {}
         self._budgets: dict[str, tuple[Spend, Budget]] = {}
         self._closing: list[_Closes] = []
+        self._ready = self._kept(Readiness(store)) if store is not None else _nothing_to_ask
         for agent_type, policy in policies.items():
             self._gates[agent_type] = self._made(agent_type, policy)
 
@@ -73,7 +76,14 @@ class Pipeline:
         return self._gates.get(agent_type)
 
     def connect(self, slots: Slots) -> None:
-        """Tell the gates where to find the agents that stand in for theirs."""
+        """Tell the gates where to find the agents that stand in for theirs.
+
+        Raises:
+            UnknownAgentType, UnknownAgent: policies, or a fallback, are for nobody.
+        """
+        policies = {agent_type: gate.policies for agent_type, gate in self._gates.items()}
+        agents = [slot.agent for slot in slots.all()]
+        check_names(policies, {agent.type for agent in agents}, {agent.id for agent in agents})
         for gate in self._gates.values():
             gate.connect(slots)
 
@@ -84,20 +94,12 @@ class Pipeline:
         if closing:
             await asyncio.wait(closing, timeout=2 * CLOSE_GRACE_S)
 
-    async def _ready(self) -> None:
-        """Once, before the first call: whether this coterie reads what the fleet writes."""
-        if self.store is not None and not self._checked:
-            from coterie.stores.format import check_format
-
-            await check_format(self.store)
-            self._checked = True
-
     def _made(self, agent_type: AgentType, policies: Policies) -> Gate:
         tools = Tools(
             pool=self._pool(agent_type, policies),
             breaker=partial(self._breaker, agent_type, policies),
             limiter=self._limiter(agent_type, policies),
-            budget=partial(self._budget, policies),
+            budget=self._budget,
             retries=self._retries(agent_type, policies),
             store=self.store or self._own,
             ready=self._ready,
@@ -120,6 +122,7 @@ class Pipeline:
                 store=self.store,
                 max_wait_s=policies.max_hold_s,
                 on_store_failure=policies.on_store_failure,
+                on_event=self._on_event,
                 clock=self._clock,
             )
         )
@@ -133,6 +136,7 @@ class Pipeline:
                 policies.retries,
                 store=self.store,
                 on_store_failure=policies.on_store_failure,
+                on_event=self._on_event,
                 clock=self._clock,
             )
         )
@@ -163,9 +167,8 @@ class Pipeline:
         self._breakers[name] = (policies.breaker, agent_type, breaker)
         return breaker
 
-    def _budget(self, policies: Policies, spend: Spend, run: str) -> Budget:
-        del policies
-        name = f"{spend.name}-{run}" if spend.per_run else spend.name
+    def _budget(self, spend: Spend, run: WorkflowId) -> Budget:
+        name = run_budget(spend.name, run) if spend.per_run else spend.name
         known = self._budgets.get(name)
         if known is not None:
             same = (known[0].most, known[0].window, known[0].unit) == (spend.most, spend.window, spend.unit)
@@ -173,7 +176,16 @@ class Pipeline:
                 raise PolicyError(f"the budget {spend.name!r} has two different limits, windows or units; give it one")
             return known[1]
         made = self._kept(
-            Budget(name, spend.most, window=spend.window, store=self.store, on_event=self._on_event, clock=self._clock)
+            Budget(
+                name,
+                spend.most,
+                window=spend.window,
+                store=self.store,
+                unit=spend.unit,
+                keep_s=RUN_KEEP_S if spend.per_run else KEEP_S,
+                on_event=self._on_event,
+                clock=self._clock,
+            )
         )
         self._budgets[name] = (spend, made)
         return made
@@ -186,6 +198,10 @@ class Pipeline:
     def _kept(self, shell: S) -> S:
         self._closing.append(shell)
         return shell
+
+
+async def _nothing_to_ask() -> None:
+    """Whoever keeps its state itself reads what it writes."""
 
 
 def _own_store(clock: Clock) -> StateStore:

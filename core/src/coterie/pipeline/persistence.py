@@ -15,6 +15,7 @@ from coterie.errors import PoolBusy, Refused
 from coterie.events import Event, Listener
 from coterie.pipeline.caller import Caller
 from coterie.pipeline.gate import Admitted, Gate
+from coterie.pipeline.places import Place
 from coterie.task import Retry
 
 __all__ = ["Persistence"]
@@ -52,35 +53,42 @@ class Persistence:
         policy_s = gate.policies.max_wait_s
         self._left_s = policy_s if patience_s is None else min(patience_s, policy_s)
         self._asking_since: float | None = None
+        self._place: Place | None = None
+        self._was_let_through = False
 
     @property
     def left_s(self) -> float:
         """For how much longer refusals may be waited for."""
-        asking_s = 0.0 if self._asking_since is None else self._clock.monotonic() - self._asking_since
-        return max(0.0, self._left_s - asking_s)
+        return max(0.0, self._left_s - self._asking_s())
 
-    @property
     def queue_s(self) -> float:
         """How long to stand in a queue; 0 where the caller waits by itself."""
         return self.left_s if self._waits else 0.0
 
     @asynccontextmanager
-    async def through(self, way: AbstractAsyncContextManager[Admitted]) -> AsyncIterator[Admitted]:
-        """Pass the gate; what that takes counts as waiting."""
-        self._asking_since = self._clock.monotonic()
+    async def through(
+        self, way: AbstractAsyncContextManager[Admitted], place: Place | None = None
+    ) -> AsyncIterator[Admitted]:
+        """Pass the gate; what that takes counts as waiting, but for standing in a queue ahead of one's turn."""
+        self._stop_asking()
+        self._asking_since, self._place, self._was_let_through = self._clock.monotonic(), place, False
         async with way as admitted:
             self._stop_asking()
+            self._was_let_through = True
             yield admitted
 
     async def goes_on(self, failure: BaseException, retry: Retry | None) -> bool:
         """Wait for what may be better later, and say whether there is such a thing.
 
+        A refusal by another gate, which the work itself had asked, is a failure of the work like others.
+
         Raises:
             Refused: the failure itself; where the caller waits by itself.
         """
         self._stop_asking()
-        if not isinstance(failure, Refused):
+        if not self.is_refusal(failure):
             return await self._retries(failure, retry)
+        assert isinstance(failure, Refused)
         # A pool only knows when a slot is free at the latest: standing in its queue is worth a try.
         least_s = 0.0 if isinstance(failure, PoolBusy) else failure.retry_after_s
         if least_s > self.left_s or self.left_s <= 0:
@@ -95,13 +103,24 @@ class Persistence:
         self._left_s -= wait_s
         return True
 
+    def is_refusal(self, failure: BaseException) -> bool:
+        """Whether this gate refused, so that nobody was called."""
+        return isinstance(failure, Refused) and not self._was_let_through
+
     def tell(self, name: str, **fields: Any) -> None:
         """Tell the listener of the caller, if there is one."""
         if self._listener is not None:
             self._listener(Event(name, self._caller.workflow_id, self._caller.task_id, fields))
 
+    def _asking_s(self) -> float:
+        since_s = self._asking_since
+        if since_s is not None and self._place is not None:
+            # Until then this process's own work stood in the way, and nobody refused anything.
+            since_s = None if self._place.due_s is None else max(since_s, self._place.due_s)
+        return 0.0 if since_s is None else self._clock.monotonic() - since_s
+
     def _stop_asking(self) -> None:
-        self._left_s, self._asking_since = self.left_s, None
+        self._left_s, self._asking_since, self._place = self.left_s, None, None
 
     async def _retries(self, failure: BaseException, retry: Retry | None) -> bool:
         caller = self._caller

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
-from coterie._rules.balance import CHANCES
 from coterie._rules.pool import Answer, Asked, Given, channel, key, turn
 from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.pool_status import PoolStatus, look
@@ -18,7 +17,8 @@ from coterie._rules.timeline import SECOND
 from coterie.clock import Clock
 from coterie.errors import CoterieError, LeaseLost, Unavailable
 from coterie.ids import AgentId, AgentType
-from coterie.pool.lease import Ask, Lease, Waiter, check_returned, refused
+from coterie.pool.capacities import Capacities
+from coterie.pool.lease import Ask, Lease, Waiter, check_returned, new_chance, refusal, refused, time_left
 from coterie.ports import StateStore
 
 __all__ = ["Lane"]
@@ -72,6 +72,7 @@ class Lane:
         self._back: list[Given] = []
         self._drop: list[list[str]] = []
         self._registered_s = self._said_s = -math.inf
+        self._capacities = Capacities(policy.heartbeat_s)
         self._idle = asyncio.Event()
         self._closed = self._failing = self._listening = False
         self._subscribing = asyncio.Lock()
@@ -104,12 +105,14 @@ class Lane:
             CoterieError: the store failed, or holds a state that cannot be read; logged once.
         """
         loop = asyncio.get_running_loop()
+        if self.agents and self._capacities.is_due():
+            with suppress(CoterieError):
+                self._capacities.compare(self.agents, await self._seen())
         sent_s = self._said_s = loop.time()
         held = dict(self.held)
         # A call here has taken over what was deferred by the same ticket.
         waiters = [one for one in self._parked.values() if one.ask.holder or one.ask.ticket not in self._calls]
-        back, drop = self._back, self._drop
-        self._back, self._drop = [], []
+        back, drop, self._back, self._drop = self._back, self._drop, [], []
         try:
             answer = await self._say(
                 agents=list(self.agents),
@@ -125,8 +128,10 @@ class Lane:
         for waiter in waiters:
             self._told(waiter, {**answer["asks"][waiter.ask.ticket], "s": sent_s})
 
-    async def acquire(self, ask: Ask, *, wait_s: float) -> Lease:
-        """A slot, after at most `wait_s` seconds; cancelled, it leaves nothing behind.
+    async def acquire(self, ask: Ask, *, left_s: Callable[[], float]) -> Lease:
+        """A slot; cancelled, it leaves nothing behind.
+
+        left_s: for how many seconds more to wait, asked whenever they are over.
 
         Raises:
             Refused: there is none.
@@ -135,11 +140,9 @@ class Lane:
             raise refused(self.agent_type, {"k": "taken", "r": SECOND})
         self._calls[ask.ticket] = ask.holder
         try:
-            answer = await self._ask(ask, wait_s, queues=wait_s > 0)
-            if self._closed:
-                answer = _CLOSED
-            elif answer["k"] == "queued":
-                answer = {"k": "late", "r": SECOND}
+            answer = await self._ask(ask, left_s, queues=left_s() > 0)
+            if self._closed or answer["k"] == "queued":
+                answer = _CLOSED if self._closed else {"k": "late", "r": SECOND}
             if answer["k"] in ("late", "closed"):
                 await self._tidy(self._forsake(ask))
         except BaseException:
@@ -151,7 +154,7 @@ class Lane:
             self._idle.set()
         if answer["k"] == "leased":
             return self._adopt(ask, answer)
-        raise refused(self.agent_type, answer)
+        raise await refusal(self.agent_type, answer, self._seen)
 
     async def keep_place(self, ask: Ask, *, wait_s: float) -> bool:
         """Whether a slot is granted to a deferred ticket within `wait_s` seconds; its place stays, whatever happens.
@@ -159,10 +162,10 @@ class Lane:
         Raises:
             Refused: it cannot wait.
         """
-        answer = await self._ask(ask, wait_s, queues=True)
-        if answer["k"] not in ("leased", "queued"):
-            raise refused(self.agent_type, answer)
-        return bool(answer["k"] == "leased")
+        answer = await self._ask(ask, time_left(wait_s), queues=True)
+        if answer["k"] in ("leased", "queued"):
+            return bool(answer["k"] == "leased")
+        raise await refusal(self.agent_type, answer, self._seen)
 
     async def settle(self, lease: Lease, outcome: str) -> None:
         """Give a lease back. A store that fails is told later.
@@ -189,8 +192,7 @@ class Lane:
 
     async def give_back(self, lease: Lease, outcome: str) -> None:
         """Give a lease back while an error or a cancellation goes on: bounded, and never raising another."""
-        given = self._let_go(lease, outcome)
-        if given is not None:
+        if (given := self._let_go(lease, outcome)) is not None:
             await self._tidy(self._return(given))
 
     async def complete(self, agent_id: AgentId, token: int, outcome: str) -> None:
@@ -199,8 +201,8 @@ class Lane:
         Raises:
             LeaseLost, StaleToken: as for `settle`.
         """
-        answer = await self._say(back=[("", agent_id, token, outcome, 0)])
-        check_returned(agent_id, token, answer["back"][""])
+        given = await self._say(back=[("", agent_id, token, outcome, 0)])
+        check_returned(agent_id, token, given["back"][""])
 
     async def withdraw(self, ticket: str) -> None:
         """Give up the place of a deferred ticket, or what it was granted."""
@@ -208,15 +210,17 @@ class Lane:
 
     async def look(self) -> PoolStatus:
         """The pool as the store has it."""
-        state, now = await self._store.read(self.key)
-        self.status = look(state, now, self.terms)
+        self.status = await self._seen()
         return self.status
+
+    async def _seen(self) -> PoolStatus:
+        return look(*await self._store.read(self.key), self.terms)
 
     async def change(self, operation: Callable[[int], Any]) -> bool:
         """Apply a change to an agent, made with a chance; whether there is that agent."""
         if self._unsaid:
             await self._say()
-        return bool(await self._store.update(self.key, operation(_chance()), keep_s=KEEP_S))
+        return bool(await self._store.update(self.key, operation(new_chance()), keep_s=KEEP_S))
 
     async def leave(self) -> None:
         """Give everything back, within a bound."""
@@ -246,21 +250,21 @@ class Lane:
         if self._listening:
             await self._store.unsubscribe(channel(self.agent_type, self._owner), self._heard)
 
-    async def _ask(self, ask: Ask, wait_s: float, *, queues: bool) -> Answer:
-        """The store's answer: at once, or when it changes within `wait_s` seconds."""
-        loop = asyncio.get_running_loop()
-        ends_s = loop.time() + wait_s
+    async def _ask(self, ask: Ask, left_s: Callable[[], float], *, queues: bool) -> Answer:
+        """The store's answer: at once, or when it changes while there is time left."""
         answer = await self._say_ask(ask, waits=queues)
-        if answer["k"] != "queued" or wait_s <= 0:
+        if answer["k"] != "queued" or left_s() <= 0:
             return answer
-        waiter = self._parked.setdefault((ask.ticket, ask.holder), Waiter(ask, loop.create_future()))
+        fresh = Waiter(ask, asyncio.get_running_loop().create_future())
+        waiter = self._parked.setdefault((ask.ticket, ask.holder), fresh)
         waiter.callers += 1
         self._wake()
         try:
             if await self._listen():
                 # A grant may have been told before anybody listened.
                 self._told(waiter, await self._say_ask(ask, waits=True))
-            await asyncio.wait({waiter.future}, timeout=max(0.0, ends_s - loop.time()))
+            while (wait_s := left_s()) > 0 and not waiter.future.done():
+                await asyncio.wait({waiter.future}, timeout=wait_s)
         finally:
             waiter.callers -= 1
             if not waiter.callers:
@@ -289,7 +293,7 @@ class Lane:
         operation = turn(
             self.terms,
             self._owner,
-            chance=_chance(),
+            chance=new_chance(),
             agents=[[name, *self.agents[name]] for name in dict.fromkeys([*new, *agents]) if name in self.agents],
             leaving=leaving,
             back=back,
@@ -394,7 +398,3 @@ class Lane:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _chance() -> int:
-    return int.from_bytes(os.urandom(4), "big") % CHANCES

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Collection
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from coterie._rules.balance import CHANCES
 from coterie._rules.pool import Answer, Asked
+from coterie._rules.pool_status import PoolStatus
 from coterie._rules.timeline import SECOND
 from coterie.errors import (
     AgentUnavailable,
     BreakerOpen,
+    CoterieError,
     LeaseLost,
     Misuse,
     NoLiveAgent,
@@ -20,6 +26,7 @@ from coterie.errors import (
     Refused,
     StaleToken,
     TaskTimedOut,
+    in_words,
 )
 from coterie.ids import AgentId, AgentType, TaskId, check_workflow_id
 
@@ -27,14 +34,21 @@ __all__ = [
     "Ask",
     "Assignment",
     "Lease",
+    "Wait",
     "Waiter",
     "check_returned",
     "check_ticket",
     "check_wait",
+    "new_chance",
     "new_id",
     "outcome_of",
+    "refusal",
     "refused",
+    "time_left",
 ]
+
+# Seconds; or a function that says how many more it are, asked whenever they are over.
+Wait: TypeAlias = float | Callable[[], float]
 
 _BUSY = {
     "busy": "every slot is taken",
@@ -48,6 +62,11 @@ _BUSY = {
 def new_id() -> str:
     """A name that nobody else has: 16 hexadecimal digits."""
     return os.urandom(8).hex()
+
+
+def new_chance() -> int:
+    """What the rule draws lots by."""
+    return int.from_bytes(os.urandom(4), "big") % CHANCES
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +126,10 @@ class Ask:
     key: str = ""
     avoid: Collection[AgentId] = field(default=())
 
+    def __post_init__(self) -> None:
+        if type(self.priority) is not int:
+            raise Misuse(f"the priority is {self.priority!r}; give a whole number, higher ones come first")
+
     def said(self, *, waits: bool) -> Asked:
         """The form that the rule reads."""
         avoid = sorted(set(self.avoid))
@@ -152,6 +175,18 @@ def check_wait(wait_s: float) -> float:
     return wait_s
 
 
+def time_left(wait_s: Wait) -> Callable[[], float]:
+    """For how many seconds more to wait.
+
+    Raises:
+        Misuse: it is no time to wait.
+    """
+    if callable(wait_s):
+        return wait_s
+    ends_s = time.monotonic() + check_wait(wait_s)
+    return lambda: ends_s - time.monotonic()
+
+
 def check_returned(agent_id: AgentId, token: int, how: str) -> None:
     """Raise what the store's word on a lease given back means.
 
@@ -170,11 +205,18 @@ def check_returned(agent_id: AgentId, token: int, how: str) -> None:
         )
 
 
-def refused(agent_type: AgentType, answer: Answer) -> Refused:
-    """The error that a refusal is raised as."""
+def refused(agent_type: AgentType, answer: Answer, *, draining: Sequence[AgentId] = ()) -> Refused:
+    """The error that a refusal is raised as. draining: the agents that are, where nobody is alive besides."""
     kind, retry_s = answer["k"], answer["r"] / SECOND
     if kind == "suspended":
-        return BreakerOpen(agent_type, retry_after_s=retry_s, state="open for every agent of the type")
+        said = f"every agent of the type {agent_type!r} is suspended"
+        return BreakerOpen(agent_type, retry_after_s=retry_s, state="open for every agent of the type", said=said)
+    if kind == "nobody" and draining:
+        return NoLiveAgent(
+            f"every agent of the type {agent_type!r} that is alive is draining: {', '.join(map(repr, draining[:20]))}; "
+            f"let one be picked again: 'coterie pool resume {agent_type} {draining[0]}'",
+            retry_after_s=retry_s,
+        )
     if kind == "nobody":
         return NoLiveAgent(
             f"no agent of the type {agent_type!r} is alive; register one, or see why its process sends no heartbeat",
@@ -184,4 +226,13 @@ def refused(agent_type: AgentType, answer: Answer) -> Refused:
         reason = f"only {answer['h']} of {answer['t']} agents are healthy, and those have no slot free"
     else:
         reason = _BUSY[kind]
-    return PoolBusy(f"the pool {agent_type!r}: {reason}; try again in {retry_s:.3g} s", retry_after_s=retry_s)
+    return PoolBusy(f"the pool {agent_type!r}: {reason}; try again in {in_words(retry_s)}", retry_after_s=retry_s)
+
+
+async def refusal(agent_type: AgentType, answer: Answer, seen: Callable[[], Awaitable[PoolStatus]]) -> Refused:
+    """As `refused`; where nobody is alive, another look at the pool may tell people what to do."""
+    draining: list[AgentId] = []
+    if answer["k"] == "nobody":
+        with suppress(CoterieError):
+            draining = [one.agent_id for one in (await seen()).agents if one.condition == "draining"]
+    return refused(agent_type, answer, draining=draining)

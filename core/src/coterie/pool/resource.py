@@ -20,8 +20,9 @@ from coterie.clock import Clock, SystemClock
 from coterie.errors import CoterieError, LeaseLost, Misuse, PolicyError, UnknownAgent, UnknownAgentType
 from coterie.ids import AgentId, AgentType, check_name
 from coterie.pool.lane import GIVE_BACK_S, Lane
-from coterie.pool.lease import Ask, Assignment, Lease, check_ticket, check_wait, new_id, outcome_of
+from coterie.pool.lease import Ask, Assignment, Lease, Wait, check_ticket, check_wait, new_id, outcome_of, time_left
 from coterie.ports import StateStore
+from coterie.shared_state import check_store
 from coterie.task import Task
 
 __all__ = ["Assignment", "Lease", "PoolPolicy", "PoolStatus", "PooledAgent", "ResourcePool"]
@@ -52,6 +53,7 @@ class ResourcePool:
     ) -> None:
         self._default = None if agent_type is None else check_name(agent_type, "the pool's agent type")
         self._clock = clock or SystemClock()
+        check_store(store, "the pool" if agent_type is None else f"the pool {agent_type!r}")
         self._store = store or _own_store(self._clock)
         self._owns_store = store is None
         self.policy = policy or PoolPolicy()
@@ -122,16 +124,17 @@ class ResourcePool:
         agent_type: AgentType | None = None,
         *,
         priority: int = 0,
-        wait_s: float | None = None,
+        wait_s: Wait | None = None,
         key: str = "",
         avoid: Collection[AgentId] = (),
         ticket: str | None = None,
     ) -> AsyncIterator[Lease]:
         """Borrow one slot of one agent, waiting by priority (with ageing), then in order of arrival, fleet-wide.
 
-        wait_s: how long to wait, by default `max_wait_s` of the policy; 0 does not queue. key: kept on one agent by the
-        strategy `consistent_hash`. avoid: agents that are not wanted. ticket: a place kept by `keep_place`, or a name
-        under which the place survives this call's process; by default there is neither.
+        wait_s: how long to wait, by default `max_wait_s` of the policy; 0 does not queue. A function is asked, whenever
+        the time is over, how much longer. key: kept on one agent by the strategy `consistent_hash`. avoid: agents that
+        are not wanted. ticket: a place kept by `keep_place`, or a name under which the place survives this call's
+        process; by default there is neither.
 
         The lease is renewed while the block runs; when it is lost nevertheless, `lease.lost` is set and the end of
         the block raises LeaseLost. An exception in the block counts as the agent's failure (a time-out, AgentThrottled
@@ -301,10 +304,10 @@ class ResourcePool:
         if self._owns_store:
             await self._store.aclose()
 
-    async def _acquire(self, agent_type: AgentType | None, ask: Ask, wait_s: float | None) -> tuple[Lane, Lease]:
+    async def _acquire(self, agent_type: AgentType | None, ask: Ask, wait_s: Wait | None) -> tuple[Lane, Lease]:
         self._start()
         lane = self._lane(agent_type)
-        return lane, await lane.acquire(ask, wait_s=self.policy.max_wait_s if wait_s is None else check_wait(wait_s))
+        return lane, await lane.acquire(ask, left_s=time_left(self.policy.max_wait_s if wait_s is None else wait_s))
 
     async def _change(self, agent_id: AgentId, agent_type: AgentType | None, change: Change) -> None:
         self._start()

@@ -41,7 +41,7 @@ class Protected:
     name: what is protected, such as `openai`; tasks of an agent type of that name, with the same policies, share it.
     store: the shared state or its URL; by default `COTERIE_STORE`, else a file of this machine. A store that is an
         object must not be used in an event loop other than that of `coterie.sync`.
-    capacity: calls at the same time; of the whole fleet if the policies have a pool, else of this process.
+    capacity: calls at the same time (1); of the whole fleet if the policies have a pool, else of this process.
     agents: instead of it, several that do the same (keys, endpoints) with their capacities; `Call.agent_id` says which
         one a call is to use.
     namespace: by default `COTERIE_NAMESPACE`, else `default`.
@@ -69,7 +69,7 @@ class Protected:
         policies: Policies,
         *,
         store: StateStore | str | None = None,
-        capacity: int = 1,
+        capacity: int | None = None,
         agents: Mapping[AgentId, int] | None = None,
         namespace: str | None = None,
         retry: Retry | None = None,
@@ -82,12 +82,14 @@ class Protected:
         _check_policies(name, policies)
         self._run_id = f"protected.{name}.{os.urandom(8).hex()}" if run_id is None else check_workflow_id(run_id)
         self.manner = Manner(retry=retry, ignored=ignored, meaning=meaning)
+        if agents is not None and capacity is not None:
+            raise PolicyError(f"{name!r} has a capacity and agents, which have their own; give one of them")
         self.home = Home(
             name,
             policies,
             store=store,
             namespace=namespace or os.environ.get("COTERIE_NAMESPACE") or "default",
-            agents=_checked(agents if agents is not None else {name: capacity}),
+            agents=_checked(agents if agents is not None else {name: 1 if capacity is None else capacity}),
             on_event=on_event,
         )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coterie import sync
-from coterie.errors import Misuse
+from coterie.errors import Misuse, PolicyError
 from coterie.pipeline import Admitted
 from coterie.protect.call import Call
 from coterie.task import Retry
@@ -34,6 +34,18 @@ class Manner:
     retry: Retry | None = None
     ignored: tuple[type[Exception], ...] = ()
     meaning: Callable[[Exception], Exception | None] | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.priority) is not int:
+            raise PolicyError(f"priority is {self.priority!r}; give a whole number")
+        if not isinstance(self.key, str):
+            raise PolicyError(f"key is {self.key!r}; give a text")
+        if self.wait_s is not None and (_is_no_number(self.wait_s) or not self.wait_s >= 0):
+            raise PolicyError(f"wait_s is {self.wait_s!r}; give seconds >= 0")
+        if not (self.retry is None or isinstance(self.retry, Retry)):
+            raise PolicyError(f"retry is {self.retry!r}; give a Retry, such as Retry(max_attempts=3)")
+        if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in self.ignored):
+            raise PolicyError(f"ignored is {self.ignored!r}; give a tuple of exception types")
 
 
 class Turn:
@@ -194,3 +206,7 @@ async def heard(future: Future[Any], *, timeout_s: float | None = None) -> None:
     inner = asyncio.wrap_future(future)
     inner.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     await asyncio.wait({inner}, timeout=timeout_s)
+
+
+def _is_no_number(value: object) -> bool:
+    return isinstance(value, bool) or not isinstance(value, (int, float))

@@ -30,21 +30,22 @@ class Done(NamedTuple):
 Change: TypeAlias = Callable[[StateStore, Known], Awaitable[Done]]
 
 
-def act(reach: Reach, change: Change, *, begins: bool = False, as_json: bool) -> int:
+def act(reach: Reach, change: Change, *, begins: Callable[[Known], bool] = lambda _: False, as_json: bool) -> int:
     """Make a change, once it is known that this coterie reads and writes what the fleet does; say what it came to.
 
-    begins: also where nobody has stored anything yet.
+    begins: whether also where nobody has stored anything yet.
 
     Raises:
         Misuse: what the change is about is not there. Unavailable, StateFormatError: the store failed.
     """
     known = reach.known()
+    may_begin = begins(known)
 
     async def made() -> tuple[Head, Done]:
         async with reach.opened() as store:
-            if not (begins or store.is_made):
+            if not (may_begin or store.is_made):
                 raise Misuse(f"nothing is stored at {store.url} yet; check --store and COTERIE_STORE")
-            if begins:
+            if may_begin:
                 await check_format(store)
             else:
                 # Reads alone: a wrong name must not begin a fleet.

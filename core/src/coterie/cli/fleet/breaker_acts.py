@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from rich.text import Text
 
-from coterie._rules.breaker import Forced, View, force, reset
+from coterie._rules.breaker import Forced, force, reset
 from coterie._rules.breaker_policy import CHANCES, BreakerPolicy
-from coterie._rules.decided import Decided, Operation, State
+from coterie._rules.decided import Decided, Operation, Signal, State
 from coterie._rules.pool import suspend
 from coterie.cli.fleet.acting import Done, act, no_such
 from coterie.cli.fleet.breakers import BreakerRow, breaker_row
@@ -25,50 +25,76 @@ from coterie.ports import StateStore
 
 __all__ = ["Demand", "turn_breaker"]
 
-Demand: TypeAlias = Forced | Literal["reset"]
+Demand: TypeAlias = Forced | Literal["reset", "forget"]
 
 
 class _Turned(NamedTuple):
-    """before: None where nobody had used the breaker."""
+    """before: None where nothing was stored of the breaker."""
 
     before: BreakerRow | None
     after: BreakerRow
 
 
 def turn_breaker(reach: Reach, name: str, demand: Demand, *, new: bool, as_json: bool) -> int:
-    """Put a breaker into a state, for the whole fleet, and say which it was in. new: also one that nobody has used.
+    """Put a breaker into a state, for the whole fleet, and say which it was in.
 
-    Where it lets calls pass again, the pools that suspended its agents pick them at once.
+    Nothing is stored of one that has had no failure. It is taken all the same if the team has it; without a team, if
+    it is to be `new`. Where it lets calls pass again, the pools that suspended its agents pick them at once.
 
     Raises:
         Misuse: there is no such breaker.
     """
     check_name(name, "the circuit breaker")
-    return act(reach, partial(_turn, name=name, demand=demand, new=new), begins=new, as_json=as_json)
+
+    def begins(known: Known) -> bool:
+        return _may_begin(known, name, demand, new=new)
+
+    return act(reach, partial(_turn, name=name, demand=demand, new=new), begins=begins, as_json=as_json)
+
+
+def _may_begin(known: Known, name: str, demand: Demand, *, new: bool) -> bool:
+    return demand != "forget" and (new if known.team is None else name in known.breakers)
 
 
 async def _turn(store: StateStore, known: Known, *, name: str, demand: Demand, new: bool) -> Done:
-    policy = known.breaker(name)
+    policy, begins = known.breaker(name), _may_begin(known, name, demand, new=new)
     turned = await store.update(
-        f"breaker/{name}", partial(_decide, name, policy, _operation(name, policy, demand), new)
+        f"breaker/{name}", partial(_decide, name, policy, _operation(name, policy, demand), begins)
     )
     if turned is None:
-        then = "correct the name, or use 'coterie breakers open --new' and the like for one that nobody has used yet"
-        raise no_such("circuit breaker", name, store, await names_of(store, "breakers"), then=then)
+        stored = await names_of(store, "breakers")
+        there = stored if demand == "forget" else {*stored, *known.breakers}
+        raise no_such("circuit breaker", name, store, there, then=_advice(known, demand))
     lifted = await _lift(store, known, name) if turned.after.state not in ("open", "forced_open") else []
-    was = Text("new") if turned.before is None else state_text(turned.before.state)
-    lines = [Text.assemble(f"{name}: ", state_text(turned.after.state), " (was ", was, ")")]
+    was = Text("not stored yet") if turned.before is None else state_text(turned.before.state)
+    now = Text("forgotten") if demand == "forget" else state_text(turned.after.state)
+    lines = [Text.assemble(f"{name}: ", now, " (was ", was, ")")]
+    if turned.before is None and known.team is None:
+        lines.append(Text(f"check the name: until somebody uses it, 'coterie breakers forget {name}' takes it back"))
     lines += [Text(f"the pool {agent_type} picks {agent_id} again") for agent_type, agent_id in lifted]
     document = {
         "breaker": name,
         "before": None if turned.before is None else turned.before.document(),
-        "after": turned.after.document(),
+        "after": None if demand == "forget" else turned.after.document(),
         "picked_again": [{"agent_type": agent_type, "agent_id": agent_id} for agent_type, agent_id in lifted],
     }
     return Done(document, lines)
 
 
-def _operation(name: str, policy: BreakerPolicy | None, demand: Demand) -> Operation[View]:
+def _advice(known: Known, demand: Demand) -> str:
+    if demand == "forget":
+        return "nothing is stored by that name that could be forgotten"
+    if known.team is not None:
+        return f"correct the name, or see that the team {known.team!r} is the one that has it"
+    return (
+        "one is stored from its first failure on: name the team that has it with --team, or, if you are sure of the "
+        "name, use 'coterie breakers open --new' and the like"
+    )
+
+
+def _operation(name: str, policy: BreakerPolicy | None, demand: Demand) -> Operation[Any]:
+    if demand == "forget":
+        return _forgotten(name)
     # None of these demands rests for the policy's times; it is asked for by the rule all the same.
     policy = policy or BreakerPolicy()
     if demand == "reset":
@@ -76,16 +102,22 @@ def _operation(name: str, policy: BreakerPolicy | None, demand: Demand) -> Opera
     return force(name, policy, to=demand, chance=secrets.randbelow(CHANCES))
 
 
+def _forgotten(name: str) -> Operation[Any]:
+    """Remove what is stored: who uses it hears no state that can be read, looks, and begins anew."""
+    signal = Signal(f"breaker/{name}", "forgotten")
+    return Operation("breaker.forget", (), lambda *_: Decided(None, None, (signal,)), lambda _: None)
+
+
 def _decide(  # noqa: PLR0917  # filled in by places, but for the last two
     name: str,
     policy: BreakerPolicy | None,
-    operation: Operation[View],
-    new: bool,  # noqa: FBT001
+    operation: Operation[Any],
+    begins: bool,  # noqa: FBT001
     state: State | None,
     now: int,
 ) -> Decided[_Turned | None]:
-    """See what is there and change it, in one decision; nothing is changed where nothing is there, unless `new`."""
-    if state is None and not new:
+    """See what is there and change it, in one decision. Where nothing is there, nothing changes, unless it `begins`."""
+    if state is None and not begins:
         return Decided(state, None)
     before = None if state is None else breaker_row(name, policy, state, now)
     decided = operation(state, now)

@@ -16,6 +16,8 @@ __all__ = ["BreakerRow", "breaker_row"]
 
 # Reads any stored window of the last calls, whatever its size: it holds no more than its writer's policy allowed.
 _ANY_RING = BreakerPolicy(mode="count", window_calls=10_000, min_calls=1)
+# So many transitions within one second are believed; a beginning further ahead is of a clock that was set back.
+_SAME_SECOND = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class BreakerRow:
     since_us: of the last transition, to the second; None where that is not known.
     until_us: open until then, or a trial's deadline; None in other states.
     failures, calls: None where the policy is needed to count them, and not known.
+    stored: False of a team's breaker that has had nothing to store yet.
     """
 
     name: str
@@ -37,6 +40,7 @@ class BreakerRow:
     opened: int
     probes_out: int
     probes_settled: int
+    stored: bool
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -50,6 +54,7 @@ class BreakerRow:
             "calls": self.calls,
             "opened_in_a_row": self.opened,
             "trial": {"running": self.probes_out, "ended": self.probes_settled} if self.state == "half_open" else None,
+            "stored": self.stored,
         }
 
 
@@ -69,8 +74,10 @@ def _row(name: str, policy: BreakerPolicy | None, state: State | None, now: int)
     view = look(name, policy or assumed)(state, now).result
     # Of seconds that are stored, the policy says how many count. The other forms count by themselves.
     counts = policy is not None or not isinstance(counted, dict) or view.state not in ("closed", "metrics_only")
-    # A generation is the second of its transition, or more, where several came in one second.
+    # A generation is the second of its transition, or a little more, where several came in one second.
     since_us = view.generation * SECOND
+    if now < since_us <= now + _SAME_SECOND * SECOND:
+        since_us = now
     return BreakerRow(
         name=name,
         state=view.state,
@@ -82,4 +89,5 @@ def _row(name: str, policy: BreakerPolicy | None, state: State | None, now: int)
         opened=view.opened,
         probes_out=view.probes_out,
         probes_settled=view.probes_settled,
+        stored=state is not None,
     )

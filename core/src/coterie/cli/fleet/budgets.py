@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,12 +10,15 @@ from typing import Any, cast
 from coterie._rules.budget import FORGOTTEN, LARGEST, Allowance, look
 from coterie._rules.decided import State
 from coterie._rules.timeline import SECOND, moment
+from coterie.budget import Unit
 from coterie.cli.fleet.reading import reading
 from coterie.cli.fleet.times import instant
 from coterie.policies import Spend
 
 __all__ = ["BudgetRow", "HoldRow", "allowance_of", "budget_row", "holds_of", "is_over"]
 
+# How the name of a single run's budget ends; see `coterie.policies.run_budget`.
+_RUN = re.compile(r"[0-9a-f]{16}\Z")
 # Stands for a window whose length is not known: as long as any may be, so that none that is stored ends early.
 _LONGEST_WINDOW_S = 366 * 86_400
 
@@ -39,16 +43,24 @@ class BudgetRow:
 
     limit: None without the policy. windowed: whether its windows end. ends_us: when this one does, in microseconds
     since the epoch; None without windows, and where one has ended and how long the next is, is not known.
+    dead, living: what is held, by owners that count as dead, and by others.
     """
 
     name: str
     spent: int
     held: int
     limit: int | None
-    unit: str | None
+    unit: Unit | None
     windowed: bool
     ends_us: int | None
     dead: tuple[HoldRow, ...]
+    living: tuple[HoldRow, ...]
+
+    @property
+    def of_run(self) -> str | None:
+        """The policy's name for it, where it is the budget of a single run."""
+        base, _, run = self.name.rpartition("-")
+        return base if base and _RUN.match(run) else None
 
     @property
     def left(self) -> int | None:
@@ -67,6 +79,7 @@ class BudgetRow:
             "windowed": self.windowed,
             "window_ends": instant(self.ends_us),
             "dead_holds": [hold.document() for hold in self.dead],
+            "living_holds": [hold.document() for hold in self.living],
         }
 
 
@@ -101,6 +114,7 @@ def _row(name: str, spend: Spend | None, state: State | None, now: int) -> Budge
     ends_us = now + booked.wait_us if allowance.window is not None else None
     if spend is None and state is not None and is_over(state, now):
         ends_us = None
+    holds = holds_of(state, now)
     return BudgetRow(
         name=name,
         spent=booked.spent,
@@ -109,7 +123,8 @@ def _row(name: str, spend: Spend | None, state: State | None, now: int) -> Budge
         unit=spend.unit if spend is not None else None,
         windowed=allowance.window is not None,
         ends_us=ends_us,
-        dead=tuple(hold for hold in holds_of(state, now) if hold.dead),
+        dead=tuple(hold for hold in holds if hold.dead),
+        living=tuple(hold for hold in holds if not hold.dead),
     )
 
 

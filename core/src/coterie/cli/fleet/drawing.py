@@ -10,17 +10,18 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from coterie._rules.timeline import SECOND
+from coterie.budget import Unit, written
 from coterie.cli.fleet.breakers import BreakerRow
 from coterie.cli.fleet.budgets import BudgetRow
 from coterie.cli.fleet.limits import DimensionRow, LimitRow
 from coterie.cli.fleet.pools import AgentRow, PoolRow
+from coterie.cli.fleet.retries import RetryRow
 from coterie.cli.fleet.snapshot import Head, Kind, Snapshot
 from coterie.cli.fleet.times import clock_time, span
 from coterie.cli.summary import output_console
 from coterie.cli.words import count_of, seconds
 
-__all__ = ["draw", "draw_overview", "money_or_units", "page", "state_text"]
+__all__ = ["draw", "draw_overview", "draw_with_holds", "money_or_units", "page", "state_text"]
 
 # Shown for what cannot be told without the team's policies.
 UNKNOWN = "?"
@@ -53,24 +54,40 @@ def page() -> Console:
 
 def draw(snapshot: Snapshot) -> RenderableType:
     """The kinds that were asked for, in full."""
-    tables = {"breakers": _breakers, "pools": _pools, "limits": _limits, "budgets": _budgets}
+    tables = {"breakers": _breakers, "pools": _pools, "limits": _limits, "retries": _retries, "budgets": _budgets}
     drawn = [part for kind in snapshot.kinds for part in tables[kind](snapshot)]
     return Group(*(drawn or [_nothing(snapshot)]), *_notes(snapshot))
+
+
+def draw_with_holds(snapshot: Snapshot) -> RenderableType:
+    """Budgets, and all that is held of them, by the living too."""
+    holds = [
+        Text(
+            f"{one.name}: {hold.hold_id} holds {money_or_units(hold.amount, one.unit)}, its owner has another "
+            f"{span(hold.until_us - snapshot.head.clock_us)} to settle it"
+        )
+        for one in snapshot.budgets
+        for hold in one.living
+    ]
+    return Group(draw(snapshot), *holds)
 
 
 def draw_overview(snapshot: Snapshot) -> RenderableType:
     """What is out of the ordinary, and how much there is of the rest."""
     head = snapshot.head
-    written = f"format {head.format}" if head.format is not None else "nothing written yet"
+    written = f"format {head.format}" if head.format is not None else "no format recorded yet"
     parts: list[RenderableType] = [
         _line("store", f"{head.url} ({_place(head)}, {written})"),
         _line("clock", clock_time(head.clock_us)),
         *_overview_of(snapshot, "breakers", "not closed", (one for one in snapshot.breakers if one.state != "closed")),
     ]
     parts += [_line("pools", f"{len(snapshot.pools):,}"), *(_indented(_pool_line(one)) for one in snapshot.pools)]
-    parts += _overview_of(snapshot, "limits", "near the end", (one for one in snapshot.limits if one.near_end))
+    unknown = sum(one.unknown for one in snapshot.limits)
+    near_end = f"near the end, {unknown:,} not known" if unknown else "near the end"
+    parts += _overview_of(snapshot, "limits", near_end, (one for one in snapshot.limits if one.near_end))
+    parts += _overview_of(snapshot, "retries", "used up", (one for one in snapshot.retries if one.left == 0))
     parts += [_line("budgets", f"{len(snapshot.budgets):,}")]
-    parts += [_indented(_budget_line(one)) for one in snapshot.budgets]
+    parts += [_indented(line) for line in _budget_lines(snapshot.budgets)]
     return Group(*parts, *_notes(snapshot))
 
 
@@ -79,26 +96,29 @@ def state_text(state: str) -> Text:
     return Text(state, style=_STYLES.get(state, ""))
 
 
-def money_or_units(amount: int | None, unit: str | None) -> str:
+def money_or_units(amount: int | None, unit: Unit | None) -> str:
     """`1,200`, or `12.50` of money; `?` for what is not known."""
     if amount is None:
         return UNKNOWN
-    if unit != "money":
-        return f"{amount:,}"
-    whole, rest = divmod(amount, SECOND)
-    digits = f"{rest:06d}".rstrip("0")
-    return f"{whole:,}.{digits:0<2}"
+    return written(amount, unit)
 
 
 def _overview_of(
-    snapshot: Snapshot, kind: Kind, what: str, notable: Iterable[BreakerRow | LimitRow]
+    snapshot: Snapshot, kind: Kind, what: str, notable: Iterable[BreakerRow | LimitRow | RetryRow]
 ) -> Iterator[RenderableType]:
     every, found = len(snapshot.rows(kind)), list(notable)
     yield _line(kind, f"{every:,}, {len(found):,} {what}" if every else "0")
     for one in found:
-        yield _indented(
-            _breaker_line(one, snapshot.head) if isinstance(one, BreakerRow) else _limit_line(one, snapshot)
-        )
+        yield _indented(_notable_line(one, snapshot.head))
+
+
+def _notable_line(one: BreakerRow | LimitRow | RetryRow, head: Head) -> Text:
+    if isinstance(one, BreakerRow):
+        return _breaker_line(one, head)
+    if isinstance(one, RetryRow):
+        return Text(f"{one.name}  no retry left", style="yellow")
+    words = _limit_words(one, head)
+    return Text(f"{one.name}  {words if one.paused_us is not None else f'next call {words}'}")
 
 
 def _breaker_line(one: BreakerRow, head: Head) -> Text:
@@ -109,10 +129,6 @@ def _breaker_line(one: BreakerRow, head: Head) -> Text:
         f"opened {one.opened} in a row" if one.opened > 1 else "",
     ]
     return Text.assemble(f"{one.name}  ", state_text(one.state), f"  {', '.join(filter(None, parts))}")
-
-
-def _limit_line(one: LimitRow, snapshot: Snapshot) -> Text:
-    return Text(f"{one.name}  {_limit_words(one, snapshot.head)}")
 
 
 def _pool_line(pool: PoolRow) -> Text:
@@ -127,6 +143,24 @@ def _pool_line(pool: PoolRow) -> Text:
         if conditions[condition]:
             text.append(f", {conditions[condition]:,} {condition}", style=_STYLES[condition])
     return text
+
+
+def _budget_lines(budgets: Sequence[BudgetRow]) -> Iterator[Text]:
+    """Each budget; those of single runs together, as there may be thousands."""
+    of_runs: dict[str, list[BudgetRow]] = {}
+    for one in budgets:
+        if one.of_run is None:
+            yield _budget_line(one)
+        else:
+            of_runs.setdefault(one.of_run, []).append(one)
+    for name, runs in of_runs.items():
+        used_up, dead = sum(one.left == 0 for one in runs), sum(len(one.dead) for one in runs)
+        text = Text(f"{name}  of {count_of(len(runs), 'single run')}")
+        if used_up:
+            text.append(f", {used_up:,} used up", style="bold red")
+        if dead:
+            text.append(f", {count_of(dead, 'hold')} of dead owners", style="yellow")
+        yield text
 
 
 def _budget_line(one: BudgetRow) -> Text:
@@ -193,6 +227,8 @@ def _agent_cells(agent: AgentRow, head: Head) -> Iterator[Text | str]:
     yield Text(f"  {agent.agent_id}")
     condition = state_text(agent.condition)
     if agent.suspended_until_us is not None:
+        # One that is drained besides, or lost, is of that condition.
+        condition.append("" if agent.condition == "suspended" else ", suspended")
         condition.append(f" another {span(agent.suspended_until_us - head.clock_us)}")
     yield condition
     yield f"{agent.in_use:,}/{agent.slots:,}"
@@ -240,6 +276,19 @@ def _limits(snapshot: Snapshot) -> Iterator[RenderableType]:
     yield table
 
 
+def _retries(snapshot: Snapshot) -> Iterator[RenderableType]:
+    if not snapshot.retries:
+        return
+    table = _table("retries of", "left", "earned by a success", "and each second", right=("left",))
+    for one in snapshot.retries:
+        if one.allowance is None:
+            table.add_row(Text(one.name), UNKNOWN, UNKNOWN, UNKNOWN)
+        else:
+            left = f"{one.left:,} of {one.allowance.cap:,}"
+            table.add_row(Text(one.name), left, f"{one.allowance.share:g}", f"{one.allowance.floor_per_s:g}")
+    yield table
+
+
 def _free(one: DimensionRow) -> str:
     if one.free is None or one.quota is None:
         return UNKNOWN
@@ -283,8 +332,13 @@ def _table(*names: str, right: Sequence[str] = ()) -> Table:
 
 
 def _nothing(snapshot: Snapshot) -> Text:
-    kinds = " or ".join(snapshot.kinds)
-    return Text(f"there are no {kinds} yet in {snapshot.head.url} ({_place(snapshot.head)})")
+    where = f"{snapshot.head.url} ({_place(snapshot.head)})"
+    if snapshot.kinds == ("breakers",):
+        return Text(
+            f"no breaker is stored yet in {where}: each is from its first failure on, or once it is forced; "
+            "those of a team are shown with --team"
+        )
+    return Text(f"there are no {' or '.join(snapshot.kinds)} yet in {where}")
 
 
 def _place(head: Head) -> str:
@@ -303,6 +357,7 @@ def _has_unknown(snapshot: Snapshot) -> Iterator[bool]:
             agent.heartbeat_age_us is None and not agent.left for pool in snapshot.pools for agent in pool.agents
         ),
         "limits": lambda: any(one.wait_us is None for one in snapshot.limits),
+        "retries": lambda: any(one.left is None for one in snapshot.retries),
         "budgets": lambda: any(one.limit is None for one in snapshot.budgets),
     }
     return (tells[kind]() for kind in snapshot.kinds)

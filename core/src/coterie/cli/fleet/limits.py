@@ -58,6 +58,11 @@ class LimitRow:
     taken: int
 
     @property
+    def unknown(self) -> bool:
+        """Whether only the quotas, which are not known, would tell how much is left."""
+        return self.wait_us is None and not self.near_end
+
+    @property
     def near_end(self) -> bool:
         """Whether the next call has to wait, or little is left for those after it."""
         little = any(

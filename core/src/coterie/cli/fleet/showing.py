@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import RenderableType
 
@@ -14,17 +15,19 @@ from coterie.cli.fleet.reach import Reach
 from coterie.cli.fleet.snapshot import Kind, Snapshot, take
 from coterie.cli.fleet.watching import watch
 from coterie.cli.streams import write_json
+from coterie.ids import WorkflowId
 
 __all__ = ["Looked", "show"]
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How to look. every_s: None to look once."""
+    """How to look. every_s: None to look once. run: of budgets, those of this run alone."""
 
     reach: Reach
     as_json: bool = False
     every_s: float | None = None
+    run: WorkflowId | None = None
 
 
 def show(looked: Looked, kinds: Sequence[Kind], draw: Callable[[Snapshot], RenderableType]) -> int:
@@ -34,12 +37,13 @@ def show(looked: Looked, kinds: Sequence[Kind], draw: Callable[[Snapshot], Rende
         Misuse: there is no such store or team. Unavailable, StateFormatError: nothing can be read.
     """
     known = looked.reach.known()
+    looking = partial(take, known=known, kinds=kinds, run=looked.run)
     if looked.every_s is not None:
-        return asyncio.run(watch(looked.reach, known, kinds, draw, as_json=looked.as_json, every_s=looked.every_s))
+        return asyncio.run(watch(looked.reach, looking, draw, as_json=looked.as_json, every_s=looked.every_s))
 
     async def once() -> Snapshot:
         async with looked.reach.opened() as store:
-            return await take(store, known, kinds)
+            return await looking(store)
 
     snapshot = asyncio.run(once())
     if looked.as_json:

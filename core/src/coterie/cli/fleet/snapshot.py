@@ -13,27 +13,36 @@ from coterie.cli.fleet.budgets import BudgetRow, budget_row
 from coterie.cli.fleet.known import Known
 from coterie.cli.fleet.limits import LimitRow, limit_row
 from coterie.cli.fleet.pools import PoolRow, pool_row
+from coterie.cli.fleet.retries import RetryRow, retry_row
 from coterie.cli.fleet.times import instant
 from coterie.errors import StateFormatError
+from coterie.ids import WorkflowId
+from coterie.policies import run_budget
 from coterie.ports import StateStore
 from coterie.stores.format import KEY, check_format
 
 __all__ = ["ALL_KINDS", "Head", "Kind", "Problem", "Snapshot", "head_of", "names_of", "take"]
 
-Kind: TypeAlias = Literal["breakers", "pools", "limits", "budgets"]
-Row: TypeAlias = BreakerRow | PoolRow | LimitRow | BudgetRow
+Kind: TypeAlias = Literal["breakers", "pools", "limits", "retries", "budgets"]
+Row: TypeAlias = BreakerRow | PoolRow | LimitRow | RetryRow | BudgetRow
 R = TypeVar("R", bound=Row)
 
-ALL_KINDS: tuple[Kind, ...] = ("breakers", "pools", "limits", "budgets")
+ALL_KINDS: tuple[Kind, ...] = ("breakers", "pools", "limits", "retries", "budgets")
 
-_KEYS: dict[Kind, str] = {"breakers": "breaker", "pools": "pool", "limits": "limit", "budgets": "budget"}
+_KEYS: dict[Kind, str] = {
+    "breakers": "breaker",
+    "pools": "pool",
+    "limits": "limit",
+    "retries": "retry",
+    "budgets": "budget",
+}
 # So many states are asked for at once.
 _AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The store. format: what the fleet writes; None where nobody has written yet. clock_us: since the epoch."""
+    """The store. format: what the fleet writes; None where nobody has recorded that yet. clock_us: since the epoch."""
 
     url: str
     scope: str
@@ -69,6 +78,7 @@ class Snapshot:
     breakers: tuple[BreakerRow, ...] = ()
     pools: tuple[PoolRow, ...] = ()
     limits: tuple[LimitRow, ...] = ()
+    retries: tuple[RetryRow, ...] = ()
     budgets: tuple[BudgetRow, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -110,19 +120,23 @@ async def names_of(store: StateStore, kind: Kind) -> list[str]:
     return [key.partition("/")[2] for key in await store.keys(_KEYS[kind])]
 
 
-async def take(store: StateStore, known: Known, kinds: Sequence[Kind]) -> Snapshot:
+async def take(store: StateStore, known: Known, kinds: Sequence[Kind], *, run: WorkflowId | None = None) -> Snapshot:
     """Read all states of these kinds. Each is read at a moment of its own: nothing is atomic across keys.
+
+    run: of the budgets, those of this run alone.
 
     Raises:
         StateFormatError: the fleet's format is one that this coterie does not read. Unavailable: the store failed.
     """
+    ending = "" if run is None else run_budget("", run)
     head = await head_of(store)
     problems: list[Problem] = []
 
     async def read(kind: Kind, row: Callable[[str, State | None, int], R]) -> tuple[R, ...]:
         if kind not in kinds:
             return ()
-        names, rows = await names_of(store, kind), []
+        names = [name for name in await names_of(store, kind) if kind != "budgets" or name.endswith(ending)]
+        rows = []
         for first in range(0, len(names), _AT_ONCE):
             some = names[first : first + _AT_ONCE]
             states = await asyncio.gather(*(_read(store, f"{_KEYS[kind]}/{name}") for name in some))
@@ -137,15 +151,26 @@ async def take(store: StateStore, known: Known, kinds: Sequence[Kind]) -> Snapsh
                     problems.append(Problem(f"{_KEYS[kind]}/{name}", str(error)))
         return tuple(rows)
 
+    breakers = await read("breakers", lambda name, *seen: breaker_row(name, known.breaker(name), *seen))
     return Snapshot(
         head=head,
         kinds=tuple(kinds),
-        breakers=await read("breakers", lambda name, *seen: breaker_row(name, known.breaker(name), *seen)),
+        breakers=_with_unstored(breakers, known, head, problems) if "breakers" in kinds else (),
         pools=await read("pools", lambda name, *seen: pool_row(name, known.pool(name), *seen)),
         limits=await read("limits", lambda name, *seen: limit_row(name, known.limit(name), *seen)),
+        retries=await read("retries", lambda name, *seen: retry_row(name, known.retries(name), *seen)),
         budgets=await read("budgets", lambda name, *seen: budget_row(name, known.budget(name), *seen)),
         problems=tuple(problems),
     )
+
+
+def _with_unstored(
+    stored: tuple[BreakerRow, ...], known: Known, head: Head, problems: Sequence[Problem]
+) -> tuple[BreakerRow, ...]:
+    """And the breakers of the team that have had nothing to store."""
+    seen = {row.name for row in stored} | {problem.key.partition("/")[2] for problem in problems}
+    rest = (breaker_row(name, known.breaker(name), None, head.clock_us) for name in known.breakers if name not in seen)
+    return tuple(sorted([*stored, *rest], key=lambda row: row.name))
 
 
 async def _read(store: StateStore, key: str) -> tuple[State | None, int] | StateFormatError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol
@@ -14,9 +14,8 @@ from rich.live import Live
 from rich.text import Text
 
 from coterie.cli.fleet.drawing import page
-from coterie.cli.fleet.known import Known
 from coterie.cli.fleet.reach import Reach
-from coterie.cli.fleet.snapshot import Kind, Snapshot, take
+from coterie.cli.fleet.snapshot import Snapshot
 from coterie.cli.streams import write_json_line
 from coterie.errors import Unavailable
 from coterie.ports import StateStore
@@ -40,8 +39,7 @@ class _Screen(Protocol):
 
 async def watch(
     reach: Reach,
-    known: Known,
-    kinds: Sequence[Kind],
+    take: Callable[[StateStore], Awaitable[Snapshot]],
     draw: Callable[[Snapshot], RenderableType],
     *,
     as_json: bool,
@@ -54,7 +52,7 @@ async def watch(
     """
     async with reach.opened() as store:
         with _screen(draw, as_json=as_json) as screen:
-            going = asyncio.ensure_future(_go(store, partial(take, store, known, kinds), screen, every_s))
+            going = asyncio.ensure_future(_go(store, partial(take, store), screen, every_s))
             with _signals(going.cancel):
                 await asyncio.wait({going})
     # Cancelled is how it ends; all else is raised.
