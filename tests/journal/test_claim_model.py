@@ -118,7 +118,7 @@ def test_no_walk_with_all_that_can_happen_breaks_or_wedges_a_unit_of_work():
     told(f"seed {seed}")
     chance = random.Random(seed)
 
-    for _ in range(40):
+    for _ in range(20):
         model, way = world.start, []
         try:
             for _ in range(60):

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -150,6 +151,23 @@ def test_a_sample_of_kills_of_workers_that_claim_each_task(in_a_file, seed: int)
     crashes = in_a_file(CLAIMED, "workers")
 
     sample(crashes, at_points(crashes, every_point(crashes.counts)), seed)
+
+
+def test_a_process_that_stood_still_while_another_took_over_records_nothing_and_ends(
+    in_a_file, tmp_path: Path, seed: int
+):
+    crashes = in_a_file(WHOLE, "whole")
+    chance = random.Random(seed)
+
+    with Nursery(VICTIM, tmp_path / "others.txt") as other:
+        course, said = crashes.stopped(chance.randrange(10, 150), other, "stopped")
+
+    assert course.ended == crashes.expected
+    assert said is not None
+    assert "StaleToken" in said["error"], said
+    # What it was at is paid for by both: once in effect, for a service that knows keys.
+    assert not course.effects
+    assert max(Counter(bill.unit for bill in course.bills).values()) <= 2
 
 
 # All of it

@@ -72,6 +72,10 @@ class Nursery:
         with suppress(ProcessLookupError):
             os.killpg(self.child, signal.SIGKILL)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and all that it started."""
+        os.killpg(self.child, number)
+
     def end(self) -> int:
         """Wait for its end: its exit code, negative for a signal."""
         code = int(self._line())

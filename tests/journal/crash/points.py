@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 import uuid
 from collections import Counter
@@ -153,6 +154,27 @@ class Crashes:
             if not self._survived(course, self._ended(self._nursery.end())):
                 return self._checked(course)
         return self._gone_on(course)
+
+    def stopped(self, after_bills: int, other: Nursery, name: str) -> tuple[Course, dict[str, Any] | None]:
+        """A run whose process stands still after so many bills, until another has ended the run, and then goes on.
+
+        What the first one said in the end comes along.
+        """
+        course = Course(f"{self._label}-{name}")
+        settings = self._settings(course.name, None) | {"lease_s": 1.0}
+        self._out.unlink(missing_ok=True)
+        self._nursery.begin(settings)
+        while len(self._billing.of(course.name)) < after_bills:
+            time.sleep(0.005)
+        self._nursery.signal(signal.SIGSTOP)
+        others = self._out.with_name("other.json")
+        while course.ended is None:
+            # As long as its lease lasts, the first one is believed.
+            assert other.run(settings | {"out": str(others)}) == 0, other.complaint()
+            course.ended = json.loads(others.read_text()).get("result")
+        self._nursery.signal(signal.SIGCONT)
+        said = self._ended(self._nursery.end())
+        return self._checked(course), said
 
     def _timed(self, run: str) -> tuple[float, float]:
         began = time.monotonic()

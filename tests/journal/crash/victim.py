@@ -58,7 +58,7 @@ async def _ended(settings: dict[str, Any]) -> dict[str, Any]:
 
     orchestrator = Orchestrator(
         team_of(partial(_paid, settings, killer), done),
-        journal=Journal(Forgetful(faulty) if engine == "forgetful" else faulty),
+        journal=Journal(Forgetful(faulty) if engine == "forgetful" else faulty, lease_s=settings.get("lease_s", 30.0)),
         artifacts=artifacts,
         on_event=partial(_tell, done, units_of(plan)),
     )
