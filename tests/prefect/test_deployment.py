@@ -76,7 +76,7 @@ async def test_the_review_is_deployed_with_a_daily_schedule(deployed: None):
     assert schedule.active
     assert schedule.schedule.cron == "0 6 * * *"
     assert set(found.parameter_openapi_schema["properties"]) == {
-        "source", "revision", "run_tests", "repository_config", "coterie_run_id",
+        "source", "revision", "run_tests", "repository_config", "coterie_run_id", "coterie_force",
     }  # fmt: skip
 
 

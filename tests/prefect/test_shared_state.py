@@ -32,6 +32,9 @@ PATIENCE_S = 90.0
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Server]:
     with valkey(user="flows", password="p@ss/word", arguments=SYNCED) as server:
+        with server.client() as admin:
+            # So that the journal can see that what it is told is on disk.
+            admin.execute_command("ACL", "SETUSER", "flows", "+config|get")
         yield server
 
 
@@ -77,7 +80,7 @@ async def test_two_processes_never_use_more_slots_than_there_are(store: CoterieS
         await appears(tmp_path / "log")
         here = asyncio.create_task(crowded())
         # Both slots are taken, and the flows wait for them.
-        await eventually(pool_of(store).aget_pool_status, lambda status: status.waiting.get("worker", 0) == 2)
+        await eventually(pool_of(store).aget_pool_status, lambda status: status.waiting.get("worker", 0) >= 2)
         (tmp_path / "go").touch()
         assert await here == "succeeded"
         assert await other.wait() == 0

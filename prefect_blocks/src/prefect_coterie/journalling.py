@@ -74,7 +74,8 @@ async def journal_of(
     """
     named = source is not None or getattr(team, "store", None) is not None or bool(os.environ.get("COTERIE_STORE"))
     store = await block_of_store(source, team) if source is not None else _by_default(team)
-    if store.journal == "off":
+    if store.journal == "off" or store.scope == "process":
+        # What ends with its process could spare nobody anything.
         return None
     try:
         await check_state_reach(store, runner, kept=kept)

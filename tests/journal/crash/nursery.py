@@ -76,6 +76,12 @@ class Nursery:
         """Send a signal to the process and all that it started."""
         os.killpg(self.child, number)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended; `end` says how."""
+        ready, _, _ = select.select([self._process.stdout], [], [], 0.0)
+        return bool(ready)
+
     def end(self) -> int:
         """Wait for its end: its exit code, negative for a signal."""
         code = int(self._line())

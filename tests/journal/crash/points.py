@@ -127,8 +127,6 @@ class Crashes:
         undisturbed = f"{self._label}-undisturbed"
         found = self._try(undisturbed, None)
         assert found is not None, self._nursery.complaint()
-        # When there is something to be lost: from its first bill to its end.
-        self._from_s, self._to_s = self._timed(f"{self._label}-timed")
         self.expected = found["result"]
         self.counts: dict[str, int] = found["counts"]
         self.units = Counter(bill.unit for bill in billing.of(undisturbed))
@@ -148,8 +146,8 @@ class Crashes:
         for _ in range(kills):
             self._out.unlink(missing_ok=True)
             self._nursery.begin(self._settings(course.name, None))
-            # At times before anything is done, or with everything done.
-            time.sleep(chance.uniform(self._from_s * 0.8, self._to_s))
+            self._wait(course.name, chance.randrange(len(self.units)))
+            time.sleep(chance.uniform(0, 0.02))
             self._nursery.kill()
             if not self._survived(course, self._ended(self._nursery.end())):
                 return self._checked(course)
@@ -164,8 +162,7 @@ class Crashes:
         settings = self._settings(course.name, None) | {"lease_s": 1.0}
         self._out.unlink(missing_ok=True)
         self._nursery.begin(settings)
-        while len(self._billing.of(course.name)) < after_bills:
-            time.sleep(0.005)
+        self._wait(course.name, after_bills)
         self._nursery.signal(signal.SIGSTOP)
         others = self._out.with_name("other.json")
         while course.ended is None:
@@ -176,14 +173,10 @@ class Crashes:
         said = self._ended(self._nursery.end())
         return self._checked(course), said
 
-    def _timed(self, run: str) -> tuple[float, float]:
-        began = time.monotonic()
-        self._nursery.begin(self._settings(run, None))
-        while not self._billing.of(run):
-            time.sleep(0.005)
-        first_s = time.monotonic() - began
-        assert self._nursery.end() == 0, self._nursery.complaint()
-        return first_s, time.monotonic() - began
+    def _wait(self, run: str, bills: int) -> None:
+        """Until there are so many, or the process has ended."""
+        while len(self._billing.of(run)) < bills and not self._nursery.is_over:
+            time.sleep(0.002)
 
     def _gone_on(self, course: Course) -> Course:
         found = self._try(course.name, None)

@@ -6,7 +6,7 @@ Whoever runs tasks, this process or a scheduler's, goes through this one object.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -67,7 +67,7 @@ class Pipeline:
         self._breakers: dict[str, tuple[BreakerPolicy, AgentType, CircuitBreaker]] = {}
         self._budgets: dict[str, tuple[Spend, Budget]] = {}
         self._closing: list[_Closes] = []
-        self._ready = self._kept(Readiness(store)) if store is not None else _nothing_to_ask
+        self._ready = self._kept(Readiness(store)) if store is not None else None
         for agent_type, policy in policies.items():
             self._gates[agent_type] = self._made(agent_type, policy)
 
@@ -102,10 +102,16 @@ class Pipeline:
             budget=self._budget,
             retries=self._retries(agent_type, policies),
             store=self.store or self._own,
-            ready=self._ready,
+            ready=self._ready_for(policies),
             clock=self._clock,
         )
         return self._kept(Gate(agent_type, policies, tools))
+
+    def _ready_for(self, policies: Policies) -> Callable[[], Awaitable[None]]:
+        if self._ready is None:
+            return _nothing_to_ask
+        # Who fails without the store has something to wait for; who goes on without it has not.
+        return partial(self._ready, patient=policies.on_store_failure == "fail_closed")
 
     def _pool(self, agent_type: AgentType, policies: Policies) -> ResourcePool:
         # Without a policy of its own the pool is this process's alone: it only picks agents that are not suspended.

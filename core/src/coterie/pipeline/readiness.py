@@ -25,11 +25,13 @@ class Readiness:
         self._answered = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
-    async def __call__(self) -> None:
+    async def __call__(self, *, patient: bool = False) -> None:
         """Return once it is known that states can be read.
 
+        patient: whether who comes while the store is away waits until it was looked at once more.
+
         Raises:
-            Unavailable: the store does not answer; those who come later hear it at once.
+            Unavailable: the store does not answer; those who come later, and are not patient, hear it at once.
             StateFormatError: a newer coterie writes there, or a much older one.
         """
         if self._known:
@@ -37,8 +39,9 @@ class Readiness:
         if self._looking is None or self._looking.done():
             # Also where the event loop that looked has ended.
             self._failure, self._answered = None, asyncio.Event()
-            self._looking = asyncio.get_running_loop().create_task(self._look(self._answered))
-        await self._answered.wait()
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        if self._failure is None or patient:
+            await self._answered.wait()
         if self._failure is not None:
             raise type(self._failure)(str(self._failure)) from self._failure
         if not self._known:
@@ -50,7 +53,7 @@ class Readiness:
             self._looking.cancel()
             await asyncio.wait({self._looking}, timeout=CLOSE_S)
 
-    async def _look(self, answered: asyncio.Event) -> None:
+    async def _look(self) -> None:
         from coterie.stores.format import check_format
 
         wait_s = FIRST_S
@@ -60,7 +63,8 @@ class Readiness:
                     await check_format(self._store)
                 except Unavailable as error:
                     self._failure = error
-                    answered.set()
+                    self._answered.set()
+                    self._answered = asyncio.Event()
                     await asyncio.sleep(wait_s)
                     wait_s = min(2 * wait_s, LAST_S)
                 else:
@@ -68,4 +72,4 @@ class Readiness:
         except StateFormatError as error:
             self._failure = error
         finally:
-            answered.set()
+            self._answered.set()

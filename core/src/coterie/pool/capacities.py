@@ -13,14 +13,16 @@ __all__ = ["Capacities"]
 
 _log = logging.getLogger("coterie.pool")
 
-# So often a process looks at what others say.
+# So often a process looks at what others say, if their heartbeats do not come more often.
 EVERY_S = 60.0
+_LOOKS = 3
 
 
 class Capacities:
     """What one process has said. first_s: seconds until it first looks; others' heartbeats come by then."""
 
     def __init__(self, first_s: float) -> None:
+        self._every_s = min(EVERY_S, _LOOKS * first_s)
         self._due_s = time.monotonic() + first_s
         self._differing: set[AgentId] = set()
 
@@ -29,7 +31,7 @@ class Capacities:
         now_s = time.monotonic()
         if now_s < self._due_s:
             return False
-        self._due_s = now_s + EVERY_S
+        self._due_s = now_s + self._every_s
         return True
 
     def compare(self, own: Mapping[AgentId, tuple[int, int]], status: PoolStatus) -> None:
