@@ -19,6 +19,7 @@ from coterie.ids import (
     asked_hash,
     content_hash,
     idempotency_key,
+    output_line,
     with_upstream,
 )
 from coterie.items import is_items, load_items
@@ -49,8 +50,8 @@ class Run:
 
     waits: whether refusals are waited for here, or left to the caller. patience_s: how long at most, if not as long as
     the policies say. place: how the caller names its place in a pool's queue.
-    book: where what was finished is kept, if anywhere. hashes: of outputs, as far as they are known; None: of a task
-    that ended without one.
+    book: where what was finished is kept, if anywhere. output_lines: what fingerprints take in of outputs, as far as
+    they are known.
     """
 
     workflow_id: WorkflowId
@@ -63,7 +64,7 @@ class Run:
     patience_s: float | None = None
     place: str | None = None
     book: Book | None = None
-    hashes: dict[TaskId, str | None] = field(default_factory=dict)
+    output_lines: dict[TaskId, bytes] = field(default_factory=dict)
 
 
 class TaskContext:
@@ -322,23 +323,23 @@ class TaskContext:
         if asked is None:
             # Not of `input`, which the agent may have changed.
             asked = asked_hash(agent_type, version, self.fresh_input())
-        return with_upstream(asked, self.upstream_hashes())
+        return with_upstream(asked, self.upstream_outputs())
 
-    def upstream_hashes(self) -> dict[TaskId, str | None]:
-        """SHA-256 of the outputs that this work depends on; None of a task that ended without one."""
+    def upstream_outputs(self) -> bytes:
+        """What a fingerprint takes in of the outputs that this work depends on."""
         # Of one_success, who has ended so far is chance: another attempt or engine may see more.
         if self.task.trigger_rule == "one_success":
-            return {}
-        results, hashes = self.run.results, self.run.hashes
-        found: dict[TaskId, str | None] = {}
+            return b""
         # An item is its own value, wherever its list came from; unless the task says that it reads that too.
-        for name in self.task.upstream if self.item_key is None else self.task.depends_on:
-            if name not in hashes:
-                if name not in results:
-                    continue
-                hashes[name] = output_hash(results[name])
-            found[name] = hashes[name]
-        return found
+        names = self.task.upstream if self.item_key is None else self.task.depends_on
+        results, lines = self.run.results, self.run.output_lines
+        try:
+            return b"".join([lines[name] for name in sorted(names)])
+        except KeyError:
+            for name in names:
+                if name not in lines and name in results:
+                    lines[name] = output_line(name, output_hash(results[name]))
+        return b"".join([lines[name] for name in sorted(names) if name in lines])
 
     def _result(self, task_id: TaskId) -> TaskResult:
         if task_id not in self.task.upstream:

@@ -33,6 +33,7 @@ __all__ = [
     "item_keys",
     "item_name",
     "new_workflow_id",
+    "output_line",
     "with_upstream",
 ]
 
@@ -112,7 +113,8 @@ def fingerprint(
     agent_type: str, version: str, task_input: Mapping[str, JsonValue], upstream: Mapping[str, str | None]
 ) -> str:
     """What a task's output depends on: its agents' type and declared version, input, upstream output hashes."""
-    return with_upstream(asked_hash(agent_type, version, task_input), upstream)
+    outputs = b"".join([output_line(name, upstream[name]) for name in sorted(upstream)])
+    return with_upstream(asked_hash(agent_type, version, task_input), outputs)
 
 
 def asked_hash(agent_type: str, version: str, task_input: Mapping[str, JsonValue]) -> bytes:
@@ -120,11 +122,15 @@ def asked_hash(agent_type: str, version: str, task_input: Mapping[str, JsonValue
     return hashlib.sha256(canonical_bytes([agent_type, version, dict(task_input)])).digest()
 
 
-def with_upstream(asked: bytes, upstream: Mapping[str, str | None]) -> str:
-    """The fingerprint of what is asked, after these outputs; None stands for a task that has none."""
+def output_line(name: str, digest: str | None) -> bytes:
+    """What a fingerprint takes in of one output; None stands for a task that has none."""
     # Names hold neither of the separators.
-    outputs = "".join([f"{name}={digest or ''};" for name, digest in sorted(upstream.items())]) if upstream else ""
-    return hashlib.sha256(asked + outputs.encode()).hexdigest()
+    return f"{name}={digest or ''};".encode()
+
+
+def with_upstream(asked: bytes, outputs: bytes) -> str:
+    """The fingerprint of what is asked, after these outputs: their lines, by name."""
+    return hashlib.sha256(asked + outputs).hexdigest()
 
 
 def idempotency_key(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from coterie._json import MAX_DEPTH, JsonValue, content_shape, require_json
+from coterie._json import MAX_DEPTH, JsonValue, canonical_bytes, content_shape, require_json
 from coterie._rules.params import bind_params, param_names
 from coterie._rules.plan import Graph, build_graph, resolve_outputs
 from coterie._rules.saga_policy import SagaPolicy
 from coterie.errors import Misuse, PlanError
-from coterie.ids import TaskId, check_name, content_hash
+from coterie.ids import TaskId, check_name
 from coterie.task import Task
 
 __all__ = ["Plan"]
@@ -42,6 +43,7 @@ class Plan:
     outputs: tuple[TaskId, ...] | None = field(default=None, kw_only=True)
     saga: SagaPolicy = field(default_factory=SagaPolicy, kw_only=True)
     _graph: Graph = field(init=False, repr=False, compare=False)
+    _canonical: str = field(init=False, repr=False, compare=False, default="")
     _hash: str = field(init=False, repr=False, compare=False, default="")
 
     def __init__(
@@ -70,6 +72,7 @@ class Plan:
         set_(self, "outputs", resolve_outputs(outputs, graph))
         set_(self, "saga", _policy(saga))
         set_(self, "_graph", graph)
+        set_(self, "_canonical", "")
         set_(self, "_hash", "")
         self._check_params()
         self._check_compensations()
@@ -95,10 +98,17 @@ class Plan:
         return any(task.compensation is not None for task in self.tasks)
 
     @property
+    def canonical(self) -> str:
+        """The one text of the plan as JSON: of `to_dict`, keys sorted, no spaces."""
+        if not self._canonical:
+            object.__setattr__(self, "_canonical", canonical_bytes(self.to_dict()).decode())
+        return self._canonical
+
+    @property
     def hash(self) -> str:
         """SHA-256 of the plan's canonical JSON: its version."""
         if not self._hash:
-            object.__setattr__(self, "_hash", content_hash(self.to_dict()))
+            object.__setattr__(self, "_hash", sha256(self.canonical.encode()).hexdigest())
         return self._hash
 
     def __hash__(self) -> int:

@@ -8,6 +8,7 @@ from coterie._json import JsonValue, canonical_bytes
 from coterie._rules.journal_text import FINGERPRINT_DIGITS, FORMAT, LOCAL, Record, dumped
 from coterie.attempt import Ended
 from coterie.context import TaskContext
+from coterie.ids import output_line
 from coterie.journal.intent import Intent
 from coterie.journal.results import MOST_CHARS, too_large, unwritable, written
 from coterie.journal.unit import Unit
@@ -45,7 +46,7 @@ class Ending:
         except (ValueError, RecursionError) as problem:
             error = unwritable(context.task_id, problem)
         if context.item_key is None:
-            context.run.hashes.pop(context.task_id, None)
+            context.run.output_lines.pop(context.task_id, None)
         ended = ended._replace(state="failed", output=None, error=error)
         return ended, self._any(unit, context, ended, at)
 
@@ -70,7 +71,7 @@ class Ending:
             text, digest = _hashed(output)
             value = f'"value":{text}'
         if context.item_key is None:
-            context.run.hashes[context.task_id] = digest
+            context.run.output_lines[context.task_id] = output_line(context.task_id, digest)
         # Agents' ids need no escapes.
         agent = f',"agent_id":"{ended.agent_id}"' if ended.agent_id else ""
         return (

@@ -21,8 +21,9 @@ class Header:
     """What is to be done, and who began it.
 
     plan_name, plan_hash: None for tasks that belong to no plan. document: the plan as `Plan.to_dict` gives it, inline
-    or as a reference's JSON form, so that the run can be resumed without the code that made it. team: the path that
-    `Team.load` takes, where it is known. begun_at: seconds since the epoch.
+    or as a reference's JSON form, so that the run can be resumed without the code that made it; `canonical`: the same
+    as text, of a header that is only written. team: the path that `Team.load` takes, where it is known. begun_at:
+    seconds since the epoch.
     """
 
     plan_name: str | None = None
@@ -32,6 +33,7 @@ class Header:
     team: str | None = None
     engine_run: str = "local"
     begun_at: float = 0.0
+    canonical: str | None = None
 
     def text(self) -> str:
         """What is stored."""
@@ -39,7 +41,8 @@ class Header:
         if self.plan_hash is not None:
             document["plan"] = {"name": self.plan_name, "hash": self.plan_hash}
         more = {"params": dict(self.params), "document": self.document, "team": self.team}
-        return dumped(document | {name: value for name, value in more.items() if value})
+        text = dumped(document | {name: value for name, value in more.items() if value})
+        return text if self.canonical is None else f'{text[:-1]},"document":{self.canonical}}}'
 
 
 def read_header(text: str) -> Header:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from coterie._json import JsonValue, canonical_bytes
+from coterie._json import JsonValue
 from coterie.artifacts import ArtifactStore
 from coterie.context import Run
 from coterie.events import Listener
@@ -72,12 +72,15 @@ class Keeping:
         begun_at = self.journal.clock.now()
         if plan is None:
             return Header(team=self._team_path, engine_run=intent.engine_run, begun_at=begun_at)
-        document: JsonValue = plan.to_dict()
+        document: JsonValue = None
+        canonical = None
         if self._artifacts is not None:
-            document = (await self._artifacts.put(document)).serialize()
-        elif len(canonical_bytes(document)) > MOST_INLINE_BYTES:
-            document = None
-        return Header(plan.name, plan.hash, run.params, document, self._team_path, intent.engine_run, begun_at)
+            document = (await self._artifacts.put(plan.to_dict())).serialize()
+        elif len(plan.canonical.encode()) <= MOST_INLINE_BYTES:
+            canonical = plan.canonical
+        return Header(
+            plan.name, plan.hash, run.params, document, self._team_path, intent.engine_run, begun_at, canonical
+        )
 
 
 @asynccontextmanager

@@ -169,7 +169,7 @@ class RunBook:
         asked = self._asked_hashes.get(agent_type)
         if asked is None:
             asked = self._asked_hashes[agent_type] = asked_hash(agent_type, pool.version, {})
-        return with_upstream(asked, context.upstream_hashes())
+        return with_upstream(asked, context.upstream_outputs())
 
     async def begin(self, context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> Unit | TaskResult:
         """See `Book.begin`."""
