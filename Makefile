@@ -181,7 +181,7 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 
 ## Demo and benchmarks
 
-.PHONY: demo demo-breaker bench bench-resilience bench-journal
+.PHONY: demo demo-breaker bench bench-resilience bench-journal bench-crashes
 # Through the environment: no shell reads what is in it.
 export REPO
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
@@ -203,6 +203,9 @@ bench-resilience: setup-benchmarks ## Measure breakers, limits, pools and stores
 
 bench-journal: setup-benchmarks ## Measure durable steps beside LangGraph, DBOS and a bare group commit; BENCH_ARGS=--no-peers.
 	$(BENCHMARKS_PYTHON) benchmarks/journal.py $(BENCH_ARGS)
+
+bench-crashes: setup-benchmarks ## Kill runs and count what is paid for twice, beside LangGraph and DBOS; BENCH_ARGS='--kills 5'.
+	$(BENCHMARKS_PYTHON) benchmarks/crash_points.py $(BENCH_ARGS)
 
 
 ## Cleaning

@@ -271,7 +271,10 @@ class World:
             asked = course.more if course.what == "ask" else before.hands[course.who].asked  # type: ignore[union-attr]
             check_replayed(self.cast, before, asked, found)
             engine = int(asked.engine_run[1:])
-            engines = _answered(after.engines, engine, asked.demand)
+            engines = after.engines
+            # Of a success it is remembered only for what demand it was given: nobody does it anew who did not take it.
+            if asked.demand or not found.record.succeeded:
+                engines = _answered(engines, engine, asked.demand)
             if found.record.succeeded:
                 engines = self._may_take(engines, engine, found.record.epoch, asked.demand)
             after = after._replace(engines=engines)

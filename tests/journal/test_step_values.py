@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from coterie import TaskContext
+from coterie import Retry, TaskContext
 from coterie.artifacts import ArtifactStore
 from coterie.errors import Misuse
 from tests.journal.bench import RUN_ID, Bench
@@ -171,6 +172,16 @@ async def test_a_step_that_is_another_now_is_an_error_for_the_strict(script: Scr
     assert result.error.type == "Diverged"
     assert "'a'" in result.error.message
     assert script.log == []
+
+
+async def test_what_diverged_for_the_strict_is_not_tried_again(script: Script):
+    await script.lost(calls(script, ("a", 1)))
+    script.now = calls(script, ("a", 2))
+    persistent = replace(TASK, retry=Retry(max_attempts=3, base_s=0.0, cap_s=0.0))
+
+    result = await script.bench.task(persistent, strict=True)
+
+    assert (result.state, result.attempts) == ("failed", 1)
 
 
 async def test_a_new_version_of_a_step_is_another_step(script: Script):

@@ -12,7 +12,7 @@ from coterie._json import JsonValue
 from coterie.agent import to_json
 from coterie.clock import Clock
 from coterie.context import TaskContext
-from coterie.errors import ArtifactError, CommandFailed, Final, Misuse, TaskTimedOut, WorkTakenOver
+from coterie.errors import ArtifactError, CommandFailed, Diverged, Final, Misuse, TaskTimedOut, WorkTakenOver
 from coterie.events import Event, Listener
 from coterie.ids import AgentId, TaskState
 from coterie.ref import Ref
@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger("coterie.task")
+
+_FOR_GOOD = (Final, Misuse, ArtifactError, WorkTakenOver, Diverged)
 
 
 class Ended(NamedTuple):
@@ -164,4 +166,4 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, CommandFailed):
         # Without an exit code the program never ran to its end: it is missing, or writes too much.
         return error.exit_code is not None
-    return isinstance(error, TaskTimedOut) or not isinstance(error, (Final, Misuse, ArtifactError, WorkTakenOver))
+    return isinstance(error, TaskTimedOut) or not isinstance(error, _FOR_GOOD)
