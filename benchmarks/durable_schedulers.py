@@ -1,6 +1,6 @@
 """Schedulers that make each step durable before its dependants start, each in a database of its own.
 
-Preparation (building and compiling a graph, opening the database) is not timed.
+Preparation (building, hashing and compiling a graph, opening the database) is not timed.
 """
 
 from __future__ import annotations
@@ -126,6 +126,8 @@ async def coterie(shape: Shape, folder: Path) -> AsyncIterator[Callable[[str], A
     orchestrator.register_agent("agent", "agent", capacity=len(shape), handler=agent)
     # Opens the database.
     await journal.store.get("none", ())
+    # Once a plan, as the others compile their graphs.
+    _ = plan.hash
 
     async def run(name: str) -> None:
         result = await orchestrator.execute_workflow(plan, workflow_id=name)

@@ -332,6 +332,8 @@ class TaskContext:
             return b""
         # An item is its own value, wherever its list came from; unless the task says that it reads that too.
         names = self.task.upstream if self.item_key is None else self.task.depends_on
+        if not names:
+            return b""
         results, lines = self.run.results, self.run.output_lines
         try:
             return b"".join([lines[name] for name in sorted(names)])

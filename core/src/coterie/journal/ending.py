@@ -36,7 +36,9 @@ class Ending:
         at: seconds since the epoch.
         """
         try:
-            text = self._text(unit, context, ended, at)
+            ordinary = ended.state == "succeeded" and unit.given == self._given and not unit.forced
+            write = self._success if ordinary and not context.usage_reported else self._any
+            text = write(unit, context, ended, at)
             if not text.isascii():
                 text.encode()
             if len(text) <= MOST_CHARS:
@@ -49,12 +51,6 @@ class Ending:
             context.run.output_lines.pop(context.task_id, None)
         ended = ended._replace(state="failed", output=None, error=error)
         return ended, self._any(unit, context, ended, at)
-
-    def _text(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
-        ordinary = unit.given == self._given and not unit.forced and not context.usage_reported
-        if ended.state == "succeeded" and ordinary:
-            return self._success(unit, context, ended, at)
-        return self._any(unit, context, ended, at)
 
     def _any(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
         usage = {name: value for name, value in context.usage.to_dict().items() if value}

@@ -91,6 +91,8 @@ class Entries(Generic[T]):
 
 def _parts(texts: dict[str, str | None]) -> list[dict[str, str | None]]:
     """The same, in writes of a bearable size."""
+    if sum(map(len, filter(None, texts.values()))) <= _TOGETHER_CHARS:
+        return [texts]
     parts: list[dict[str, str | None]] = [{}]
     chars = 0
     for path, text in texts.items():

@@ -51,6 +51,7 @@ _FULL_ROWS = 4096
 _FULL_BYTES = 8 * 2**20
 # How far `changed` may lag behind: then a write to a run need not change the run's own row, too.
 _LAG_US = 30_000_000
+_NOTHING: Mapping[str, str | None] = {}
 # A reading, or removing, transaction takes at most so much.
 _READ_ROWS = 2000
 _READ_BYTES = 4 * 2**20
@@ -96,15 +97,17 @@ class JournalTransaction:
         self._connection = connection
         self._namespace = namespace
         self._runs: dict[str, _Run | None] = {}
-        self._main: dict[tuple[int, str], str | None] = {}
-        self._changed: dict[tuple[int, str, str], str | None] = {}
+        # Texts of main shelves, as they were before; and, by shelf, those that were changed.
+        self._read: dict[tuple[int, str], str | None] = {}
+        self._changed: dict[tuple[int, str], dict[str, str | None]] = {}
+        self._rows = 0
         self._bytes = 0
         self.now = now
 
     @property
     def pages(self) -> int:
         """About so many pages of the file will be changed, at most."""
-        return 2 + len(self._changed) + self._bytes // 4096
+        return 2 + self._rows + self._bytes // 4096
 
     def number(self, run: str) -> int | None:
         """The run's own number, or None if there is no such run."""
@@ -116,12 +119,15 @@ class JournalTransaction:
         number = self.number(run)
         if number is None:
             return None
-        if (number, path) not in self._main:
+        changed = self._changed.get((number, ""), _NOTHING)
+        if path in changed:
+            return changed[path]
+        if (number, path) not in self._read:
             row = self._connection.execute(
                 "SELECT text FROM texts WHERE run = ? AND shelf = '' AND path = ?", (number, path)
             ).fetchone()
-            self._main[number, path] = None if row is None else row[0]
-        return self._main[number, path]
+            self._read[number, path] = None if row is None else row[0]
+        return self._read[number, path]
 
     def put(self, run: str, shelf: str, texts: Mapping[str, str | None]) -> None:
         """Change texts of a shelf, or remove them; written with `flush`. The first text begins the run."""
@@ -132,11 +138,9 @@ class JournalTransaction:
             if all(text is None for text in texts.values()):
                 return
             number = self._begin(run, now)
-        for path, text in texts.items():
-            self._changed[number, shelf, path] = text
-            if not shelf:
-                self._main[number, path] = text
-            self._bytes += len(path) + len(text or "")
+        self._changed.setdefault((number, shelf), {}).update(texts)
+        self._rows += len(texts)
+        self._bytes += sum(map(len, texts)) + sum(map(len, filter(None, texts.values())))
         self._touch(run, now)
 
     def remove(self, run: str) -> bool:
@@ -145,7 +149,7 @@ class JournalTransaction:
         if number is None:
             return False
         self._runs[run] = None
-        self._changed = {key: text for key, text in self._changed.items() if key[0] != number}
+        self._changed = {key: texts for key, texts in self._changed.items() if key[0] != number}
         self._connection.execute("DELETE FROM runs WHERE number = ?", (number,))
         self._connection.execute("INSERT INTO removed VALUES (?)", (number,))
         return True
@@ -187,16 +191,17 @@ class JournalTransaction:
 
     def is_full(self) -> bool:
         """Whether it has as much to write as one transaction should."""
-        return len(self._changed) >= _FULL_ROWS or self._bytes >= _FULL_BYTES
+        return self._rows >= _FULL_ROWS or self._bytes >= _FULL_BYTES
 
     def flush(self) -> None:
         """Write what was changed."""
-        kept = [(*key, text) for key, text in self._changed.items() if text is not None]
-        if kept:
-            self._connection.executemany(_PUT, kept)
-        if len(kept) < len(self._changed):
-            gone = [key for key, text in self._changed.items() if text is None]
-            self._connection.executemany("DELETE FROM texts WHERE run = ? AND shelf = ? AND path = ?", gone)
+        for (number, shelf), texts in self._changed.items():
+            kept = [(number, shelf, path, text) for path, text in texts.items() if text is not None]
+            if kept:
+                self._connection.executemany(_PUT, kept)
+            if len(kept) < len(texts):
+                gone = [(number, shelf, path) for path, text in texts.items() if text is None]
+                self._connection.executemany("DELETE FROM texts WHERE run = ? AND shelf = ? AND path = ?", gone)
 
     def sweep(self) -> None:
         """Go on with what a process that is no more had begun to remove."""
