@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,8 @@ __all__ = ["Form", "is_busy", "may", "open_database", "translated"]
 _OPENING_S = 0.1
 # The log is cut to so much once all of it is in the database.
 _LOG_BYTES = 32 * 2**20
+# What file systems say that have no hard links.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +116,33 @@ def _make(path: Path, form: Form) -> None:
     try:
         if not path.parent.exists():
             _make_folder(path.parent)
-        # SQLite gives its '-wal' and '-shm' files the rights of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if not path.exists():
+            _make_file(Path(os.path.realpath(path)))
     except OSError as error:
         raise _unwritable(path, form, error.strerror or str(error)) from error
+    if not may(path, os.R_OK | os.W_OK):
+        raise _unwritable(path, form, os.strerror(errno.EACCES))
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file for its owner alone, unless there is one: SQLite gives its '-wal' and '-shm' files its rights.
+
+    Never opened under its own name, and so never closed: that would end all locks of this process on it (POSIX), and
+    another process, being the last one by its own count, would take the log away under those that have it open here.
+    """
+    handle, made = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    try:
+        with suppress(FileExistsError):
+            os.link(made, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with suppress(FileExistsError):
+            # A moment ago it was not there: hardly anybody here can have opened it.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    finally:
+        Path(made).unlink()
 
 
 def _make_folder(folder: Path) -> None:
