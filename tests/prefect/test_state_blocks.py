@@ -10,11 +10,13 @@ from prefect import get_client
 from prefect.blocks.core import Block
 
 from coterie.breaker import BreakerPolicy
-from coterie.errors import Misuse
+from coterie.errors import Misuse, Unavailable
 from coterie.pool import PoolPolicy
+from coterie.stores.redis import RedisStateStore
 from prefect_coterie import CoterieCircuitBreaker, CoterieResourcePool, CoterieStore, CoterieTeam
+from prefect_coterie.source import block_of_store, store_or_default
 from tests.prefect.protected import TEAM
-from tests.support.redis_servers import valkey
+from tests.support.redis_servers import free_port, valkey
 
 pytestmark = pytest.mark.prefect
 
@@ -130,6 +132,25 @@ async def test_a_store_logs_in():
         finally:
             await store.aclose()
             await other.aclose()
+
+
+async def test_who_does_not_answer_is_told_with_the_setting_that_names_him(monkeypatch: pytest.MonkeyPatch):
+    url = f"redis://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("COTERIE_STORE", url)
+    saved = CoterieStore(url=url)
+    await saved.save("away", overwrite=True)
+    loaded = await CoterieStore.load("away")
+    team = CoterieTeam(team_path=TEAM)
+
+    for block, setting in [
+        (loaded, "the CoterieStore block 'away'"),
+        (store_or_default(None), "COTERIE_STORE"),
+        (await block_of_store(url, team), "the flow's code"),
+    ]:
+        for store in (block.get_state_store(), block.get_journal_store()):
+            with pytest.raises(Unavailable, match=f"named by {setting}"):
+                await (store.keys("breaker") if isinstance(store, RedisStateStore) else store.read("r1"))
+            await store.aclose()
 
 
 def test_a_database_takes_no_credentials():

@@ -14,6 +14,7 @@ from coterie.events import Listener
 from coterie.journal import Journal
 from coterie.orchestrator import Orchestrator
 from coterie.ports import StateStore
+from coterie.shutdown import timeout_s_here
 from coterie.team import Team
 
 __all__ = ["Runtime"]
@@ -30,7 +31,9 @@ class Runtime:
     this machine (in `COTERIE_HOME`, or the user's state folder). Opened only for a team that has policies.
     journal: what runs have finished, so that it is never done again: a `Journal`, the URL of its store, or True for one
     at the place of the shared state. Off by default: then runs begin from nothing.
+    store_named_by: the setting that holds the store's URL, for messages: such as "the connection 'coterie_default'".
     namespace: by default `COTERIE_NAMESPACE`, else `default`; of stores made from a URL, and of all identities.
+    graceful_shutdown_timeout_s: as of `Orchestrator`; by default `COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S`, else 10.
 
     Raises:
         Misuse: there is no such team, or a URL cannot be one. UnknownAgentType, UnknownAgent: the team's policies, or a
@@ -43,23 +46,26 @@ class Runtime:
         *,
         artifacts: ArtifactStore | str | None = None,
         store: StateStore | str | None = None,
+        store_named_by: str | None = None,
         journal: Journal | str | bool = False,
         namespace: str | None = None,
         on_event: Listener | None = None,
         clock: Clock | None = None,
+        graceful_shutdown_timeout_s: float | None = None,
     ) -> None:
-        kept = artifacts or os.environ.get("COTERIE_ARTIFACTS")
+        kept = artifacts or os.environ.get("COTERIE_ARTIFACTS") or None
         self.namespace = namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
         self.team = Team.load(team) if isinstance(team, str) else team
         if self.team is not None:
             self.team.check()
         self.artifacts = ArtifactStore(kept, namespace=self.namespace) if isinstance(kept, str) else kept
         self._owns_store = store is None or isinstance(store, str)
+        self._store_named_by = store_named_by
         self.store = self._opened(store)
         self._owns_journal = not isinstance(journal, Journal)
         beside = store if isinstance(store, str) else None
         if isinstance(journal, str) or journal is True:
-            journal = self._opened_journal(beside if journal is True else journal)
+            journal = self._opened_journal(beside, store_named_by) if journal is True else self._opened_journal(journal)
         self.journal = journal or None
         self.orchestrator = Orchestrator(
             self.team,
@@ -69,6 +75,9 @@ class Runtime:
             namespace=self.namespace,
             on_event=on_event,
             clock=clock,
+            graceful_shutdown_timeout_s=(
+                timeout_s_here() if graceful_shutdown_timeout_s is None else graceful_shutdown_timeout_s
+            ),
         )
         self._closed = False
 
@@ -100,9 +109,9 @@ class Runtime:
             return None
         from coterie.stores.opening import open_state_store
 
-        return open_state_store(store, self.namespace)
+        return open_state_store(store, self.namespace, named_by=self._store_named_by)
 
-    def _opened_journal(self, url: str | None) -> Journal:
+    def _opened_journal(self, url: str | None, named_by: str | None = None) -> Journal:
         from coterie.stores.opening import open_journal_store
 
-        return Journal(open_journal_store(url, self.namespace))
+        return Journal(open_journal_store(url, self.namespace, named_by=named_by))

@@ -65,6 +65,13 @@ team = CoterieTeam.load("BLOCK_NAME")
         default=None,
         description="Where the team's policies count, for all that share it; by default what COTERIE_STORE says.",
     )
+    graceful_shutdown_timeout_s: float | None = Field(
+        default=None,
+        ge=0,
+        le=86_400,
+        description="How many seconds agents that are at work may go on after SIGTERM; by default what "
+        "COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S says, or 10.",
+    )
 
     @field_validator("namespace")
     @classmethod

@@ -100,7 +100,7 @@ async def block_of_store(source: StoreSource, team: CoterieTeam | Team) -> Coter
         return source
     _require_text(source, "store", "a URL, a CoterieStore block or its name")
     if "://" in source:
-        return CoterieStore.from_url(source, namespace=namespace_of(team))
+        return CoterieStore.from_url(source, namespace=namespace_of(team), named_by="the flow's code")
     return await _load(CoterieStore, source.removeprefix(_STORE_SLUG))
 
 
@@ -109,7 +109,7 @@ def store_or_default(store: CoterieStore | None, namespace: str | None = None) -
     if store is not None:
         return store
     url = os.environ.get("COTERIE_STORE") or _DEFAULT_STORE
-    return CoterieStore.from_url(url, namespace=namespace or _namespace_here())
+    return CoterieStore.from_url(url, namespace=namespace or _namespace_here(), named_by="COTERIE_STORE")
 
 
 def open_team(team: CoterieTeam | Team) -> Team:

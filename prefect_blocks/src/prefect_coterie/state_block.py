@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 
 from prefect.blocks.core import Block
 from prefect.types import SecretDict
-from pydantic import Field, HttpUrl, SecretStr, field_validator
+from pydantic import Field, HttpUrl, PrivateAttr, SecretStr, field_validator
 
 from coterie.errors import Misuse
 from coterie.ids import check_name
@@ -71,6 +71,8 @@ def write(text: str):
         "survives a power cut ('strict'), or the end of a process ('relaxed'), or not at all ('off').",
     )
 
+    _named_by: str | None = PrivateAttr(default=None)
+
     @field_validator("namespace")
     @classmethod
     def _check_namespace(cls, value: str) -> str:
@@ -92,12 +94,20 @@ def write(text: str):
             )
 
     @classmethod
-    def from_url(cls, url: str, *, namespace: str = "default") -> CoterieStore:
+    def from_url(cls, url: str, *, namespace: str = "default", named_by: str | None = None) -> CoterieStore:
         """The block for a URL that may carry credentials, as `COTERIE_STORE` may: they become secrets.
+
+        named_by: the setting that holds the URL, for messages.
 
         Raises:
             Misuse: it is not a URL.
         """
+        block = cls._of_url(url, namespace)
+        block._named_by = named_by  # noqa: SLF001  # its own
+        return block
+
+    @classmethod
+    def _of_url(cls, url: str, namespace: str) -> CoterieStore:
         parts = _parts(url)
         login, at, hosts = parts.netloc.rpartition("@")
         options = parse_qsl(parts.query, keep_blank_values=True)
@@ -132,7 +142,7 @@ def write(text: str):
         """
         from coterie.stores.opening import open_state_store
 
-        return open_state_store(self._whole_url(), self.namespace)
+        return open_state_store(self._whole_url(), self.namespace, named_by=self._setting())
 
     def get_journal_store(self) -> JournalStore:
         """The store of the journal, beside the state; as `get_state_store`.
@@ -144,7 +154,13 @@ def write(text: str):
 
         if self.journal == "off":
             raise Misuse("this CoterieStore has its journal off; set journal to 'strict' or 'relaxed'")
-        return open_journal_store(self._whole_url(), self.namespace, durability=self.journal)
+        url, named_by = self._whole_url(), self._setting()
+        return open_journal_store(url, self.namespace, durability=self.journal, named_by=named_by)
+
+    def _setting(self) -> str:
+        """Whence the URL is, for messages: a person who reads that its server is away looks there."""
+        name = self._block_document_name
+        return self._named_by or (f"the CoterieStore block {name!r}" if name else "a CoterieStore in the flow's code")
 
     def _whole_url(self) -> str:
         login = self._login()

@@ -73,8 +73,20 @@ def test_a_store_that_cannot_be_reached_is_one_line_without_the_password(invoke,
 
     assert done.exit_code == 1
     assert done.stdout == ""
-    assert done.stderr.startswith(f"error: redis://127.0.0.1:{port}/0 failed to ")
+    assert done.stderr.startswith(f"error: redis://127.0.0.1:{port}/0 (named by --store) failed to ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["status"], ["runs", "list"], ["run", "work:good", "-t", "work:team"]])
+def test_a_store_that_cannot_be_reached_is_told_with_the_variable_that_names_it(invoke, command, monkeypatch):
+    port = free_port()
+    monkeypatch.setenv("COTERIE_STORE", f"redis://fleet:{PASSWORD}@127.0.0.1:{port}/0")
+
+    done = invoke(*command)
+
+    assert done.exit_code == 1
+    assert f"error: redis://127.0.0.1:{port}/0 (named by COTERIE_STORE) failed to " in done.stderr
+    assert PASSWORD not in done.output
 
 
 def test_a_wrong_password_is_misuse_and_is_not_shown(invoke, server):

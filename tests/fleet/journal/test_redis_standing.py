@@ -96,8 +96,11 @@ def test_a_server_that_cannot_be_trusted_is_refused(said: dict[str, Any], replic
     with pytest.raises(PolicyError, match=problem) as caught:
         judge(facts(**said), replicas=replicas, where="redis://h")
 
-    assert str(caught.value).startswith("redis://h ")
-    assert "durability='relaxed'" in str(caught.value)
+    said_so = str(caught.value)
+    assert said_so.startswith("redis://h ")
+    for how in ("--journal relaxed", "COTERIE_JOURNAL=relaxed", "Airflow connection", "CoterieStore block"):
+        assert how in said_so
+    assert "durability='relaxed'" in said_so
     assert "appendfsync always" in str(caught.value) or "noeviction" in str(caught.value)
 
 

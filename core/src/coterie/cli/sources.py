@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from coterie._json import JsonValue
 from coterie.decompose.template import Template
 from coterie.errors import CoterieError, Misuse
+from coterie.machine import StateMachine
 from coterie.plan import Plan
 from coterie.team import Team
 
-__all__ = ["artifacts_url", "load_plan", "load_team", "parse_params", "read_plan"]
+__all__ = ["artifacts_url", "load_machine", "load_plan", "load_team", "parse_params", "read_plan"]
 
 T = TypeVar("T")
 
@@ -45,6 +46,22 @@ def load_plan(path: str, params: Mapping[str, JsonValue]) -> tuple[Plan, Mapping
 def read_plan(path: str) -> Plan:
     """A plan to look at; a function that makes plans is called without parameters."""
     return load_plan(path, {})[0]
+
+
+def load_machine(path: str) -> StateMachine:
+    """A state machine from a file, or by `package.module:name`.
+
+    Raises:
+        MachineError, Misuse: nothing is there, or it is no state machine.
+    """
+    if path.endswith(".py"):
+        raise Misuse(f"{path!r} is a Python file; name the machine in it: {_module_in(path)}:machine")
+    if path.endswith(_PLAN_FILES) or Path(path).is_file():
+        return StateMachine.from_file(path)
+    found = _import(path, what="machine")
+    if not isinstance(found, StateMachine):
+        raise Misuse(f"{path!r} is a {type(found).__name__}, not a StateMachine; name one")
+    return found
 
 
 def load_team(path: str) -> Team:
@@ -120,14 +137,14 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache").absolute() / "coterie"
 
 
-def _import(path: str) -> Any:
+def _import(path: str, *, what: str = "plan") -> Any:
     module_name, colon, attribute = path.partition(":")
     if not colon or not module_name or not attribute or "/" in path:
-        raise Misuse(f"there is no plan file {path!r}; check the path, or write package.module:plan")
+        raise Misuse(f"there is no {what} file {path!r}; check the path, or write package.module:{what}")
     _see_current_folder()
     module = _importing(path, lambda: importlib.import_module(module_name))
     if not hasattr(module, attribute):
-        raise Misuse(f"the module {module_name!r} has no {attribute!r}; correct the plan path {path!r}")
+        raise Misuse(f"the module {module_name!r} has no {attribute!r}; correct the {what} path {path!r}")
     return getattr(module, attribute)
 
 

@@ -24,30 +24,34 @@ _REDIS = (
     "redis+cluster",
     "rediss+cluster",
 )
+_VARIABLE = "COTERIE_STORE"
 _KNOWN = "'memory://', 'sqlite://', 'sqlite:///absolute/path', 'redis://host:6379/0'"
 
 
-def open_state_store(url: str | None, namespace: str) -> StateStore:
+def open_state_store(url: str | None, namespace: str, *, named_by: str | None = None) -> StateStore:
     """The state store at `url`; nothing is connected or made before it is used.
 
     url: `memory://`, `sqlite:///absolute/path`, `sqlite://` (see `default_path`), or one of Redis: `redis://`,
         `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://` and their `rediss` forms. None: what
         `COTERIE_STORE` says, else `sqlite://`.
+    named_by: the setting that holds the URL, for messages of a server that does not answer.
 
     Raises:
         Misuse: no store has such URLs, its package is not installed, or the namespace is no name. No message shows
             more of the URL than its scheme, as it may hold a password.
     """
     check_name(namespace, "the namespace")
-    scheme, rest, given = _parts(url, "state")
+    scheme, rest, given, named_by = _parts(url, "state", named_by)
     if scheme == "memory":
         return _open_memory(rest, namespace)
     if scheme == "sqlite":
         return _open_sqlite(rest, namespace)
-    return _open_redis(given, namespace)
+    return _open_redis(given, namespace, named_by)
 
 
-def open_journal_store(url: str | None, namespace: str, *, durability: Durability | None = None) -> JournalStore:
+def open_journal_store(
+    url: str | None, namespace: str, *, durability: Durability | None = None, named_by: str | None = None
+) -> JournalStore:
     """The journal store at `url`, as `open_state_store` takes it; nothing is connected or made before it is used.
 
     In files, the journal lies beside the state, in a database of its own, as it must be more durable: of
@@ -55,19 +59,20 @@ def open_journal_store(url: str | None, namespace: str, *, durability: Durabilit
 
     durability: "strict", what was acknowledged survives a power cut, which is also what None means; or "relaxed", it
         survives the end of any process. In memory, nothing survives: there it is "none", or None.
+    named_by: as of `open_state_store`.
 
     Raises:
         Misuse: as `open_state_store`; or the store cannot be so durable.
     """
     check_name(namespace, "the namespace")
-    scheme, rest, given = _parts(url, "journal")
+    scheme, rest, given, named_by = _parts(url, "journal", named_by)
     if scheme == "memory":
         return _open_memory_journal(rest, namespace, durability)
     lasting = _lasting(durability, scheme)
     return (
         _open_sqlite_journal(rest, namespace, lasting)
         if scheme == "sqlite"
-        else _open_redis_journal(given, namespace, lasting)
+        else _open_redis_journal(given, namespace, lasting, named_by)
     )
 
 
@@ -91,15 +96,15 @@ def default_path() -> Path:
     return folder / "state.db"
 
 
-def _parts(url: str | None, what: str) -> tuple[str, str, str]:
-    """The scheme, what follows it, and the whole URL, as given or as the environment says."""
-    given = url or os.environ.get("COTERIE_STORE") or "sqlite://"
+def _parts(url: str | None, what: str, named_by: str | None) -> tuple[str, str, str, str | None]:
+    """The scheme, what follows it, and the whole URL, as given or as the environment says; and what says so."""
+    given = url or os.environ.get(_VARIABLE) or "sqlite://"
     scheme, separator, rest = given.partition("://")
     if not separator:
         raise Misuse(f"the URL of the {what} store does not begin with 'scheme://'; give one of {_KNOWN}")
     if scheme not in ("memory", "sqlite", *_REDIS):
         raise Misuse(f"no {what} store has URLs with the scheme {scheme[:40]!r}; give one of {_KNOWN}")
-    return scheme, rest, given
+    return scheme, rest, given, named_by if url else _VARIABLE
 
 
 def _lasting(durability: Durability | None, scheme: str) -> _Lasting:
@@ -152,18 +157,18 @@ def _path(rest: str) -> Path:
     return Path(rest) if rest else default_path()
 
 
-def _open_redis(url: str, namespace: str) -> StateStore:
+def _open_redis(url: str, namespace: str, named_by: str | None) -> StateStore:
     _check_redis("state")
     from coterie.stores.redis import open_redis
 
-    return open_redis(url, namespace)
+    return open_redis(url, namespace, named_by=named_by)
 
 
-def _open_redis_journal(url: str, namespace: str, durability: _Lasting) -> JournalStore:
+def _open_redis_journal(url: str, namespace: str, durability: _Lasting, named_by: str | None) -> JournalStore:
     _check_redis("a journal")
     from coterie.stores.redis.journal import open_redis_journal
 
-    return open_redis_journal(url, namespace, durability=durability)
+    return open_redis_journal(url, namespace, durability=durability, named_by=named_by)
 
 
 def _check_redis(what: str) -> None:

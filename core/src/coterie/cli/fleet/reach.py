@@ -44,7 +44,7 @@ class Reach:
             Misuse: no store has such a URL, or nobody else can see into it.
         """
         namespace = self.namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
-        store = Untouched(open_state_store(self.store, namespace))
+        store = Untouched(open_state_store(self.store, namespace, named_by="--store"))
         try:
             if store.scope == "process":
                 raise Misuse(

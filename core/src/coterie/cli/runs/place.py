@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from coterie.artifacts import ArtifactStore
 from coterie.cli.sources import artifacts_url
@@ -37,8 +38,11 @@ class JournalPlace:
         return ArtifactStore(artifacts_url(given), namespace=self.name)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Journal]:
+    async def opened(self, *, durability: Literal["strict", "relaxed"] = "relaxed") -> AsyncIterator[Journal]:
         """The journal, closed afterwards.
+
+        durability: of what is written. People look, and change little: that they may is by default not held against a
+        server that is not durable enough.
 
         Raises:
             Misuse: no store has such a URL, or nobody else can see into it.
@@ -48,8 +52,8 @@ class JournalPlace:
                 "a journal in memory is seen by its own process alone; name the fleet's store with --store or "
                 "COTERIE_STORE"
             )
-        # People look at it, and change little: that they may is not held against a server that is not durable enough.
-        journal = Journal(open_journal_store(self.store, self.name, durability="relaxed"))
+        store = open_journal_store(self.store, self.name, durability=durability, named_by="--store")
+        journal = Journal(store)
         try:
             yield _untouched(journal)
         finally:

@@ -59,7 +59,7 @@ class Login:
 class Address:
     """hosts: of the server, the sentinels, or some nodes of the cluster. service: how sentinels call the primary.
 
-    protocol: 3 is spoken where the server knows it, 2 where that is asked for.
+    protocol: 3 is spoken where the server knows it, 2 where that is asked for. named_by: the setting with the URL.
     """
 
     kind: Kind
@@ -70,6 +70,12 @@ class Address:
     service: str = ""
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     protocol: int = 3
+    named_by: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The same for messages: with the setting to look at, where one is known."""
+        return self.url if self.named_by is None else f"{self.url} (named by {self.named_by})"
 
     @property
     def url(self) -> str:
@@ -83,7 +89,7 @@ class Address:
         return f"redis{secure}+cluster://{hosts}" if self.kind == "cluster" else f"redis{secure}://{hosts}/{self.db}"
 
 
-def parse_address(url: str) -> Address:
+def parse_address(url: str, *, named_by: str | None = None) -> Address:
     """Take a store's URL apart.
 
     `user:password@` before the hosts is percent-encoded. Options after `?`: `db`, `protocol` (2 or 3); with TLS
@@ -114,6 +120,7 @@ def parse_address(url: str) -> Address:
         service=service,
         tls=_tls(options) if secure else None,
         protocol=_whole(options.get("protocol", "3"), "protocol", (2, 3)),
+        named_by=named_by,
     )
 
 

@@ -88,7 +88,7 @@ class Durable:
             # It was a replica when we looked, and may have become the primary since: the next connection is looked at.
             wire.drop("the server was a replica a moment ago")
             raise Unavailable(
-                f"{self._address.url} has answered, but whether that is durable is not known: the server was a "
+                f"{self._address.where} has answered, but whether that is durable is not known: the server was a "
                 "replica a moment ago; try again later"
             )
         if standing.gate is not None:
@@ -116,7 +116,7 @@ class Durable:
             del self._looking[wire]
 
     async def _gate(self, wire: Wire, key: bytes, facts: Facts) -> Gate | None:
-        course = judge(facts, replicas=self._policy.replicas, where=self._address.url)
+        course = judge(facts, replicas=self._policy.replicas, where=self._address.where)
         if course == "answers":
             if facts.waits:
                 await self._check_kept(wire, key)
@@ -135,7 +135,7 @@ class Durable:
         every_second = course == "waits a second"
         gate = Gate(
             self._address, wire.host, self._policy,
-            run_id=facts.run_id, every_second=every_second, where=self._address.url,
+            run_id=facts.run_id, every_second=every_second, where=self._address.where,
         )  # fmt: skip
         trusted = False
         try:
@@ -144,7 +144,7 @@ class Durable:
             if not trusted:
                 await gate.aclose()
         if not trusted:
-            raise not_strict(_untrue(facts), self._address.url)
+            raise not_strict(_untrue(facts), self._address.where)
         # Of a process that was there before, nobody can learn anything any more.
         gone = [known for known in self._gates if known[0] != facts.run_id and self._gates[known].host == wire.host]
         await asyncio.gather(*(self._gates.pop(known).aclose() for known in gone))
@@ -155,7 +155,7 @@ class Durable:
         problem = could_lose_runs(facts)
         if problem is not None and not self._warned:
             self._warned = True
-            _log.warning("store.evicts_runs %s: %s", self._address.url, problem)
+            _log.warning("store.evicts_runs %s: %s", self._address.where, problem)
 
 
 def _sync_key(key: bytes) -> bytes:

@@ -43,6 +43,7 @@ def open_redis_journal(
     durability: Literal["strict", "relaxed"] = "strict",
     policy: RedisJournalPolicy | None = None,
     clock: Callable[[], int] | None = None,
+    named_by: str | None = None,
 ) -> RedisJournalStore:
     """A journal at `url`, whose forms `coterie.stores.redis.address.parse_address` tells. Connects when first used.
 
@@ -50,7 +51,8 @@ def open_redis_journal(
         used; its settings are looked at on each new connection. What is acknowledged, or was read, is on the disk of
         the primary; that a failover does not lose it either, `policy.replicas` is for. relaxed: what was acknowledged
         may be lost with the server, as its own settings have it.
-    clock: for tests: a time in microseconds instead of the servers'.
+    clock: for tests: a time in microseconds instead of the servers'. named_by: the setting that holds the URL, for
+        messages.
 
     Raises:
         Misuse: the URL, the namespace or the durability cannot be, or the driver is not installed.
@@ -59,8 +61,9 @@ def open_redis_journal(
     check_name(namespace, "the namespace")
     if durability not in ("strict", "relaxed"):
         raise PolicyError(f"durability={durability!r} is neither 'strict' nor 'relaxed'")
+    address = parse_address(url, named_by=named_by)
     return RedisJournalStore(
-        parse_address(url), namespace, durability=durability, policy=policy or RedisJournalPolicy(), clock=clock
+        address, namespace, durability=durability, policy=policy or RedisJournalPolicy(), clock=clock
     )
 
 
@@ -216,7 +219,7 @@ class RedisJournalStore:
     def _parts(self) -> _Parts:
         durable = Durable(self._address, self._policy, self._durability)
         route = open_route(self._address, self._policy, inspector=durable)
-        calls = JournalCalls(route, durable, namespace=self._namespace, where=self.url, clock=self._clock)
+        calls = JournalCalls(route, durable, namespace=self._namespace, where=self._address.where, clock=self._clock)
         return _Parts(route, durable, calls, {})
 
 

@@ -18,7 +18,12 @@ Course = Literal["answers", "waits", "waits a second"]
 
 # Until then, a server with several threads for its connections may answer before it has written.
 _THREADS_ARE_SAFE = (7, 0)
-_RELAXED = "or open the journal with durability='relaxed': then what was acknowledged may be lost with the server"
+_RELAXED = (
+    "or have a journal that is 'relaxed', so that what was acknowledged last may be lost with the server: by --journal "
+    "relaxed on the command line, by COTERIE_JOURNAL=relaxed there and for Airflow's connection 'coterie_default', by "
+    "the field 'journal' of an Airflow connection or of a CoterieStore block of Prefect, or, in Python, by "
+    "open_journal_store(url, namespace, durability='relaxed')"
+)
 _ALWAYS = "set 'appendonly yes' and 'appendfsync always' there"
 
 

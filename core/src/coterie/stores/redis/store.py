@@ -35,17 +35,20 @@ def open_redis(
     policy: RedisPolicy | None = None,
     twins: Callable[[str], Script | None] = twin,
     clock: Callable[[], int] | None = None,
+    named_by: str | None = None,
 ) -> RedisStateStore:
     """A store at `url`, whose forms are told by `coterie.stores.redis.address.parse_address`. Connects when first used.
 
     twins, clock: for tests: the script of an operation's name, and a time in microseconds instead of the server's.
+    named_by: the setting that holds the URL, for messages.
 
     Raises:
         Misuse: the URL or the namespace cannot be, or the driver is not installed.
     """
     check_driver()
     check_name(namespace, "the namespace")
-    return RedisStateStore(parse_address(url), namespace, policy=policy or RedisPolicy(), twins=twins, clock=clock)
+    address = parse_address(url, named_by=named_by)
+    return RedisStateStore(address, namespace, policy=policy or RedisPolicy(), twins=twins, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,8 @@ class RedisStateStore:
 
     def _parts(self) -> _Parts:
         route = open_route(self._address, self._policy)
-        calls = Calls(route, namespace=self._namespace, prefix=self._prefix, where=self.url, clock=self._clock)
-        ear = Ear(route, self._policy, prefix=self._prefix, where=self.url)
+        calls = Calls(
+            route, namespace=self._namespace, prefix=self._prefix, where=self._address.where, clock=self._clock
+        )
+        ear = Ear(route, self._policy, prefix=self._prefix, where=self._address.where)
         return _Parts(route, calls, ear, {})
