@@ -56,6 +56,31 @@ def test_the_environment_stands_for_the_default_connection(monkeypatch):
     assert CoterieHook().settings == CoterieSettings("file:///from/environment")
 
 
+@pytest.mark.parametrize(("given", "found"), [(7, 7.0), ("7.5", 7.5), (0, 0.0), ("", 2.0), (None, 2.0)])
+def test_a_connection_says_how_long_agents_may_go_on(monkeypatch, artifacts, given, found):
+    monkeypatch.setenv("COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S", "30")
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", connection(artifacts, graceful_shutdown_timeout_s=given))
+
+    runtime = CoterieHook("mine").runtime("tests.airflow.agents:team")
+
+    assert runtime.orchestrator.graceful_shutdown_timeout_s == found
+
+
+@pytest.mark.parametrize(("said", "found"), [("30", 30.0), ("", 2.0)])
+def test_for_the_default_connection_the_environment_says_it(monkeypatch, artifacts, said, found):
+    monkeypatch.setenv("COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S", said)
+
+    assert CoterieHook().settings.graceful_shutdown_timeout_s == found
+
+
+@pytest.mark.parametrize("given", ["soon", "nan", -1, True])
+def test_what_is_no_time_names_the_connection(monkeypatch, artifacts, given):
+    monkeypatch.setenv("AIRFLOW_CONN_MINE", connection(artifacts, graceful_shutdown_timeout_s=given))
+
+    with pytest.raises(PolicyError, match="'graceful_shutdown_timeout_s' of the connection 'mine'"):
+        _ = CoterieHook("mine").settings
+
+
 def test_a_connection_without_a_store_is_refused(monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_MINE", '{"conn_type": "coterie"}')
 
@@ -172,7 +197,16 @@ def test_the_form_s_button_says_that_the_state_store_does_not_answer(monkeypatch
     ok, message = CoterieHook().test_connection()
 
     assert not ok
-    assert url in message
+    assert f"{url}/0 (named by the connection 'coterie_default')" in message
+
+
+def test_so_it_says_where_the_environment_names_the_store(monkeypatch, artifacts):
+    monkeypatch.setenv("COTERIE_STORE", f"redis://127.0.0.1:{free_port()}")
+
+    ok, message = CoterieHook().test_connection()
+
+    assert not ok
+    assert "(named by COTERIE_STORE)" in message
 
 
 def test_the_form_s_button_stores_and_reads_an_object(artifacts):

@@ -26,7 +26,8 @@ class CoterieHook(BaseHook):
 
     Where the default connection does not exist, the environment variables `COTERIE_ARTIFACTS` and
     `COTERIE_NAMESPACE` stand for it; where it names no state store, `COTERIE_STORE` does; where it does not say what
-    the journal survives, `COTERIE_JOURNAL` does.
+    the journal survives, `COTERIE_JOURNAL` does, and of the time that agents have after SIGTERM,
+    `COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S`.
     """
 
     conn_name_attr = "coterie_conn_id"
@@ -109,9 +110,11 @@ class CoterieHook(BaseHook):
             known,
             artifacts=settings.artifacts,
             store=store,
+            store_named_by=settings.store_named_by,
             journal=journal or False,
             namespace=settings.namespace,
             on_event=on_event,
+            graceful_shutdown_timeout_s=settings.graceful_shutdown_timeout_s,
         )
 
     def team(self, team_path: str | None = None) -> Team:
@@ -159,7 +162,8 @@ class CoterieHook(BaseHook):
             return None
         url = settings.store or LOCAL_STORE
         lasting = None if url.startswith("memory:") else durability
-        return Journal(open_journal_store(url, settings.namespace, durability=lasting))
+        named_by = settings.store_named_by
+        return Journal(open_journal_store(url, settings.namespace, durability=lasting, named_by=named_by))
 
 
 def _check_reach(settings: CoterieSettings, task_executor: str | None) -> None:
@@ -188,7 +192,8 @@ def _executor(task_executor: str | None) -> str | None:
 def _opened(settings: CoterieSettings, task_executor: str | None) -> StateStore:
     from coterie.stores.opening import open_state_store
 
-    return open_state_store(_state_url(settings, task_executor), settings.namespace)
+    url = _state_url(settings, task_executor)
+    return open_state_store(url, settings.namespace, named_by=settings.store_named_by)
 
 
 async def _answering(store: StateStore) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -11,6 +12,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_coterie.state_store import with_password
 from coterie.errors import Misuse
+from coterie.shutdown import check_timeout_s, timeout_s_here
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_CONN_ID", "CoterieSettings", "JournalMode", "aread_settings", "read_settings"]
 
 DEFAULT_CONN_ID = "coterie_default"
+_STORE_VARIABLE = "COTERIE_STORE"
+
+# Airflow kills the process of a task that a person has ended, or cleared, five seconds after SIGTERM; nothing tells the
+# task that from a worker that is shut down. What it holds must be handed back within that time.
+GRACEFUL_SHUTDOWN_TIMEOUT_S = 2.0
 
 # Whether what was finished is kept, and what it survives: a power cut; the end of any process; it is not kept.
 JournalMode = Literal["strict", "relaxed", "off"]
@@ -25,7 +32,10 @@ JournalMode = Literal["strict", "relaxed", "off"]
 
 @dataclass(frozen=True, slots=True)
 class CoterieSettings:
-    """What a connection of type `coterie` says. store: the URL with its password, never shown; None: none is named."""
+    """What a connection of type `coterie` says.
+
+    store: the URL with its password, never shown; None: none is named. store_named_by: where it is, for messages.
+    """
 
     artifacts: str
     namespace: str = "default"
@@ -33,6 +43,8 @@ class CoterieSettings:
     shared_file_system: bool = False
     store: str | None = field(default=None, repr=False)
     journal: JournalMode = "strict"
+    graceful_shutdown_timeout_s: float = GRACEFUL_SHUTDOWN_TIMEOUT_S
+    store_named_by: str = _STORE_VARIABLE
 
 
 def read_settings(conn_id: str) -> CoterieSettings:
@@ -63,7 +75,8 @@ def _from_environment(conn_id: str, error: AirflowNotFoundException) -> CoterieS
     if conn_id == DEFAULT_CONN_ID and url:
         namespace = os.environ.get("COTERIE_NAMESPACE") or "default"
         journal = _journal_mode("COTERIE_JOURNAL", os.environ.get("COTERIE_JOURNAL"))
-        return CoterieSettings(url, namespace, store=os.environ.get("COTERIE_STORE") or None, journal=journal)
+        store, timeout_s = os.environ.get(_STORE_VARIABLE) or None, timeout_s_here(GRACEFUL_SHUTDOWN_TIMEOUT_S)
+        return CoterieSettings(url, namespace, store=store, journal=journal, graceful_shutdown_timeout_s=timeout_s)
     here = "; or, on one machine, set COTERIE_ARTIFACTS=file:///a/folder" if conn_id == DEFAULT_CONN_ID else ""
     raise Misuse(
         f"there is no connection {conn_id!r}; add one of type 'coterie' with an artifact store, for example "
@@ -75,13 +88,14 @@ def _from_environment(conn_id: str, error: AirflowNotFoundException) -> CoterieS
 def _from_connection(conn_id: str, connection: Connection) -> CoterieSettings:
     extra = connection.extra_dejson
     url, store, journal = (extra.get(name) for name in ("artifacts", "store", "journal"))
-    where = f"'journal' of the connection {conn_id!r}"
+    where, named_by = f"'journal' of the connection {conn_id!r}", _STORE_VARIABLE
     if not url:
         raise Misuse(f"the connection {conn_id!r} names no artifact store; set 'artifacts' to a URL in it")
     if store:
-        store = with_password(str(store), connection.password, f"the connection {conn_id!r}")
+        named_by = f"the connection {conn_id!r}"
+        store = with_password(str(store), connection.password, named_by)
     elif conn_id == DEFAULT_CONN_ID:
-        store = os.environ.get("COTERIE_STORE")
+        store = os.environ.get(_STORE_VARIABLE)
     if not journal and conn_id == DEFAULT_CONN_ID:
         where, journal = "COTERIE_JOURNAL", os.environ.get("COTERIE_JOURNAL")
     return CoterieSettings(
@@ -91,7 +105,20 @@ def _from_connection(conn_id: str, connection: Connection) -> CoterieSettings:
         extra.get("shared_file_system") in (True, "true", "True", "1"),
         store or None,
         _journal_mode(where, journal),
+        _timeout_s(conn_id, extra.get("graceful_shutdown_timeout_s")),
+        named_by,
     )
+
+
+def _timeout_s(conn_id: str, given: object) -> float:
+    if given in (None, ""):
+        default_s = GRACEFUL_SHUTDOWN_TIMEOUT_S
+        return timeout_s_here(default_s) if conn_id == DEFAULT_CONN_ID else default_s
+    if isinstance(given, str):
+        # The form gives numbers as texts.
+        with suppress(ValueError):
+            given = float(given)
+    return check_timeout_s(given, f"'graceful_shutdown_timeout_s' of the connection {conn_id!r}")
 
 
 def _journal_mode(where: str, given: object) -> JournalMode:

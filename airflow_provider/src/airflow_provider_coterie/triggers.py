@@ -84,7 +84,7 @@ class CoterieRefusalTrigger(BaseTrigger):
 
     async def _for_time(self) -> str:
         left_s = self.wait.retry_at - time.time()
-        await asyncio.sleep(max(0.0, min(_spread(left_s), self.wait.gives_up_at - time.time())))
+        await asyncio.sleep(max(0.0, min(spread(left_s), self.wait.gives_up_at - time.time())))
         return "time"
 
     async def _for_slot(self, shared: Outlook) -> str:
@@ -110,7 +110,7 @@ class CoterieRefusalTrigger(BaseTrigger):
                 rests_s = await self._rests_s(shared)
                 if rests_s <= 0:
                     return "breaker"
-                await _told_within(told, min(_spread(rests_s), RECONCILE_S))
+                await _told_within(told, min(spread(rests_s), RECONCILE_S))
 
     async def _rests_s(self, shared: Outlook) -> float:
         """Until the first of the breakers may let a call through."""
@@ -216,7 +216,7 @@ class CoterieClaimTrigger(BaseTrigger):
             woken_by = await self._for_claim()
         except CoterieError as error:
             self.log.warning("claim.not_watched: %s: %s; waiting for its time alone", type(error).__name__, error)
-            await asyncio.sleep(max(RECOVER_S, _spread(self.wait.retry_at - time.time())))
+            await asyncio.sleep(max(RECOVER_S, spread(self.wait.retry_at - time.time())))
             woken_by = "time"
         yield TriggerEvent({"woken_by": woken_by})  # type: ignore[no-untyped-call]  # Airflow's
 
@@ -227,7 +227,7 @@ class CoterieClaimTrigger(BaseTrigger):
                 held_s = await journal.held_s(self.wait.workflow_id, self.wait.place)
                 if held_s <= 0:
                     break
-                await asyncio.sleep(_spread(max(1.0, min(held_s, look_s))))
+                await asyncio.sleep(spread(max(1.0, min(held_s, look_s))))
                 look_s = min(look_s * 1.5, CLAIM_LOOK_S)
         return "claim"
 
@@ -241,7 +241,7 @@ async def _with_outlook(trigger: Any, work: Callable[[Outlook], Awaitable[Any]])
                 return await work(shared)
         except Unavailable as error:
             trigger.log.warning("store.failed: %s; looking again in %.0f s", error, recover_s)
-        await asyncio.sleep(_spread(recover_s))
+        await asyncio.sleep(spread(recover_s))
         recover_s = min(2 * recover_s, RECONCILE_S)
 
 
@@ -251,5 +251,5 @@ async def _told_within(told: asyncio.Event, seconds: float) -> None:
             await told.wait()
 
 
-def _spread(seconds: float) -> float:
+def spread(seconds: float) -> float:
     return seconds * (1.0 + random.random() * _SPREAD)  # noqa: S311  # spreads load, no secret

@@ -11,17 +11,20 @@ from typing import Any, TypeVar
 
 # It ships no types; Airflow itself depends on it.
 import psutil  # type: ignore[import-untyped]
-from airflow.sdk.exceptions import AirflowTaskTerminated
+from airflow.sdk.exceptions import AirflowException
 
 from airflow_provider_coterie.executor import is_in_process
-from coterie import sync
+from coterie import Orchestrator, sync
 
 __all__ = ["Work"]
 
 T = TypeVar("T")
 
-# Airflow kills the task's own process five seconds after the first signal: be done before.
-KILL_S = 3.0
+# Airflow kills the process of a task that a person has ended five seconds after the first signal: with the default
+# `graceful_shutdown_timeout_s` of two seconds all is done before.
+KILL_S = 2.0
+# Between the last agent's end and that of the work: an output is stored, a runtime is closed.
+CONCLUDE_S = 0.5
 TIMEOUT_S = 10.0
 
 
@@ -31,41 +34,66 @@ class Work:
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._orchestrator: Orchestrator | None = None
         self._ended = threading.Event()
         self._ended.set()
         self._stopped = False
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def drains(self, orchestrator: Orchestrator) -> None:
+        """Have `stop` let the agents of this orchestrator finish first."""
+        self._orchestrator = orchestrator
+
+    def run(self, work: Coroutine[Any, Any, T], *, though_stopped: bool = False) -> T:
         """Await `work` in coterie's background loop and return its result.
 
+        though_stopped: also after `stop`: to record what came of the work that it let finish.
+
         Raises:
-            AirflowTaskTerminated: `stop` ended it. Whatever Airflow raises in this thread passes through, after
-                the work was cancelled and has ended.
+            AirflowException: `stop` ended it; a retry goes on with what was not done. Whatever Airflow raises in this
+                thread passes through, after the work was cancelled and has ended.
         """
         self._ended.clear()
         try:
-            return sync.run(self._watched(work))
+            return sync.run(self._watched(work, though_stopped=though_stopped))
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
-            raise AirflowTaskTerminated("the task was stopped; its agent was ended first") from error
+            # Not "terminated", which Airflow never tries again: a worker that is stopped is no reason to fail.
+            raise AirflowException(
+                "the task was stopped; its agents were ended first, and what they had not finished was handed back: "
+                "a retry goes on with it"
+            ) from error
         except BaseException:
             self._end(TIMEOUT_S)
             raise
 
     def stop(self) -> None:
-        """Cancel the work and wait until it has ended; what outlives that is killed. None begins afterwards."""
-        self._stopped = True
-        self._end(KILL_S)
+        """Let agents finish for a while, then cancel the work and wait for its end; what outlives that is killed.
 
-    async def _watched(self, work: Coroutine[Any, Any, T]) -> T:
+        Nothing begins meanwhile or afterwards. Called again, as by a second signal, it cancels at once.
+        """
+        again, self._stopped = self._stopped, True
+        if again or not self._finishes():
+            self._end(KILL_S)
+
+    async def _watched(self, work: Coroutine[Any, Any, T], *, though_stopped: bool) -> T:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         try:
-            if self._stopped:
+            # Looked at only now that `stop` finds the task: it may have come since the work was asked for.
+            if self._stopped and not though_stopped:
                 work.close()
                 raise asyncio.CancelledError
             return await work
         finally:
             self._task = None
             self._ended.set()
+
+    def _finishes(self) -> bool:
+        """Have nothing begin any more; whether the work has ended by itself, with those that were at it."""
+        task, loop, orchestrator = self._task, self._loop, self._orchestrator
+        if task is None or loop is None or orchestrator is None or not orchestrator.graceful_shutdown_timeout_s:
+            return False
+        draining = asyncio.run_coroutine_threadsafe(orchestrator.drain(), loop)
+        concurrent.futures.wait([draining], timeout=orchestrator.graceful_shutdown_timeout_s + CONCLUDE_S)
+        return self._ended.wait(CONCLUDE_S)
 
     def _end(self, patience_s: float) -> None:
         task, loop = self._task, self._loop

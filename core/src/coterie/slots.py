@@ -69,10 +69,13 @@ class Slot:
 class TypeSlots:
     """The agents of one type, and the queue for them: by priority, then in order of arrival."""
 
-    __slots__ = ("_count", "agents", "gate", "waiting")
+    __slots__ = ("_count", "agents", "closed", "gate", "held_up", "waiting")
 
     def __init__(self, gate: Gate | None = None) -> None:
         self.gate = gate
+        # Whether nobody is given a slot any more; and how many have one, but wait at the gate, and call nobody yet.
+        self.closed = False
+        self.held_up = 0
         self.agents: list[Slot] = []
         self.waiting: list[tuple[int, int, Grant, object]] = []
         self._count = itertools.count()
@@ -100,7 +103,7 @@ class TypeSlots:
         """Take a slot of the least loaded agent, or None if all are busy."""
         agents = self.agents
         slot = agents[0] if len(agents) == 1 else min(agents, key=_load)
-        if slot.in_use >= slot.capacity:
+        if slot.in_use >= slot.capacity or self.closed:
             return None
         slot.in_use += 1
         return slot
@@ -128,6 +131,15 @@ class TypeSlots:
                 future.result().release()
             raise
 
+    async def may_begin(self) -> None:
+        """Wait for ever where nothing is to begin any more: whoever has just come through the gate calls no agent."""
+        if self.closed:
+            self.held_up += 1
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self.held_up -= 1
+
     def hand_over(self) -> None:
         """Give free slots to those who wait."""
         while self.waiting and (slot := self.take()) is not None:
@@ -146,6 +158,7 @@ class Slots:
     ) -> None:
         self._gate_of = gate_of
         self._types: dict[AgentType, TypeSlots] = {}
+        self._closed = False
         self._ids: dict[AgentId, Slot] = {}
         for agent in agents:
             self.add(agent)
@@ -159,6 +172,7 @@ class Slots:
         if agent.id in self._ids:
             raise Misuse(f"an agent {agent.id!r} is already registered; choose another agent_id")
         pool = self._types.get(agent.type) or _behind(self._gate_of(agent.type))
+        pool.closed = self._closed
         slot = Slot(agent, pool)
         pool.agents.append(slot)
         self._types[agent.type] = pool
@@ -192,6 +206,18 @@ class Slots:
     def all(self) -> Iterable[Slot]:
         """Every agent's slots, in the order of registration."""
         return self._ids.values()
+
+    @property
+    def at_work(self) -> int:
+        """How many calls of agents are under way that somebody waits for."""
+        called = sum(slot.in_use - slot.stuck for slot in self._ids.values())
+        return called - sum(pool.held_up for pool in self._types.values())
+
+    def close(self) -> None:
+        """Give nobody a slot any more: whoever waits for one goes on waiting until he is cancelled."""
+        self._closed = True
+        for pool in self._types.values():
+            pool.closed = True
 
     def waiting(self) -> dict[AgentType, int]:
         """How many tasks wait for each type that somebody waits for."""

@@ -190,6 +190,13 @@ class Orchestrator:
             self._wrapped.execute_task(task, upstream=upstream, workflow_id=workflow_id, params=params, epoch=epoch)
         )
 
+    def shut_down(self, *, timeout_s: float | None = None, grace_s: float = 10.0) -> None:
+        """See `coterie.Orchestrator.shut_down`; called in another thread than the one that waits for the work.
+
+        A signal handler starts such a thread: `Thread(target=orchestrator.shut_down).start()`.
+        """
+        run(self._wrapped.shut_down(timeout_s=timeout_s, grace_s=grace_s))
+
 
 class TaskContext:
     """`coterie.TaskContext` for an agent that is a plain function: the same names, blocking."""

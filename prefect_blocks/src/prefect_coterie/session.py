@@ -15,6 +15,7 @@ from coterie.journal import Intent, Journal
 from coterie.journal.keeping import Keeping
 from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
 from prefect_coterie.journalling import Journalled
+from prefect_coterie.shutdown import drained, graceful
 from prefect_coterie.source import namespace_of, open_team
 from prefect_coterie.state_block import CoterieStore
 from prefect_coterie.waiting import tell_waiting
@@ -61,12 +62,13 @@ _shared: ContextVar[_Shared | None] = ContextVar("prefect_coterie_session", defa
 @asynccontextmanager
 async def shared_session(job: Job) -> AsyncIterator[Runtime]:
     """Open the job's runtime for all its task runs in this event loop: an agent's capacity is theirs together."""
-    async with _open(job) as runtime:
-        token = _shared.set(_Shared(job, runtime, asyncio.get_running_loop()))
-        try:
-            yield runtime
-        finally:
-            _shared.reset(token)
+    with graceful():
+        async with _open(job) as runtime:
+            token = _shared.set(_Shared(job, runtime, asyncio.get_running_loop()))
+            try:
+                yield runtime
+            finally:
+                _shared.reset(token)
 
 
 @asynccontextmanager
@@ -77,9 +79,10 @@ async def session(job: Job) -> AsyncIterator[Runtime]:
     if found is not None and found.job == job and found.loop is asyncio.get_running_loop():
         yield found.runtime
         return
-    async with _open(job) as runtime:
-        with _noted(job.workflow_id):
-            yield runtime
+    with graceful():
+        async with _open(job) as runtime:
+            with _noted(job.workflow_id):
+                yield runtime
 
 
 @asynccontextmanager
@@ -142,17 +145,25 @@ async def _open(job: Job) -> AsyncIterator[Runtime]:
     store = job.store.get_state_store() if job.store is not None else None
     journal = Journal(job.journal.store.get_journal_store()) if job.journal is not None else None
     try:
-        async with Runtime(
-            open_team(job.team),
-            artifacts=job.artifacts.get_store(),
-            store=store,
-            journal=journal or False,
-            namespace=namespace_of(job.team),
-            on_event=tell_waiting,
-        ) as runtime:
+        async with (
+            Runtime(
+                open_team(job.team),
+                artifacts=job.artifacts.get_store(),
+                store=store,
+                journal=journal or False,
+                namespace=namespace_of(job.team),
+                on_event=tell_waiting,
+                graceful_shutdown_timeout_s=_graceful_s(job.team),
+            ) as runtime,
+            drained(runtime.orchestrator),
+        ):
             yield runtime
     finally:
         if journal is not None:
             await journal.aclose()
         if store is not None:
             await store.aclose()
+
+
+def _graceful_s(team: CoterieTeam | Team) -> float | None:
+    return team.graceful_shutdown_timeout_s if isinstance(team, CoterieTeam) else None

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: agents end with their children, and what was done is told.
+"""Ctrl-C and SIGTERM without a grace: agents end with their children, and what was done is told.
 
 Each child holds the write end of a pipe: its end of file is the proof that all of them are gone.
 """
@@ -75,9 +75,12 @@ def start_long(start, folder, pipe):
     return started
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_cancels_the_run_and_leaves_no_child(start_long, pipe, number):
-    with start_long("polite") as process:
+AT_ONCE = ("--graceful-shutdown-timeout", "0")
+
+
+@pytest.mark.parametrize(("number", "options"), [(signal.SIGINT, ()), (signal.SIGTERM, AT_ONCE)])
+def test_a_signal_cancels_the_run_and_leaves_no_child(start_long, pipe, number, options):
+    with start_long("polite", *options) as process:
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=WAIT_S)
 

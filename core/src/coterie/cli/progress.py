@@ -146,10 +146,13 @@ class LineProgress:
             return self._item_line(event, row)
         if event.name == "task.retrying":
             return f"{row.task_id}: attempt {event.fields['attempt']} failed: {event.fields['error']}"
-        if event.name not in ("task.started", "task.finished"):
-            return None
+        if event.name == "approval.asked":
+            return f"{row.task_id}: asks {row.agent_type}: {_told(row)}"
         if event.name == "task.started":
             return None if self._brief else f"{row.task_id}: started ({row.agent_type})"
+        return self._end_line(row) if event.name == "task.finished" else None
+
+    def _end_line(self, row: Row) -> str | None:
         if self._brief and row.state in ("succeeded", "skipped"):
             every = max(len(self._board.rows) // 10, 1)
             done = self._board.done
@@ -170,6 +173,8 @@ class LineProgress:
 
 
 def _told(row: Row) -> str:
+    if row.state == "asking":
+        return f"{row.question} (answer: {row.how})"
     parts = []
     if row.items_total is not None:
         failed = f", {row.items_failed:,} failed" if row.items_failed else ""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
@@ -16,8 +15,8 @@ from coterie.artifacts import ArtifactStore
 from coterie.cli.failure import DEBUG
 from coterie.cli.logs import logs_told
 from coterie.cli.progress import Progress, progress_for
+from coterie.cli.stopping import Stopping
 from coterie.cli.streams import reserved_stdout
-from coterie.cli.survivors import kill_children
 from coterie.errors import Misuse
 from coterie.ids import check_workflow_id, new_workflow_id
 from coterie.journal import Intent, Journal
@@ -34,15 +33,13 @@ T = TypeVar("T")
 # How durable what is finished is kept, if it is: as `coterie.ports.Durability`.
 JournalMode: TypeAlias = Literal["strict", "relaxed", "off"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to run. artifacts: the store's URL.
 
     store, namespace: of the shared state and the journal; None: as the environment says. journal: how durable it is,
-    or "off". intent: what is to become of what it has of the run.
+    or "off". intent: what is to become of what it has of the run. graceful_shutdown_timeout_s: as of `Runtime`.
     """
 
     plan: Plan
@@ -54,6 +51,7 @@ class Job:
     namespace: str | None = None
     intent: Intent | None = None
     journal: JournalMode = "off"
+    graceful_shutdown_timeout_s: float | None = None
 
 
 def perform(
@@ -61,7 +59,8 @@ def perform(
 ) -> tuple[WorkflowResult, T]:
     """Run the plan, then `after` while its artifacts are at hand. Whatever agents print goes to standard error.
 
-    SIGINT or SIGTERM cancels the run, which then ends with status `cancelled`; a second one ends the process.
+    SIGTERM lets agents that are at work finish for a while, and SIGINT cancels the run; see `Stopping`. What is not
+    done then ends with status `cancelled`.
 
     Raises:
         KeyboardInterrupt: stopped before or after the run itself.
@@ -86,18 +85,22 @@ async def _perform(
             job.team,
             artifacts=job.artifacts,
             store=job.store,
+            store_named_by="--store",
             journal=journal or False,
             namespace=job.namespace,
             on_event=progress.on_event,
+            graceful_shutdown_timeout_s=job.graceful_shutdown_timeout_s,
         ) as runtime,
     ):
         if runtime.artifacts is None:
             raise Misuse("a run needs an artifact store; give it one with --artifacts URL")
-        with _stoppable(runtime, run_id, progress), nullcontext() if DEBUG.get() else logs_told(progress.say):
-            async with progress.showing():
-                result = await runtime.orchestrator.execute_workflow(
-                    job.plan, workflow_id=run_id, params=job.params, intent=job.intent
-                )
+        stopping = Stopping(runtime.orchestrator, progress, plan_run=run_id)
+        with stopping.heard(), nullcontext() if DEBUG.get() else logs_told(progress.say):
+            with stopping.at_work():
+                async with progress.showing():
+                    result = await runtime.orchestrator.execute_workflow(
+                        job.plan, workflow_id=run_id, params=job.params, intent=job.intent
+                    )
             return result, await after(result, runtime.artifacts)
 
 
@@ -110,38 +113,8 @@ async def _journal(job: Job, progress: Progress) -> AsyncIterator[Journal | None
         yield None
         return
     namespace = job.namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
-    journal = Journal(open_journal_store(job.store, namespace, durability=job.journal))
+    journal = Journal(open_journal_store(job.store, namespace, durability=job.journal, named_by="--store"))
     try:
         yield journal
     finally:
         await journal.aclose()
-
-
-@contextmanager
-def _stoppable(runtime: Runtime, run_id: str, progress: Progress) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    main = asyncio.current_task()
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        if stopped:
-            progress.abandon()
-            kill_children()
-            os._exit(130)
-        stopped = True
-        progress.say("cancelling: agents are ended first; once more to end at once")
-        try:
-            runtime.orchestrator.cancel(run_id)
-        except Misuse:
-            # The run has not begun, or is over.
-            if main is not None:
-                main.cancel()
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)

@@ -24,7 +24,7 @@ from coterie.pipeline.persistence import Persistence
 from coterie.pipeline.places import Place
 from coterie.pipeline.remembered import recall, remember
 from coterie.policies import Fallback
-from coterie.slots import Slot
+from coterie.slots import Slot, TypeSlots
 from coterie.task import Retry
 
 __all__ = ["GatedWork"]
@@ -93,18 +93,18 @@ class GatedWork:
     async def _attempt(self, slot: Slot) -> Ended:
         place = slot if isinstance(slot, Place) else None
         if place is None or place.due_s is not None:
-            return await self._go(place)
+            return await self._go(slot, place)
         # Who does not queue would take the slot from under those whose turn it is.
         if self._again.queue_s() > 0:
             try:
-                return await self._go(place)
+                return await self._go(slot, place)
             except PoolBusy as error:
                 if not self._again.is_refusal(error):
                     raise
         await place.until_due()
-        return await self._go(place)
+        return await self._go(slot, place)
 
-    async def _go(self, place: Place | None) -> Ended:
+    async def _go(self, slot: Slot, place: Place | None) -> Ended:
         """Through the gate, to an agent."""
         context, gate = self._context, self._gate
         way = gate.admit(
@@ -116,16 +116,22 @@ class GatedWork:
             only=self._only,
         )
         self._tell_later(place, self._again.queue_s())
+        standing = _Standing(slot.pool) if place is None else None
         try:
             async with self._again.through(way, place) as admitted:
                 self._notice.cancel()
                 called = gate.slot(admitted.agent_id)
                 if place is not None:
                     await place.begin(called)
+                elif standing is not None:
+                    standing.end()
+                    await slot.pool.may_begin()
                 self._made += 1
                 value = await self._call(called)
         finally:
             self._notice.cancel()
+            if standing is not None:
+                standing.end()
         output = await kept(context, value)
         if gate.remembers_s and not self._stands_in:
             await remember(
@@ -205,3 +211,19 @@ class GatedWork:
     def _ended(self, state: Any, output: Any, error: BaseException | None, agent_id: AgentId | None) -> Ended:
         duration_s = self._clock.monotonic() - self._again.began_s
         return Ended(state, output, error, self._made, agent_id, self._again.began_s, duration_s)
+
+
+class _Standing:
+    """Before the gate with a slot in hand: no agent is at work on it yet."""
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: TypeSlots) -> None:
+        self._pool: TypeSlots | None = pool
+        pool.held_up += 1
+
+    def end(self) -> None:
+        """Through, or away; once."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.held_up -= 1

@@ -143,6 +143,8 @@ class PooledSlots(TypeSlots):
 
     def hand_over(self) -> None:
         """Let begin who was granted a slot, and let stand in the fleet's queue who is among the best here."""
+        if self.closed:
+            return
         while self._turns and self._free > 0:
             turn = self._turns.popleft()
             if not turn.done():
@@ -162,7 +164,7 @@ class PooledSlots(TypeSlots):
 
     async def turn(self) -> None:
         """Wait until this process may perform one task more, and count it."""
-        if self._free > 0 and not self._turns:
+        if self._free > 0 and not self._turns and not self.closed:
             self._running += 1
             return
         turn = asyncio.get_running_loop().create_future()
