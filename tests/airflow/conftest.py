@@ -93,6 +93,9 @@ def server(server_artifacts: Path, state_server: Server) -> Iterator[AirflowServ
     default = connection(server_artifacts, password=state_server.password, store=store)
     environment = {
         "AIRFLOW_CONN_COTERIE_DEFAULT": default,
+        "AIRFLOW_CONN_COTERIE_GENEROUS": connection(
+            server_artifacts, password=state_server.password, store=store, graceful_shutdown_timeout_s=600
+        ),
         "PYTHONPATH": str(REPOSITORY),
         **PATIENT,
     }

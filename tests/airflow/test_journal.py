@@ -100,8 +100,8 @@ def told(monkeypatch):
     lines = []
     replay_line = ledger.replay_line
 
-    def kept(run, events):
-        lines.append(replay_line(run, events))
+    def kept(run, events, *, again):
+        lines.append(replay_line(run, events, again=again))
         return lines[-1]
 
     monkeypatch.setattr(ledger, "replay_line", kept)
@@ -150,7 +150,7 @@ def test_a_success_is_noted_once_airflow_has_taken_it(in_airflow, state_url, bil
 
 
 def test_a_success_that_airflow_refused_to_hear_of_is_not_noted(in_airflow, state_url, billing, monkeypatch):
-    monkeypatch.setattr(journalled, "_is_success", lambda _: False)
+    monkeypatch.setattr(journalled, "is_success", lambda _: False)
 
     run = in_airflow.test(one("CoterieAgentOperator", billing=billing.url, what="refused"))
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coterie import ArtifactStore, ForEach, Intent, Orchestrator, Plan, Task, TaskContext, Team, Usage, When
+from coterie._rules.saga_text import MARKER, Marker
 from coterie.errors import Misuse, UnknownAgentType
 from coterie.journal import Journal
 from coterie.journal.forecast import Forecast, ForecastTask, forecast
@@ -218,7 +219,7 @@ def test_of_a_run_that_its_saga_undoes_nothing_is_foreseen():
     async def seen():
         world = World(Plan("p", [Task("a", "wide")]))
         await world.run()
-        await world.journal.store.write(RUN, {"saga": '{"v":1}'})
+        await world.journal.store.write(RUN, {MARKER: Marker("failed").text()})
         await world.foreseen()
 
     with pytest.raises(Misuse, match="undone by its saga"):

@@ -47,6 +47,26 @@ async def test_an_attempt_goes_on_behind_the_steps_that_were_finished(script: Sc
     assert told.fields["steps"] == 1
 
 
+async def test_that_an_attempt_goes_on_is_told_once_when_its_first_step_is_recalled(script: Script):
+    seen: list[int] = []
+
+    async def two(ctx: TaskContext) -> Any:
+        await ctx.step("one", script.step(), 1)
+        await ctx.step("two", script.step(), 2)
+
+    async def all_of_it(ctx: TaskContext) -> Any:
+        await ctx.step("one", script.step(), 1)
+        seen.append(len(script.bench.told("task.resumed")))
+        await ctx.step("two", script.step(), 2)
+        await ctx.step("three", script.step(), 3)
+
+    await script.lost(two)
+    await script.attempt(all_of_it)
+
+    (told,) = script.bench.told("task.resumed")
+    assert (told.fields["steps"], seen) == (2, [1]), "before the agent went on"
+
+
 async def test_a_step_that_raises_is_done_again(script: Script):
     async def work(ctx: TaskContext) -> Any:
         async def fail() -> None:

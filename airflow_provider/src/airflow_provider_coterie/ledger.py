@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from airflow_provider_coterie.identity import RunIdentity
-from airflow_provider_coterie.replays import replay_line
 from coterie import sync
 from coterie.errors import CoterieError, PolicyError
 from coterie.events import Event
@@ -17,6 +16,7 @@ from coterie.ids import WorkflowId
 from coterie.journal import Intent, Journal
 from coterie.journal.header import Header
 from coterie.journal.place import place_of
+from coterie.journal.sparing import replay_line
 
 __all__ = ["Ledger", "keeping", "look"]
 
@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 # After the task is over for Airflow: within its `task_success_overtime` (20 s).
 SEEN_S = 5.0
+_AGAIN = "clear this task; or trigger a run with coterie_force"
 CLOSE_S = 2.0
 
 
@@ -59,6 +60,10 @@ class Ledger:
         self._replayed: list[Event] = []
         self._done: set[tuple[str, str | None]] = set()
 
+    def of(self, run: WorkflowId) -> None:
+        """The work is for another run than was thought."""
+        self._run = run
+
     async def begin(self) -> None:
         """Make sure that the journal can be used, before anybody works.
 
@@ -86,7 +91,7 @@ class Ledger:
         """Say what was replayed, if that was not said."""
         told, self._replayed = self._replayed, []
         if told:
-            self._tell(replay_line(self._run, told))
+            self._tell(replay_line(self._run, told, again=_AGAIN))
 
     def note_seen(self) -> None:
         """Airflow took the task's success for one: so it did all that succeeded in it. Blocking, within a bound."""

@@ -37,10 +37,17 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:  # noqa: ARG001  # Air
 
 def note_of(status: Mapping[str, Any]) -> str:
     """One line for people, from the XCom `coterie_status`."""
-    missing = list(status.get("missing") or [])
-    more = int(status.get("missing_count") or len(missing)) - len(missing)
-    listed = ", ".join([*missing, *([f"{more} more"] if more > 0 else [])])
-    return f"{_MARK}{status['status']}" + (f" — missing: {listed}" if listed else "")
+    missing, left = (_listed(status, name) for name in ("missing", "left"))
+    line = f"{_MARK}{status['status']}" + (f" — missing: {missing}" if missing else "")
+    if left:
+        return f"{line} — not undone: {left}"
+    return f"{line} — undone" if status.get("saga") == "compensated" else line
+
+
+def _listed(status: Mapping[str, Any], name: str) -> str:
+    named = list(status.get(name) or [])
+    more = int(status.get(f"{name}_count") or len(named)) - len(named)
+    return ", ".join([*named, *([f"{more} more"] if more > 0 else [])])
 
 
 def with_line(note: str | None, lines: list[str]) -> str:

@@ -6,7 +6,7 @@ Importing this lets Airflow read our values back; every DAG file that uses an op
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -58,15 +58,26 @@ async def unpack_record(store: ArtifactStore, packed: object) -> TaskResult | No
     return TaskResult.from_dict(document) if isinstance(document, Mapping) and "task_id" in document else None
 
 
-def pack_status(status: str, workflow_id: str, missing: list[str]) -> dict[str, Any]:
-    """What a person wants to know of a run: its status, and the first of the tasks that are missing."""
+def pack_status(
+    status: str, workflow_id: str, missing: list[str], *, saga: str | None = None, left: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a person wants to know of a run: its status, and the first of the tasks that are missing.
+
+    saga: what came of undoing it, where anything was to be undone; left: the tasks that were not undone.
+    """
     document: dict[str, Any] = {"status": status, "workflow_id": workflow_id, "missing": missing[:MAX_NAMED]}
-    if len(missing) > MAX_NAMED:
-        document["missing_count"] = len(missing)
-    while _size(document) > MAX_RECORD_BYTES and document["missing"]:
-        document["missing"].pop()
-        document["missing_count"] = len(missing)
-    return document
+    named: dict[str, Sequence[str]] = {"missing": missing}
+    if saga is not None:
+        document |= {"saga": saga, "left": list(left[:MAX_NAMED])}
+        named["left"] = left
+    while True:
+        for name, every in named.items():
+            if len(every) > len(document[name]):
+                document[f"{name}_count"] = len(every)
+        longest = max(named, key=lambda name: len(document[name]))
+        if _size(document) <= MAX_RECORD_BYTES or not document[longest]:
+            return document
+        document[longest].pop()
 
 
 def _size(document: Mapping[str, Any]) -> int:

@@ -54,3 +54,8 @@ with DAG(
 
 with DAG("overlapping", schedule=None, params=PARAMS, default_args={**ARGS, "retries": 3}):
     CoterieAgentOperator(task_id="pay", **pays("overlapping", gate="{{ params.gate }}", pid="{{ params.pid }}"))
+
+# Whose processes are told to stop: by a worker that is shut down, and by a person.
+for name, more in {"finishes": {"coterie_conn_id": "coterie_generous"}, "handed_back": {}, "marked": {}}.items():
+    with DAG(name, schedule=None, params=PARAMS, default_args=ARGS):
+        CoterieAgentOperator(task_id="pay", **pays(name, gate="{{ params.gate }}", pid="{{ params.pid }}"), **more)

@@ -38,8 +38,11 @@ __all__ = [
 ]
 
 OnClear: TypeAlias = Literal["run", "replay"]
-# Why work is done: nobody did it before; it failed before; it is other work now; a person asked for it.
-Reason: TypeAlias = Literal["first", "unfinished", "goes_on", "changed", "cleared", "forced", "forgotten"]
+# Why work is done: nobody did it before; it failed before; it is other work now; a person asked for it; what came of it
+# is nowhere any more.
+Reason: TypeAlias = Literal[
+    "first", "unfinished", "goes_on", "changed", "cleared", "forced", "forgotten", "output_gone"
+]
 
 
 class Place(NamedTuple):
@@ -60,7 +63,8 @@ class Asked:
 
     owner: his name, like nobody else's. engine_run: the run of the engine he works for; demand: how often a person has
     asked that run to be done again. force: names a person's demand to do it anew; asked for twice, it is done once.
-    goes_on: whether a person asked for what failed to be tried again. dead: owners that are known to have ended.
+    goes_on: whether a person asked for what failed to be tried again. dead: owners that are known to have ended. gone:
+    places of outputs that are known to be there no more.
     """
 
     owner: str
@@ -72,6 +76,7 @@ class Asked:
     force: str | None = None
     goes_on: bool = False
     dead: frozenset[str] = field(default_factory=frozenset)
+    gone: frozenset[str] = field(default_factory=frozenset)
 
 
 class Verdict(NamedTuple):
@@ -151,7 +156,13 @@ def _after_success(record: Record, asked: Asked) -> Verdict:
     cleared = asked.demand > record.seen.get(asked.engine_run, asked.demand)
     if cleared and asked.on_clear == "run":
         return Verdict(record.epoch + 1, "cleared")
-    return Verdict(record.epoch, None)
+    # In its epoch: the work is the same, so that its steps, and whoever knows its idempotency key, spare it.
+    return Verdict(record.epoch, "output_gone" if asked.gone and _place_of_output(record) in asked.gone else None)
+
+
+def _place_of_output(record: Record) -> str | None:
+    output = record.result.get("output") or {}
+    return output["ref"]["uri"] if "ref" in output else None
 
 
 def _after_failure(record: Record, known: Claim, asked: Asked) -> Verdict:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import chain
 
 from coterie.artifacts.chunk_file import ChunkFile, close_chunks
@@ -63,6 +64,14 @@ class Contents:
                     break
                 yield chunk
         verify(ref, digest.hexdigest(), size_bytes)
+
+    def missing(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Those of this namespace that are not there."""
+        here = [ref for ref in refs if ref.uri == f"{self.layout.root}/{self.layout.name(ref.sha256)}"]
+        return [ref for ref in here if not any(map(partial(self._is_there, ref), self._forms_read(ref.size_bytes)))]
+
+    def _is_there(self, ref: Ref, form: str) -> bool:
+        return self.blobs.size_bytes(self.layout.name(ref.sha256, form)) is not None
 
     def known(self, sha256: str, media_type: str) -> Ref | None:
         """The reference to content of which no more than the hash is known, if it is there."""

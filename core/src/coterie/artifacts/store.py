@@ -6,7 +6,7 @@ import asyncio
 import io
 import os
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -80,6 +80,7 @@ class ArtifactStore:
             require_zstandard()
         self.namespace = namespace
         self._timeout_s = timeout_s
+        self._threads = threads
         self._lanes = Lanes(threads)
         # Apart: what a source waits for may itself be a call of this store.
         self._source_lanes = Lanes(threads)
@@ -229,6 +230,18 @@ class ArtifactStore:
         return self._scope + ref.uri
 
     # Keeping house.
+
+    async def missing(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Those that would be refused as missing. Nothing is read; of what lies elsewhere, nothing is known.
+
+        Raises:
+            Unavailable: the store failed.
+        """
+        stored = list({ref.uri: ref for ref in refs if not ref.is_inline}.values())
+        # As many at a time as the store has threads.
+        shares = [stored[first :: self._threads] for first in range(min(self._threads, len(stored)))]
+        found = await asyncio.gather(*(self._io(self._contents.missing, share) for share in shares))
+        return [ref for share in found for ref in share]
 
     async def collect(
         self, reachable: AsyncIterable[Root] | Iterable[Root], *, min_age_s: float, dry_run: bool = False

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from coterie._rules.journal import Replayed
@@ -16,10 +18,12 @@ from coterie.context import TaskContext
 from coterie.errors import Unavailable
 from coterie.events import Listener
 from coterie.ids import WorkflowId
+from coterie.journal.approval import ApprovalFile
 from coterie.journal.ending import Ending
-from coterie.journal.handing_back import handed_back
+from coterie.journal.handing_back import handed_back, seen_through
 from coterie.journal.intent import Intent
 from coterie.journal.journal import Journal
+from coterie.journal.outputs import gone_outputs
 from coterie.journal.place import place_of, unit_name
 from coterie.journal.pulse import Pulse
 from coterie.journal.results import is_recorded, result_of
@@ -61,6 +65,10 @@ class Book(Protocol):
         """The durable steps of the work, of this attempt and of those before."""
         ...
 
+    def approval(self, unit: Unit) -> ApprovalFile:
+        """What the work asks a person."""
+        ...
+
 
 async def begin(context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> TaskResult | None:
     """How a unit of work ended, if it is finished; None if it is to be performed, and then passed to `finished`.
@@ -91,7 +99,8 @@ async def finished(context: TaskContext, perform: Callable[[], Awaitable[Ended]]
         if unit.lost is not None:
             raise unit.lost  # noqa: TRY301  # handed back like all that ends so
         if is_recorded(ended):
-            return await book.finish(unit, context, ended)
+            # Paid for: it is not to be done again because the call was cancelled just now.
+            return await seen_through(book.finish(unit, context, ended))
     except BaseException:
         await handed_back(book.give_up(unit), unit.name)
         raise
@@ -138,6 +147,11 @@ class TaskBook:
         what = f"{name!r} of the run {self._run!r}"
         try:
             found = await self._journal.claim(self._run, place, asked, what=what, patience_s=patience_s)
+            if isinstance(found, Replayed):
+                gone = await gone_outputs(context.run.artifacts, [found.record])
+                if gone:
+                    asked = replace(asked, gone=gone)
+                    found = await self._journal.claim(self._run, place, asked, what=what, patience_s=patience_s)
         except (asyncio.CancelledError, Unavailable):
             # It may have been granted all the same.
             await handed_back(self._journal.take_back(self._run, place, asked.owner), name)
@@ -146,6 +160,8 @@ class TaskBook:
             self._tell.replayed(context, found.record)
             return result_of(context.task_id, found.record)
         claim, before = found.claim, found.before
+        if found.why == "output_gone" and before is not None:
+            self._tell.output_gone(context, before)
         unit = Unit(
             name, place.record, found.guard, claim.epoch, fingerprint, found.why, before, claim.forced, claim.given
         )
@@ -155,7 +171,6 @@ class TaskBook:
     async def finish(self, unit: Unit, context: TaskContext, ended: Ended) -> Ended:
         """See `Book.finish`."""
         self._pulse.drop(unit)
-        self._tell.resumed(unit)
         ended, text = self._ending.written(unit, context, ended, self._journal.clock.now())
         texts = {unit.record: text, unit.pulse: None}
         await self._journal.store.write(self._run, texts, guard=unit.guard)
@@ -168,7 +183,12 @@ class TaskBook:
 
     def steps(self, unit: Unit) -> Steps:
         """See `Book.steps`."""
-        return Steps(self._journal, self._run, unit, strict=self._intent.strict)
+        resumed = partial(self._tell.resumed, unit.name)
+        return Steps(self._journal, self._run, unit, strict=self._intent.strict, on_resumed=resumed)
+
+    def approval(self, unit: Unit) -> ApprovalFile:
+        """See `Book.approval`."""
+        return ApprovalFile(self._journal, self._run, unit.name, by=self._intent.engine_run)
 
     async def aclose(self) -> None:
         """End the heartbeats, and hand back what was begun and never finished."""

@@ -9,12 +9,14 @@ from typing import Literal, TypeAlias
 from coterie._rules.journal import Asked, Reason, judge
 from coterie._rules.params import bind_params, fill
 from coterie._rules.progress import Decision, decide
+from coterie.approvals.question import slots_for
 from coterie.artifacts import ArtifactStore
 from coterie.conclude import never_ran
 from coterie.context import Run, TaskContext
 from coterie.errors import ArtifactError, MissingOutput, Misuse
 from coterie.foreach import condition_says_run, gather_items, item_context, load_list
 from coterie.ids import ItemKey, TaskId
+from coterie.journal.outputs import gone_outputs
 from coterie.journal.place import unit_name
 from coterie.journal.results import result_of
 from coterie.journal.view import RunView, UnitView
@@ -87,7 +89,8 @@ async def forecast(
             "it does next is not foreseen; look at it with 'coterie runs show'"
         )
     team.check(plan)
-    look = _Look(view, plan, team, artifacts, goes_on=goes_on)
+    gone = await gone_outputs(artifacts, (unit.record for unit in view.units if unit.record is not None))
+    look = _Look(view, plan, team, artifacts, goes_on=goes_on, gone=gone)
     for position in plan.graph.order:
         await look.at(plan.tasks[position])
     return Forecast(tuple(look.found[task.id] for task in plan.tasks))
@@ -97,7 +100,14 @@ class _Look:
     """Goes through the tasks in an order in which each comes after those that it waits for."""
 
     def __init__(
-        self, view: RunView, plan: Plan, team: Team, artifacts: ArtifactStore | None, *, goes_on: bool
+        self,
+        view: RunView,
+        plan: Plan,
+        team: Team,
+        artifacts: ArtifactStore | None,
+        *,
+        goes_on: bool,
+        gone: frozenset[str],
     ) -> None:
         self.found: dict[TaskId, ForecastTask] = {}
         self._units = {unit.name: unit for unit in view.units}
@@ -105,7 +115,7 @@ class _Look:
         for unit in view.units:
             self._of_task.setdefault(unit.task_id, []).append(unit)
         self._slots = Slots(team.agents.values())
-        self._asked = Asked("forecast", "", "forecast", 1, goes_on=goes_on)
+        self._asked = Asked("forecast", "", "forecast", 1, goes_on=goes_on, gone=gone)
         self._results: dict[TaskId, TaskResult] = {}
         params = {name: value for name, value in view.header.params.items() if name in plan.params}
         bound = bind_params(plan.params, params)
@@ -172,7 +182,7 @@ class _Look:
     def _judged(self, context: TaskContext, name: str) -> _Unit:
         """One unit of work, as it would be begun now."""
         unit = self._units.get(name)
-        context.pool = self._slots.of(context.task.agent_type, task_id=context.task_id)
+        context.pool = slots_for(context.task, self._slots)
         if unit is None:
             return _Unit(None, "runs", "first")
         why = judge(unit.record, unit.held, replace(self._asked, fingerprint=context.fingerprint)).why

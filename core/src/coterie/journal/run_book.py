@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from coterie._rules.journal import (
@@ -21,19 +22,22 @@ from coterie._rules.journal import (
     judge,
     known_claim,
 )
-from coterie._rules.journal_text import FORMAT, Claim, Record, dumped
+from coterie._rules.journal_text import Claim, Record
+from coterie.artifacts import ArtifactStore
 from coterie.attempt import Ended
 from coterie.context import TaskContext
 from coterie.errors import CoterieError, StaleToken, StateFormatError, Unavailable
 from coterie.events import Listener
 from coterie.ids import AgentType, RunStatus, WorkflowId, asked_hash, with_upstream
+from coterie.journal.approval import ApprovalFile
 from coterie.journal.book import TaskBook
 from coterie.journal.ending import Ending
 from coterie.journal.entries import Entries
 from coterie.journal.handing_back import handed_back
 from coterie.journal.header import Header
 from coterie.journal.intent import Intent
-from coterie.journal.journal import Journal
+from coterie.journal.journal import Journal, status_text
+from coterie.journal.outputs import gone_outputs, records_with_outputs
 from coterie.journal.place import place_of, record_path, unit_name
 from coterie.journal.results import result_of
 from coterie.journal.steps import Steps
@@ -50,9 +54,17 @@ _CLOSING_S = 5.0
 
 
 async def open_run(
-    journal: Journal, run: WorkflowId, header: Header, intent: Intent, *, on_event: Listener | None = None
+    journal: Journal,
+    run: WorkflowId,
+    header: Header,
+    intent: Intent,
+    *,
+    artifacts: ArtifactStore | None = None,
+    on_event: Listener | None = None,
 ) -> RunBook:
-    """Claim a whole run and read what is finished of it. on_event: told what is replayed.
+    """Claim a whole run and read what is finished of it.
+
+    artifacts: where its outputs are; what is there no more is done again. on_event: told what is replayed.
 
     Raises:
         PlanChanged: it began with another plan. ClaimedElsewhere: another process is at it.
@@ -62,6 +74,7 @@ async def open_run(
     try:
         granted = await journal.open_run(run, header, intent, asked)
         texts = await journal.store.read(run)
+        asked = replace(asked, gone=await gone_outputs(artifacts, records_with_outputs(texts)))
     except (asyncio.CancelledError, Unavailable):
         # It may have been granted all the same.
         await handed_back(journal.take_back(run, RUN, asked.owner), run)
@@ -115,7 +128,8 @@ class RunBook:
         self._tell = Telling(run, on_event)
         self._claimed = TaskBook(journal, run, intent, on_event=on_event, owner=asked.owner)
         self._ending = Ending(intent)
-        self._asked_hashes: dict[AgentType, bytes] = {}
+        # Of what is asked without any input; and the fingerprint, where nothing is upstream either.
+        self._asked_hashes: dict[AgentType, tuple[bytes, str]] = {}
         self._beat: asyncio.Task[None] | None = asyncio.create_task(self._beats(), name=f"coterie-journal-run-{run}")
         self.lost: Callable[[CoterieError], None] | None = None
         self.settle: Settle | None = None
@@ -154,6 +168,8 @@ class RunBook:
             self._note_given(place.record, record)
             self._tell.replayed(context, record)
             return result_of(context.task_id, record)
+        if verdict.why == "output_gone" and record is not None:
+            self._tell.output_gone(context, record)
         forced, given = forced_after(record, known, asked), given_after(record, known, asked)
         return Unit(name, place.record, self._guard, verdict.epoch, fingerprint, verdict.why, record, forced, given)
 
@@ -164,12 +180,14 @@ class RunBook:
     def _fingerprint(self, context: TaskContext, pool: TypeSlots) -> str:
         """That of the context; what is asked without any input is hashed once."""
         agent_type = context.task.agent_type
-        if context.task.input or context.item_key is not None:
+        if context.task.input or context.item_key is not None or context.task.approval is not None:
             return context.fingerprint
-        asked = self._asked_hashes.get(agent_type)
-        if asked is None:
-            asked = self._asked_hashes[agent_type] = asked_hash(agent_type, pool.version, {})
-        return with_upstream(asked, context.upstream_outputs())
+        if agent_type not in self._asked_hashes:
+            asked = asked_hash(agent_type, pool.version, {})
+            self._asked_hashes[agent_type] = asked, with_upstream(asked, b"")
+        asked, alone = self._asked_hashes[agent_type]
+        outputs = context.upstream_outputs()
+        return with_upstream(asked, outputs) if outputs else alone
 
     async def begin(self, context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> Unit | TaskResult:
         """See `Book.begin`."""
@@ -178,24 +196,25 @@ class RunBook:
 
     def enter(self, unit: Unit, context: TaskContext, ended: Ended, position: int) -> None:
         """Record how the task at a position ended; `settle` is called once that is durable, or failed."""
-        ended, text = self._recorded(unit, context, ended)
+        ended, text = self._ending.written(unit, context, ended, self._journal.clock.now())
         self._entries.add(unit.record, text, Entered(position, ended))
-
-    def _recorded(self, unit: Unit, context: TaskContext, ended: Ended) -> tuple[Ended, str]:
-        if unit.steps is not None:
-            self._tell.resumed(unit)
-        return self._ending.written(unit, context, ended, self._journal.clock.now())
 
     def steps(self, unit: Unit) -> Steps:
         """See `Book.steps`."""
-        return Steps(self._journal, self._run, unit, strict=self._intent.strict, on_failure=self._stop)
+        resumed = partial(self._tell.resumed, unit.name)
+        strict, stop = self._intent.strict, self._stop
+        return Steps(self._journal, self._run, unit, strict=strict, on_failure=stop, on_resumed=resumed)
+
+    def approval(self, unit: Unit) -> ApprovalFile:
+        """See `Book.approval`."""
+        return self._claimed.approval(unit)
 
     async def finish(self, unit: Unit, context: TaskContext, ended: Ended) -> Ended:
         """See `Book.finish`."""
         if unit.guard is not self._guard:
             return await self._claimed.finish(unit, context, ended)
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        ended, text = self._recorded(unit, context, ended)
+        ended, text = self._ending.written(unit, context, ended, self._journal.clock.now())
         self._entries.add(unit.record, text, durable)
         await durable
         return ended
@@ -218,8 +237,7 @@ class RunBook:
             await self._entries.aclose()
         texts: dict[str, str | None] = {RUN.pulse: None}
         if self.status is not None:
-            at = round(self._journal.clock.now(), 3)
-            texts[RUN.record] = dumped({"v": FORMAT, "status": self.status, "at": at, "by": self._intent.engine_run})
+            texts[RUN.record] = status_text(self.status, self._journal.clock.now(), self._intent.engine_run)
         try:
             async with asyncio.timeout(_CLOSING_S):
                 await self._journal.store.write(self._run, texts, guard=self._guard)

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from coterie._json import JsonValue
 from coterie._rules.journal_text import FORMAT, dumped, parsed
 from coterie.agent import to_json, type_adapter
-from coterie.errors import CoterieError, Diverged, LeaseLost, Misuse, StaleToken, Unavailable, WorkTakenOver
+from coterie.errors import (
+    CoterieError,
+    Diverged,
+    LeaseLost,
+    MissingArtifact,
+    Misuse,
+    StaleToken,
+    Unavailable,
+    WorkTakenOver,
+)
 from coterie.ids import content_hash
 from coterie.journal.results import MOST_CHARS, too_large
 from coterie.ref import Ref
@@ -89,7 +98,11 @@ class StepCall:
         """What the step returned before, in a tuple."""
         known = self._known
         found = None if known is None else await known.recall(self._step.path, self._fingerprint, self._begun)
-        return None if found is None else (await self._context.loaded(found[0]),)
+        try:
+            return None if found is None else (await self._context.loaded(found[0]),)
+        except MissingArtifact as error:
+            _log.warning("journal.output_gone %s %s: done again: %s", self._context.task_id, self._step.path, error)
+            return None
 
     async def keep(self, returned: object) -> JsonValue:
         """Record what it returned; that, as JSON."""
@@ -118,7 +131,8 @@ def typed(value: JsonValue, type_: Any) -> Any:
 class Steps:
     """The journal's steps of one unit, read when the first is asked for.
 
-    on_failure: called when they cannot be kept: somebody else does the work by now, or the store failed.
+    on_failure: called when they cannot be kept: somebody else does the work by now, or the store failed. on_resumed:
+    called once, when the first is recalled, with how many were finished before.
     """
 
     def __init__(
@@ -129,15 +143,16 @@ class Steps:
         *,
         strict: bool,
         on_failure: Callable[[CoterieError], None] | None = None,
+        on_resumed: Callable[[int], None] | None = None,
     ) -> None:
         self._journal = journal
         self._run = run
         self._unit = unit
         self._strict = strict
         self._on_failure = on_failure
+        self._on_resumed = on_resumed
         self._known: dict[str, str] | None = {} if unit.why == "first" else None
         self._reading = asyncio.Lock()
-        self.replayed = 0
 
     async def recall(self, path: str, fingerprint: str, begun: Begun) -> tuple[JsonValue | Ref] | None:
         """What a step returned before, in a tuple; None if it is to run.
@@ -147,7 +162,8 @@ class Steps:
         """
         if self._unit.lost is not None:
             raise self._unit.lost
-        text = (await self._texts()).get(path)
+        known = await self._texts()
+        text = known.get(path)
         if text is None or begun.diverged:
             return None
         found = parsed(text, f"{self._unit.name} {path}")
@@ -156,8 +172,10 @@ class Steps:
         if found["fp"] != fingerprint:
             self._diverge(path, begun)
             return None
-        self.replayed += 1
         begun.met.add(path)
+        told, self._on_resumed = self._on_resumed, None
+        if told is not None:
+            told(len(self._of_this_work(known, set())))
         return (output_from_dict(found["out"]),)
 
     async def keep(self, path: str, fingerprint: str, output: JsonValue | Ref, begun: Begun) -> None:

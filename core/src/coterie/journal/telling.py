@@ -11,7 +11,6 @@ from coterie.ids import WorkflowId, item_name
 
 if TYPE_CHECKING:
     from coterie.context import TaskContext
-    from coterie.journal.unit import Unit
 
 __all__ = ["Telling"]
 
@@ -43,11 +42,15 @@ class Telling:
         _log.debug("task.replayed %s %s", context.task_id, found)
         self._emit("task.replayed", context.task_id, found)
 
-    def resumed(self, unit: Unit) -> None:
-        """A unit of work went on from steps that were finished before. Event fields: steps."""
-        if unit.steps is not None and unit.steps.replayed:
-            _log.info("task.resumed %s: %d steps were finished before", unit.name, unit.steps.replayed)
-            self._emit("task.resumed", unit.name, {"steps": unit.steps.replayed})
+    def resumed(self, name: str, steps: int) -> None:
+        """A unit of work goes on from steps that were finished before. Event fields: steps, how many there are."""
+        _log.info("task.resumed %s: %d steps were finished before", name, steps)
+        self._emit("task.resumed", name, {"steps": steps})
+
+    def output_gone(self, context: TaskContext, record: Record) -> None:
+        """A unit of work is done again, because the output that its record refers to is nowhere any more."""
+        uri = record.result["output"]["ref"]["uri"]
+        _log.warning("journal.output_gone %s: done again, as %s is not there any more", context.task_id, uri)
 
     def _emit(self, name: str, task_id: str, fields: dict[str, Any]) -> None:
         if self._on_event is not None:
