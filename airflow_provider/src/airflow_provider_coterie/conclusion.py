@@ -8,8 +8,9 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_coterie.wire import STATUS_KEY, pack_status
-from coterie import Ref, WorkflowResult
+from coterie import Ref, SagaResult, WorkflowResult
 from coterie.errors import PolicyError
+from coterie.saga.telling import undo_summary
 
 __all__ = ["OnPartial", "check_on_partial", "missing_of", "publish"]
 
@@ -47,8 +48,12 @@ def publish(context: Context, ref: Ref, result: WorkflowResult, on_partial: OnPa
     """
     ti: Any = context["ti"]
     missing = missing_of(result)
-    ti.xcom_push(STATUS_KEY, pack_status(result.status, result.workflow_id, missing))
+    undone = result if isinstance(result, SagaResult) and result.went_back else None
+    outcome, letters = (undone.outcome, undone.dead_letters) if undone is not None else (None, ())
+    left = [letter.task_id for letter in letters]
+    ti.xcom_push(STATUS_KEY, pack_status(result.status, result.workflow_id, missing, saga=outcome, left=left))
     if result.status == "succeeded" or (result.status == "partial" and on_partial == "succeed"):
         return ref
     ti.xcom_push("return_value", ref)
-    raise AirflowFailException(f"the run of {result.plan_name!r} ended {result.status}; missing: {', '.join(missing)}")
+    ended = f"the run of {result.plan_name!r} ended {result.status}; missing: {', '.join(missing)}"
+    raise AirflowFailException(ended if undone is None else f"{ended}; {undo_summary(undone)}")

@@ -9,8 +9,9 @@ from coterie.ids import TaskId, TaskState, WorkflowId
 from coterie.plan import Plan
 from coterie.result import ErrorInfo, TaskResult, WorkflowResult
 
-__all__ = ["conclude", "lost", "never_ran"]
+__all__ = ["conclude", "is_lost", "lost", "never_ran"]
 
+_LOST = "WorkerLost"
 # Word for word what the in-process engine says: the run-status JSON is equal on every engine.
 _BLOCKED = ErrorInfo("UpstreamFailed", "a task that it needs failed or was blocked")
 
@@ -48,7 +49,12 @@ def never_ran(task_id: TaskId, state: TaskState) -> TaskResult:
 def lost(task_id: TaskId) -> TaskResult:
     """The result of a task that left none: its worker died, or a person ended it."""
     message = f"{task_id!r} left no result: its worker was lost or somebody stopped it; read its log, then run it again"
-    return TaskResult(task_id, "failed", error=ErrorInfo("WorkerLost", message))
+    return TaskResult(task_id, "failed", error=ErrorInfo(_LOST, message))
+
+
+def is_lost(result: TaskResult) -> bool:
+    """Whether this is the result of a task that left none."""
+    return result.error is not None and result.error.type == _LOST
 
 
 def _derived(plan: Plan, position: int, ended: Mapping[TaskId, TaskResult]) -> TaskResult:

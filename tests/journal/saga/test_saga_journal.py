@@ -11,6 +11,8 @@ import pytest
 from coterie import ForEach, Plan, Task, When
 from coterie.errors import Misuse, UnknownRun
 from coterie.journal import Intent, Journal
+from coterie.journal.tending import forget_run
+from coterie.journal.view import view_run
 from coterie.result import TaskResult
 from coterie.saga import Saga
 from coterie.stores.journal_memory import MemoryJournalStore
@@ -210,6 +212,31 @@ async def test_what_was_done_anew_and_failed_again_is_undone_again(journal: Jour
     assert cloud.log == ["+net", "+vm", "+app", "-vm", "-net"]
     assert result.outcome == "compensated"
     assert len(set(cloud.keys["-net"])) == 2
+
+
+async def test_a_run_that_was_undone_and_is_forgotten_is_done_anew_by_whoever_runs_it(journal: Journal):
+    cloud = Cloud(fails=Counter({"+app": 1, "-net": 3}))
+    assert (await cloud.run(CHAIN, journal)).outcome == "compensation_failed"
+    cloud.log.clear()
+
+    await forget_run(journal, "run")
+
+    assert not (await view_run(journal, "run")).undone
+    assert not await Saga(cloud.orchestrator(journal)).dead_letters("run")
+    assert (await cloud.run(CHAIN, journal)).status == "succeeded"
+    assert cloud.log == ["+net", "+vm", "+app"]
+    assert [len(set(cloud.keys[f"+{name}"])) for name in ("net", "vm", "app")] == [2, 2, 2]
+
+
+async def test_a_task_of_an_undone_run_that_is_forgotten_leaves_it_undone(journal: Journal):
+    cloud = Cloud(fails=Counter({"+app": 1}))
+    await cloud.run(CHAIN, journal)
+    cloud.log.clear()
+
+    await forget_run(journal, "run", "app")
+
+    assert (await cloud.run(CHAIN, journal)).status == "failed"
+    assert cloud.log == []
 
 
 async def test_a_demand_that_was_met_is_not_met_twice(journal: Journal):

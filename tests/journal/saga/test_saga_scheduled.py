@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from coterie import Agent, ForEach, Orchestrator, Policies, Quota, Team
+from coterie.conclude import lost
 from coterie.errors import ClaimedElsewhere, LeaseLost, PlanChanged, QuotaSpent
 from coterie.journal import Intent, Journal
 from coterie.result import ErrorInfo, TaskResult
@@ -136,6 +137,61 @@ async def test_a_step_that_a_worker_was_lost_in_makes_the_run_fail(journal: Jour
     assert result["app"].error.type == "WorkerLost"
     assert cloud.undone() == undone
     assert result.outcome == ("compensated" if when == "started" else "compensation_failed")
+
+
+async def test_a_failure_that_nobody_recorded_is_a_lost_worker_s_unless_no_agent_came_to_do_it(journal: Journal):
+    cloud = Cloud()
+    results = await performed(cloud, CHAIN, journal, "net", "vm")
+    await lost_in(cloud, CHAIN, journal, "app", results)
+    refused = TaskResult("app", "failed", error=ErrorInfo("PoolBusy", "nobody came"))
+
+    told = [
+        await Saga(cloud.orchestrator(journal)).compensate(CHAIN, results | {"app": app}, workflow_id="run")
+        for app in (refused, lost("app"))
+    ]
+
+    assert [[(letter.task_id, letter.left) for letter in one.dead_letters] for one in told] == [
+        [],
+        [("app", "unclear")],
+    ]
+    assert cloud.undone() == ["-vm", "-net"]
+
+
+async def test_without_a_journal_a_lost_worker_s_step_is_for_a_person_too():
+    cloud = Cloud()
+    results = {"net": TaskResult("net", "succeeded", output={"made": "net"}), "vm": lost("vm")}
+
+    told = await Saga(cloud.orchestrator()).compensate(CHAIN, results, workflow_id="run")
+
+    assert cloud.undone() == ["-net"]
+    assert [(letter.task_id, letter.left) for letter in told.dead_letters] == [("vm", "unclear")]
+
+
+async def test_a_lost_worker_fails_its_step_only_where_the_plan_undoes_runs_without_outputs(journal: Journal):
+    cloud = Cloud()
+    plan = plan_of(step("net"), step("vm"), fails_on="outputs")
+    results = await performed(cloud, plan, journal, "net")
+    await lost_in(cloud, plan, journal, "vm", results)
+
+    told = await Saga(cloud.orchestrator(journal)).compensate(plan, results | {"vm": lost("vm")}, workflow_id="run")
+
+    assert (told.status, told.outcome, cloud.undone()) == ("partial", "succeeded", [])
+
+
+async def test_items_that_were_done_before_a_person_ended_the_run_are_undone(journal: Journal):
+    cloud = Cloud()
+    plan = plan_of(step("each", foreach=ForEach(items=[1, 2])), step("app", "each"))
+    await performed(cloud, plan, journal, "each")
+    (item, _) = [path for path in await journal.store.read("run") if path.startswith("item/each/")]
+    # Its worker was stopped before the second item; and Airflow never came to gather them.
+    await journal.store.write("run", {item: None, item.replace("item/", "claim/"): None})
+    results = {name: TaskResult(name, "skipped") for name in ("each", "app")}
+
+    told = await Saga(cloud.orchestrator(journal)).compensate(plan, results, workflow_id="run")
+
+    assert cloud.undone() == ["-each"]
+    assert [one.state for one in told] == ["failed", "skipped"]
+    assert told.outcome == "compensated"
 
 
 async def test_a_worker_that_wakes_up_after_its_step_was_given_up_is_refused(journal: Journal):

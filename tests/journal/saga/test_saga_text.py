@@ -8,7 +8,18 @@ import pytest
 
 from coterie._rules.journal import RUN
 from coterie._rules.journal_text import Claim, Record
-from coterie._rules.saga_text import MARKER, Demand, Marker, Unit, begin_anew, begin_undoing, hand_path, wanted
+from coterie._rules.saga_text import (
+    MARKER,
+    Demand,
+    Marker,
+    Unit,
+    begin_anew,
+    begin_undoing,
+    hand_path,
+    letter_path,
+    settle,
+    wanted,
+)
 from coterie.journal.place import place_of
 
 NOBODY = Demand("airflow.d.r", 0, None, goes_on=False)
@@ -44,6 +55,7 @@ def texts(**more: str | None) -> dict[str, str | None]:
         (Marker("failed", "compensation_failed"), PERSON._replace(force="x"), "anew"),
         (Marker("failed", "compensated", forced=("x",)), NOBODY._replace(force="x"), "undo"),
         (OVER, NOBODY._replace(number=1), "anew"),
+        (Marker("failed", "compensation_failed", given={"airflow.d.r": 0}), NOBODY._replace(number=1), "undo"),
         (OVER, NOBODY._replace(number=1, engine_run="another"), "undo"),
     ],
 )
@@ -133,3 +145,32 @@ def test_a_marker_reads_back_as_it_was_written():
 
     assert Marker.read(begun.text()) == begun
     assert Marker.read(begun.closed("compensated", NOBODY).text()) == begun.closed("compensated", NOBODY)
+
+
+def test_who_settles_a_letter_removes_it_and_lowers_their_number():
+    left = Marker("failed", "compensation_failed", given={"airflow.d.r": 0}, left=2)
+
+    changed = settle({MARKER: left.text(), letter_path("a"): "{}", hand_path("a"): None}, "a", "by me")
+
+    assert changed.result == "by me"
+    assert Marker.read(changed.texts[MARKER]) == Marker("failed", "compensation_failed", given=left.given, left=1)
+    assert {path: changed.texts[path] for path in changed.texts if path != MARKER} == {
+        letter_path("a"): None,
+        hand_path("a"): "by me",
+    }
+
+
+@pytest.mark.parametrize("before", [None, "by another"])
+def test_where_no_letter_is_nothing_is_settled_and_who_did_it_before_is_told(before: str | None):
+    changed = settle({MARKER: OVER.text(), letter_path("a"): None, hand_path("a"): before}, "a", "by me")
+
+    assert (changed.result, changed.texts) == (before, {})
+
+
+def test_a_run_that_is_over_counts_what_it_left():
+    begun = begin_undoing({MARKER: None}, "failed", NOBODY).result
+
+    over = Marker.read(begun.closed("compensation_failed", NOBODY, left=3).text())
+
+    assert over is not None
+    assert (over.left, over.closed("compensated", NOBODY).left) == (3, 0)

@@ -12,11 +12,11 @@ from airflow_provider_coterie.conclusion import OnPartial, check_on_partial, pub
 from airflow_provider_coterie.identity import RunIdentity, identity_of
 from airflow_provider_coterie.node import PlanNode
 from airflow_provider_coterie.operators.journalled import JournalledOperator
-from airflow_provider_coterie.upstream import pull_ends, results_of
+from airflow_provider_coterie.upstream import Ended, pull_ends, results_of
 from coterie import Plan, Ref, WorkflowResult
 from coterie.conclude import conclude
 from coterie.errors import CoterieError
-from coterie.ids import RunStatus
+from coterie.ids import RunStatus, TaskId
 from coterie.journal import Journal
 
 __all__ = ["CoterieResultOperator"]
@@ -55,18 +55,27 @@ class CoterieResultOperator(JournalledOperator):
         """
         identity = identity_of(context, self.plan_group)
         store, journal = self.hook.get_conn(), self.hook.get_journal()
-        nodes = {task.id: PlanNode(self.plan, task, self.plan_group) for task in self.plan.tasks}
-        ends = pull_ends(context, {name: node.airflow_id(name) for name, node in nodes.items()})
+        ends = self._ends(context)
 
         async def work() -> tuple[Ref, WorkflowResult]:
             results = await results_of(store, ends)
             result = conclude(self.plan, results, workflow_id=identity.workflow_id)
             if journal is not None:
-                await self._conclude(journal, identity, result.status)
+                try:
+                    await self._conclude(journal, identity, result.status)
+                finally:
+                    await journal.aclose()
             return await store.put(result.to_dict()), result
 
         ref, result = self._work.run(work())
         return publish(context, ref, result, self.on_partial)
+
+    def _ends(self, context: Context) -> dict[TaskId, Ended]:
+        """How the plan's tasks ended, as Airflow knows them."""
+        return pull_ends(context, {name: node.airflow_id(name) for name, node in self._nodes().items()})
+
+    def _nodes(self) -> dict[TaskId, PlanNode]:
+        return {task.id: PlanNode(self.plan, task, self.plan_group) for task in self.plan.tasks}
 
     async def _conclude(self, journal: Journal, identity: RunIdentity, status: RunStatus) -> None:
         """Record the status: a courtesy to whoever lists runs, nothing depends on it."""
@@ -75,5 +84,3 @@ class CoterieResultOperator(JournalledOperator):
                 await journal.conclude(identity.workflow_id, status, by=identity.intent.engine_run)
         except (CoterieError, TimeoutError) as error:
             self.log.warning("the journal was not told how the run ended: %r", error)
-        finally:
-            await journal.aclose()

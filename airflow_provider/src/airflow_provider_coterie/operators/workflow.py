@@ -16,7 +16,7 @@ from airflow_provider_coterie.ledger import keeping
 from airflow_provider_coterie.operators.journalled import JournalledOperator
 from airflow_provider_coterie.waiting import ClaimWait, claim_wait
 from coterie import ArtifactStore, Orchestrator, Plan, Ref, WorkflowResult
-from coterie.errors import ClaimedElsewhere, CoterieError, LeaseLost, Misuse, Unavailable
+from coterie.errors import ClaimedElsewhere, CoterieError, LeaseLost, Misuse, PolicyError, Unavailable
 from coterie.journal import Intent
 from coterie.journal.place import RUN
 
@@ -96,6 +96,7 @@ class CoterieWorkflowOperator(JournalledOperator):
                 assert store is not None
                 plan = await _plan_from(self.plan, store)
                 team.check(plan)
+                _check_unattended(plan)
                 result = await self._ask(runtime.orchestrator, plan, identity, intent)
                 if isinstance(result, ClaimWait):
                     return result
@@ -119,6 +120,16 @@ class CoterieWorkflowOperator(JournalledOperator):
                     return claim_wait(busy, identity.workflow_id, RUN)
                 await asyncio.sleep(min(busy.retry_after_s, _LOOK_S))
         raise AssertionError("unreachable")
+
+
+def _check_unattended(plan: Plan) -> None:
+    """Refuse a plan in which a person decides: this task would hold its worker for as long as they think."""
+    asking = [task.id for task in plan.tasks if task.approval is not None]
+    if asking:
+        raise PolicyError(
+            f"the task {asking[0]!r} of {plan.name!r} waits for a person, and CoterieWorkflowOperator would hold a "
+            "worker meanwhile; make a DAG, or a task group, of the plan with plan_to_dag or plan_to_task_group"
+        )
 
 
 async def _plan_from(given: object, store: ArtifactStore) -> Plan:

@@ -35,18 +35,19 @@ class StepRecord(NamedTuple):
     """What is recorded of a step that began. state: how it ended; None if nobody knows.
 
     in_part: whether it did not succeed, and yet did something that has to be undone (a foreach, some of whose items
-    succeeded).
+    succeeded). lost: whether it counts as failed, and yet nobody knows what it did: its worker was lost in it.
     """
 
     state: TaskState | None
     in_part: bool = False
+    lost: bool = False
 
     @property
     def did(self) -> StepEnd:
         """What it did, as far as that has to be undone."""
         if self.in_part:
             return "succeeded"
-        return "lost" if self.state is None else _DID[self.state]
+        return "lost" if self.state is None or self.lost else _DID[self.state]
 
 
 class Next(NamedTuple):

@@ -30,6 +30,7 @@ __all__ = [
     "begin_undoing",
     "hand_path",
     "letter_path",
+    "settle",
     "standing",
     "wanted",
 ]
@@ -66,7 +67,7 @@ class Demand(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """That a run is undone. outcome: how that ended; None while it goes on.
+    """That a run is undone. outcome: how that ended; None while it goes on. left: so many letters of it are open.
 
     given: whose demands the run had met when it failed, or its outcome answers, by the engine's run: the number of the
     last. forced: the names of those that have names. A later one, such as came while the run was undone, is open.
@@ -76,16 +77,17 @@ class Marker:
     outcome: SagaOutcome | None = None
     forced: tuple[str, ...] = ()
     given: Mapping[str, int] = field(default_factory=dict)
+    left: int = 0
 
     def text(self) -> str:
         """What is stored."""
         document: dict[str, Any] = {"v": FORMAT, "why": self.why}
-        more = {"outcome": self.outcome, "f": list(self.forced), "g": self.given}
+        more = {"outcome": self.outcome, "f": list(self.forced), "g": self.given, "left": self.left}
         return dumped(document | {name: value for name, value in more.items() if value})
 
-    def closed(self, outcome: SagaOutcome, demand: Demand) -> Marker:
+    def closed(self, outcome: SagaOutcome, demand: Demand, *, left: int = 0) -> Marker:
         """That it is over, and who was told."""
-        return replace(self, outcome=outcome, given={demand.engine_run: demand.number, **self.given})
+        return replace(self, outcome=outcome, given={demand.engine_run: demand.number, **self.given}, left=left)
 
     @staticmethod
     def read(text: str | None) -> Marker | None:
@@ -93,7 +95,8 @@ class Marker:
         if text is None:
             return None
         found = parsed(text, MARKER)
-        return Marker(found["why"], found.get("outcome"), tuple(found.get("f", ())), found.get("g", {}))
+        forced, given = tuple(found.get("f", ())), found.get("g", {})
+        return Marker(found["why"], found.get("outcome"), forced, given, found.get("left", 0))
 
 
 class Unit(NamedTuple):
@@ -117,15 +120,14 @@ def wanted(marker: Marker, demand: Demand) -> Wanted:
     """What somebody who asks for a run wants of it that is undone, or being undone.
 
     A scheduler's retry, a lost worker and another engine want to know how it ended. A person wants it to go on: first
-    until nothing is left to undo; then anew.
+    until nothing is left to undo; then anew. Only by force it begins anew although something stands.
     """
     if marker.outcome is None:
         return "undo"
     forced = demand.force is not None and demand.force not in marker.forced
     again = demand.number > marker.given.get(demand.engine_run, demand.number)
-    if forced or again:
-        return "anew"
-    return "anew" if demand.goes_on and marker.outcome == "compensated" else "undo"
+    asked = (demand.goes_on or again) and marker.outcome == "compensated"
+    return "anew" if forced or asked else "undo"
 
 
 def begin_undoing(texts: Mapping[str, str | None], why: Why, demand: Demand) -> Changed[Marker]:
@@ -136,6 +138,21 @@ def begin_undoing(texts: Mapping[str, str | None], why: Why, demand: Demand) -> 
     forced = (demand.force,) if demand.force is not None else ()
     begun = Marker(why, None, forced, {demand.engine_run: demand.number})
     return Changed({MARKER: begun.text()}, begun)
+
+
+def settle(texts: Mapping[str, str | None], task_id: TaskId, by_hand: str) -> Changed[str | None]:
+    """Keep that a person has undone a step that a letter is about.
+
+    What is kept of that from now on: by_hand; or what somebody said before; None: there is no letter, and never was.
+    """
+    letter, hand = letter_path(task_id), hand_path(task_id)
+    if texts[letter] is None:
+        return Changed({}, texts[hand])
+    writes: dict[str, str | None] = {hand: by_hand, letter: None}
+    marker = Marker.read(texts[MARKER])
+    if marker is not None:
+        writes[MARKER] = replace(marker, left=max(0, marker.left - 1)).text()
+    return Changed(writes, by_hand)
 
 
 def begin_anew(texts: Mapping[str, str | None], units: Iterable[Unit], demand: Demand) -> Changed[bool]:

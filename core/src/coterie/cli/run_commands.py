@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, and nothin
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
+StepArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task that is undone.")]
 UnitArgument = Annotated[
     str | None, typer.Argument(metavar="TASK", help="A task, with all items of its foreach; or TASK/ITEM.")
 ]
@@ -43,6 +45,15 @@ ArtifactsOption = Annotated[
 ]
 JournalOption = Annotated[
     Journalling, typer.Option(envvar="COTERIE_JOURNAL", help="How durable what is done is recorded.")
+]
+GracefulOption = Annotated[
+    float | None,
+    typer.Option(
+        "--graceful-shutdown-timeout",
+        metavar="SECONDS",
+        envvar="COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S",
+        help="As of `coterie run`.",
+    ),
 ]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="So many at most.")]
 AgeOption = Annotated[str, typer.Option(metavar="AGE", help="Such as 90m, 12h or 30d.")]
@@ -68,7 +79,7 @@ class _Listing(Group):
 runs = typer.Typer(
     name="runs",
     cls=_Listing,
-    help="Look at runs in the journal, go on with them, have work done anew, remove them.",
+    help="Look at runs in the journal, go on with them, settle what they left, have work done anew, remove them.",
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
@@ -105,7 +116,7 @@ def show(
     namespace: NamespaceOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show one run: how each of its tasks and items ended, and who is at work."""
+    """Show one run: how each of its tasks and items ended, who is at work, and what could not be undone."""
     from coterie.cli.runs.looking import show_command
 
     return show_command(_place(store, namespace), run, artifacts=artifacts, as_json=as_json)
@@ -141,6 +152,7 @@ def resume(
     namespace: NamespaceOption = None,
     force: ForceOption = None,
     journal: JournalOption = Journalling.STRICT,
+    graceful_shutdown_timeout: GracefulOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -149,7 +161,31 @@ def resume(
     from coterie.cli.runs.going_on import resumed
 
     asked = _continued(store, namespace, run, plan=plan, team=team, artifacts=artifacts)
-    return run_job(resumed(asked, force=force, journal=journal.value), as_json=as_json, quiet=quiet)
+    job = resumed(asked, force=force, journal=journal.value)
+    job = replace(job, graceful_shutdown_timeout_s=graceful_shutdown_timeout)
+    return run_job(job, as_json=as_json, quiet=quiet)
+
+
+@runs.command("settle", cls=Command)
+@told
+def settle_step(
+    run: RunArgument,
+    task: StepArgument,
+    *,
+    note: Annotated[str, typer.Option(metavar="TEXT", help="How, or where; at most 2,000 characters.")] = "",
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who; by default the login name. It is taken on trust.")
+    ] = None,
+    store: StoreOption = None,
+    namespace: NamespaceOption = None,
+    journal: JournalOption = Journalling.STRICT,
+    as_json: JsonOption = False,
+) -> int:
+    """Note that you have undone a task by hand that its run could not undo: nobody tries to any more."""
+    from coterie.cli.runs.letters import Word, settle_command
+
+    word = Word(note, by, journal.value)
+    return settle_command(_place(store, namespace), run, task, word, as_json=as_json)
 
 
 @runs.command(cls=Command)

@@ -16,6 +16,8 @@ from coterie.ids import item_name
 from coterie.plan import Plan
 from coterie.ref import Ref
 from coterie.result import TaskResult, WorkflowResult
+from coterie.saga import SagaResult
+from coterie.saga.telling import undo_summary
 
 __all__ = ["output_console", "print_outputs", "print_run"]
 
@@ -35,7 +37,7 @@ def output_console() -> Console:
 
 
 def print_run(console: Console, plan: Plan, result: WorkflowResult, *, notes: bool = True) -> None:
-    """The table of tasks, failed items, and one line on the whole. notes: what each task failed of."""
+    """The table of tasks, failed items, a line on the whole, one on what was undone. notes: why tasks failed."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "task", "agent", "state", "items", "attempts", "time", *(("note",) if notes else ())):
         table.add_column(name, justify="right" if name in ("items", "attempts", "time") else "left")
@@ -47,6 +49,9 @@ def print_run(console: Console, plan: Plan, result: WorkflowResult, *, notes: bo
         console.print(f"and {count_of(len(result.tasks) - len(shown), 'task')} more", style="dim")
     _print_failed_items(console, shown)
     console.print(_headline(result))
+    if isinstance(result, SagaResult) and result.went_back:
+        style = "red" if result.dead_letters else "dim"
+        console.print(undo_summary(result), style=style, markup=False, soft_wrap=True)
 
 
 def print_outputs(console: Console, outputs: Mapping[str, JsonValue | Ref]) -> None:

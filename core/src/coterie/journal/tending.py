@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from coterie._rules.journal import RUN, Place
 from coterie._rules.journal_text import FORMAT, Claim, dumped
+from coterie._rules.saga_text import MARKER as SAGA
 from coterie._rules.timeline import SECOND
 from coterie._rules.written import Changed, RunEntry
 from coterie.errors import Misuse, UnknownRun
 from coterie.ids import WorkflowId
+from coterie.journal.approval import questions_in
 from coterie.journal.journal import Journal
 from coterie.journal.owner import is_known_dead
 from coterie.journal.place import unit_name
@@ -25,6 +27,8 @@ _PAGE = 200
 async def forget_run(journal: Journal, run: WorkflowId, unit: str | None = None) -> list[str]:
     """Have a unit of work done anew by whoever asks next, or all that the run has; their names.
 
+    Of a whole run it is forgotten too that it was undone, and what was left then.
+
     unit: a task's id, with all the items of its foreach; or `task/item`: the item's name, or its own key, or the first
     characters of its name, if they are no other's. Who is at it now is refused when he is done.
 
@@ -32,15 +36,27 @@ async def forget_run(journal: Journal, run: WorkflowId, unit: str | None = None)
         UnknownRun: the journal does not know the run. Misuse: nothing of that name was done in it, or it is several.
     """
     view = await view_run(journal, run)
-    names = _named([each.name for each in view.units], unit)
+    # What is asked, or answered and not taken so far, is nobody's work as yet, and can be forgotten like it.
+    asked = questions_in(await journal.store.read(run))
+    there = list(dict.fromkeys([*(each.name for each in view.units), *asked]))
+    names = _named(there, unit)
     if unit is not None and not names:
-        known = ", ".join(each.name for each in view.units[:20]) or "nothing yet"
+        known = ", ".join(there[:20]) or "nothing yet"
         raise Misuse(f"the run {run!r} has done nothing called {unit!r}; it has: {known}")
     if unit is not None and "/" in unit and len(names) > 1:
         raise Misuse(f"{unit!r} begins the names of several items of {run!r}; it may be {', '.join(names[:20])}")
     for name in names:
         await journal.forget(run, _place(name))
+    if unit is None:
+        await _drop_saga(journal, run)
     return names
+
+
+async def _drop_saga(journal: Journal, run: WorkflowId) -> None:
+    """Have nobody be told that the run was undone, as it is to be done anew; nor of what was left of it."""
+    told = [path for path in await journal.store.read(run) if path == SAGA or path.startswith(f"{SAGA}/")]
+    if told:
+        await journal.store.write(run, dict.fromkeys(told))
 
 
 def _named(names: list[str], unit: str | None) -> list[str]:
@@ -69,7 +85,7 @@ async def erase_run(journal: Journal, run: WorkflowId) -> None:
 async def prune_runs(journal: Journal, *, older_than_s: float, dry_run: bool = False) -> list[WorkflowId]:
     """Remove runs that ended and have not changed for so long, in seconds; their ids.
 
-    Runs that did not end stay, and so do those that somebody is at, though they had ended.
+    Runs that did not end stay, and so do ended ones that somebody is at, or whose dead letters are open.
     """
     pruned = []
     async for entry in _entries(journal):
@@ -86,13 +102,15 @@ async def _is_old(journal: Journal, entry: RunEntry, older_than_s: float) -> boo
     if RUN.record not in texts or now - entry.changed_at <= older_than_s * SECOND:
         return False
     texts = await journal.store.read(entry.run)
-    return RUN.record in texts and view_of(entry, texts, now).state != "running"
+    view = view_of(entry, texts, now)
+    # While something of it stands that was to be undone, it is what people know that by.
+    return RUN.record in texts and view.state != "running" and (view.saga is None or not view.saga.left)
 
 
 async def unended_runs(journal: Journal, *, idle_s: float) -> AsyncIterator[RunView]:
     """Runs that nobody has ended, and nobody is at: no claim is alive, and nothing has changed for so long.
 
-    A machine that waits for an event or an instant is none of them, however long it waits.
+    What waits for a person, or a machine for an event or an instant, is none of them, however long it waits.
     """
     async for entry in _entries(journal):
         texts, now = await journal.store.get(entry.run, (RUN.record, RUN.pulse))

@@ -11,9 +11,11 @@ from coterie._rules.journal import RUN
 from coterie._rules.journal_text import Claim, Record, parsed
 from coterie._rules.machine_texts import HEAD as MACHINE
 from coterie._rules.saga_text import MARKER as SAGA
+from coterie._rules.saga_text import Marker
 from coterie._rules.written import RunEntry
 from coterie.errors import StateFormatError, UnknownRun
 from coterie.ids import TaskId, WorkflowId
+from coterie.journal.approval import questions_in
 from coterie.journal.header import Header, read_header
 from coterie.journal.journal import Journal
 from coterie.journal.owner import is_known_dead, told
@@ -22,8 +24,8 @@ from coterie.usage import Usage
 
 __all__ = ["ClaimView", "RunState", "RunView", "UnitView", "list_runs", "view_of", "view_run"]
 
-# How a run stands: as it ended; at work; a machine that waits for an event or an instant; or none of these, so that it
-# may be resumed.
+# How a run stands: as it ended; at work; one that waits for a person, or a machine for an event or an instant; or none
+# of these, so that it may be resumed.
 RunState: TypeAlias = Literal[
     "succeeded", "partial", "failed", "cancelled", "lost", "running", "waiting", "interrupted"
 ]
@@ -70,8 +72,8 @@ class RunView:
     """One run.
 
     begun_us, changed_us: microseconds since the epoch; None where the run was not found in a list. units: of tasks and
-    items, in the order of their names; empty where only a list was asked for. undone: whether its saga undoes it, or
-    has.
+    items, in the order of their names; empty where only a list was asked for. saga: that its saga undoes it, or has,
+    and what that left; None: neither.
     """
 
     workflow_id: WorkflowId
@@ -82,8 +84,13 @@ class RunView:
     ended_at: float | None = None
     claim: ClaimView | None = None
     units: tuple[UnitView, ...] = ()
-    undone: bool = False
+    saga: Marker | None = None
     held: Claim = field(default=Claim(), repr=False, compare=False)
+
+    @property
+    def undone(self) -> bool:
+        """Whether its saga undoes it, or has."""
+        return self.saga is not None
 
     def unit(self, name: str) -> UnitView | None:
         """The unit of that name."""
@@ -117,7 +124,7 @@ async def list_runs(journal: Journal, *, limit: int, after: str | None = None) -
     page = await journal.store.runs(limit=limit, after=after)
     views = []
     for entry in page.runs:
-        texts, now = await journal.store.get(entry.run, ("run", *RUN))
+        texts, now = await journal.store.get(entry.run, ("run", *RUN, SAGA))
         whole = _claim(texts, RUN.claim, RUN.pulse, now)
         if RUN.record not in texts and not (whole is not None and whole.alive):
             # Whether workers are at it, their own claims tell.
@@ -152,16 +159,17 @@ def _view_of(entry: RunEntry, texts: Mapping[str, str], now: int) -> RunView:
     header = read_header(texts["run"]) if "run" in texts else Header()
     ended_at = end["at"] if end is not None else None
     held = Claim.read(texts.get(RUN.claim), RUN.claim)
-    return RunView(
-        entry.run, state, header, entry.begun_at, entry.changed_at, ended_at, claim, units, SAGA in texts, held
-    )
+    saga = Marker.read(texts.get(SAGA))
+    return RunView(entry.run, state, header, entry.begun_at, entry.changed_at, ended_at, claim, units, saga, held)
 
 
 def _left_as(texts: Mapping[str, str], units: tuple[UnitView, ...], claim: ClaimView | None) -> RunState:
     """How a run stands that did not end, and that nobody is at."""
-    # A machine between two states is nobody's; where somebody died in an action, his claim is left.
+    # A machine between two states is nobody's, nor is what a scheduler asks a person; where somebody died in an action,
+    # his claim is left.
     died = claim is not None or any(unit.claim is not None for unit in units)
-    return "waiting" if MACHINE in texts and not died else "interrupted"
+    waits = MACHINE in texts or any(sheet.end is None for sheet in questions_in(texts).values())
+    return "waiting" if waits and not died else "interrupted"
 
 
 def _units(texts: Mapping[str, str], now: int) -> Iterator[UnitView]:

@@ -161,7 +161,10 @@ class Back:
         concluded = conclude(self.plan, results, workflow_id=self.workflow_id)
         letters = tuple(self._letter(progress, i, known, compensations.get(i)) for i in _left(progress))
         undone = {tasks[i].id: compensations[i] for i in sorted(compensations)}
-        return SagaResult.after(concluded, progress.outcome, progress.status or "failed", undone, letters)
+        on_record = self.book is not None and self.book.outlives_the_process
+        return SagaResult.after(
+            concluded, progress.outcome, progress.status or "failed", undone, letters, on_record=on_record
+        )
 
     def _letter(self, progress: SagaProgress, i: int, known: Recalled, ended: TaskResult | None) -> DeadLetter:
         task = self.plan.tasks[i]

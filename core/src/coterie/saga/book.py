@@ -44,9 +44,22 @@ class SagaBook:
         self._quiet = replace(intent, force=None)
         self._demand = Demand(intent.engine_run, intent.demand, intent.force, intent.goes_on)
 
+    @property
+    def outlives_the_process(self) -> bool:
+        """Whether anybody else can look into it."""
+        return not self._journal.store.url.startswith("memory:")
+
     async def read(self) -> dict[str, str]:
         """The main shelf."""
         return await self._journal.store.read(self._run)
+
+    async def glance(self, tasks: Sequence[Task]) -> dict[str, str]:
+        """What there is about these tasks, and that the run is undone; if it is, the main shelf."""
+        if any(task.foreach is not None for task in tasks):
+            return await self.read()
+        paths = [MARKER, *(path for task in tasks for path in place_of(task.id))]
+        texts, _ = await self._journal.store.get(self._run, paths)
+        return await self.read() if MARKER in texts else texts
 
     async def note_begun(self, task_id: TaskId) -> None:
         """Note durably that a task begins; also twice."""
@@ -100,7 +113,7 @@ class SagaBook:
     async def close(self, plan: Plan, outcome: SagaOutcome, status: RunStatus, letters: Sequence[DeadLetter]) -> None:
         """Keep how it ended, and what is left for a person; all at once."""
         told = {letter.task_id: letter.text() for letter in letters}
-        paths = {letter_path(task.id): told.get(task.id) for task in plan.tasks if task.compensation is not None}
+        steps = [task.id for task in plan.tasks if task.compensation is not None]
         ended = status_text(status, self._journal.clock.now(), self._demand.engine_run)
 
         def decide(texts: Mapping[str, str | None], _: int) -> Changed[None]:
@@ -108,29 +121,14 @@ class SagaBook:
             if marker is None:
                 # Begun anew since: this is no longer how it ended.
                 return Changed({}, None)
-            closed = marker.closed(outcome, self._demand)
-            return Changed({MARKER: closed.text(), RUN.record: ended, **paths}, None)
+            # What a person has settled while this went on is not left to anybody.
+            left = {name: told[name] for name in told if texts[hand_path(name)] is None}
+            closed = marker.closed(outcome, self._demand, left=len(left))
+            written = {letter_path(name): left.get(name) for name in steps}
+            return Changed({MARKER: closed.text(), RUN.record: ended, **written}, None)
 
+        paths = [path(name) for name in steps for path in (letter_path, hand_path)]
         await self._journal.store.change(self._run, [MARKER, RUN.record, *paths], decide)
-
-    async def letters(self) -> list[DeadLetter]:
-        """What is left for a person."""
-        texts = await self.read()
-        prefix = letter_path("")
-        return [
-            DeadLetter.read(text, path.removeprefix(prefix)) for path, text in texts.items() if path.startswith(prefix)
-        ]
-
-    async def note_by_hand(self, task_id: TaskId, note: str) -> bool:
-        """Keep that a person has undone a step; whether there was a letter about it."""
-        by_hand = dumped({"v": FORMAT, "note": note, "at": round(self._journal.clock.now(), 3)})
-
-        def decide(texts: Mapping[str, str | None], _: int) -> Changed[bool]:
-            if texts[letter_path(task_id)] is None:
-                return Changed({}, result=False)
-            return Changed({hand_path(task_id): by_hand, letter_path(task_id): None}, result=True)
-
-        return await self._journal.store.change(self._run, [letter_path(task_id), hand_path(task_id)], decide)
 
 
 def _places(task: Task, texts: Mapping[str, str]) -> list[Place]:

@@ -69,7 +69,8 @@ class SagaRun(PlanRun):
         super()._record(i, ended)
 
     def _stop(self) -> None:
-        """Nothing begins any more: what waits never will."""
+        """Nothing begins any more: what waits never will, and nobody is asked."""
+        self._people.withdraw()
         for pool in set(self._pools):
             pool.withdraw(self)
         while self._queue:
@@ -101,6 +102,9 @@ class SagaRun(PlanRun):
                 await self._note_begun(task)
             except BaseException as error:  # noqa: BLE001  # as above
                 return self._crashed(error)
+            return await super()._perform_unusual(context)
+        if task.approval is not None:
+            # Nothing that is undone: no need to note that it begins.
             return await super()._perform_unusual(context)
         if not await condition_says_run(context):
             return _ABSENT._replace(state="skipped")

@@ -11,7 +11,7 @@ from coterie._rules.params import bind_params
 from coterie._rules.saga import Why
 from coterie._rules.saga_text import MARKER
 from coterie.context import Run
-from coterie.errors import Misuse, UnknownRun
+from coterie.errors import Misuse
 from coterie.events import Event, Listener
 from coterie.ids import TaskId, WorkflowId, check_workflow_id
 from coterie.journal import Intent, Journal
@@ -20,9 +20,10 @@ from coterie.plan import Plan
 from coterie.result import TaskResult, WorkflowResult
 from coterie.saga.back import Back, progress_of
 from coterie.saga.book import SagaBook
+from coterie.saga.by_hand import leftovers, settle
 from coterie.saga.forward import check_agents, new_run_id, run_forward
 from coterie.saga.letter import DeadLetter
-from coterie.saga.recall import recall
+from coterie.saga.recall import builds_on_undone, is_stale, recall
 from coterie.saga.result import SagaResult
 
 __all__ = ["Saga"]
@@ -114,10 +115,30 @@ class Saga:
             await self._check_plan(plan, name, bound, intent)
         return await back.go(results or {}, why=why)
 
-    async def admits(self, plan: Plan, *, workflow_id: WorkflowId, intent: Intent | None = None) -> bool:
-        """Whether a scheduler's task of the run may begin: nothing of it was undone, or a person wants it anew."""
+    async def admits(
+        self,
+        plan: Plan,
+        task_id: TaskId | None = None,
+        upstream: Mapping[TaskId, TaskResult] | None = None,
+        *,
+        workflow_id: WorkflowId,
+        intent: Intent | None = None,
+    ) -> bool:
+        """Whether a scheduler's task of the run may begin: nothing of it was undone, or a person wants it anew.
+
+        task_id: the one that asks; the run begins anew at tasks of which nothing that they build on was undone, so that
+        a person who has only a later one done again has it stay undone. upstream: what the task would build on.
+        """
         book = self._book(workflow_id, intent or Intent())
-        return book is None or await book.begin_anew(plan, await book.read())
+        if book is None:
+            return True
+        built_on = [(plan.task(name), result) for name, result in (upstream or {}).items()]
+        texts = await book.glance([task for task, _ in built_on])
+        if MARKER in texts:
+            if task_id is not None and builds_on_undone(plan, task_id, texts):
+                return False
+            return await book.begin_anew(plan, texts)
+        return not any(is_stale(task, result, texts) for task, result in built_on)
 
     async def note_begun(self, task_id: TaskId, *, workflow_id: WorkflowId) -> None:
         """Note durably that a task with a compensation begins, where it is not claimed by itself in the journal."""
@@ -131,16 +152,18 @@ class Saga:
         Raises:
             Misuse: the orchestrator has no journal. UnknownRun: the journal does not know the run.
         """
-        return tuple(await (await self._known(workflow_id)).letters())
+        return (await leftovers(self._kept(), workflow_id)).letters
 
-    async def undone_by_hand(self, workflow_id: WorkflowId, task_id: TaskId, *, note: str = "") -> None:
+    async def undone_by_hand(self, workflow_id: WorkflowId, task_id: TaskId, *, by: str = "", note: str = "") -> None:
         """Keep that a person has undone a step; then run or `compensate` again for what was waiting for that.
 
+        by: who, taken on trust. `coterie.saga.settle`, and `coterie runs settle`, do the same without any agents.
+
         Raises:
-            Misuse: there is no dead letter about it. UnknownRun: the journal does not know the run.
+            NoDeadLetter: there is none about it. UnknownRun: the journal does not know the run.
+            Misuse: the orchestrator has no journal; or `by` or `note` cannot be kept.
         """
-        if not await (await self._known(workflow_id)).note_by_hand(task_id, note):
-            raise Misuse(f"the run {workflow_id!r} has no dead letter about {task_id!r}; list them with dead_letters()")
+        await settle(self._kept(), workflow_id, task_id, by=by, note=note)
 
     async def _check_plan(self, plan: Plan, name: WorkflowId, params: Mapping[str, JsonValue], intent: Intent) -> None:
         """Before anything is decided about the run.
@@ -203,13 +226,10 @@ class Saga:
         journal = self._journal
         return None if journal is None else SagaBook(journal, name, intent)
 
-    async def _known(self, workflow_id: WorkflowId) -> SagaBook:
-        journal = self._journal
-        if journal is None:
+    def _kept(self) -> Journal:
+        if self._journal is None:
             raise Misuse("without a journal nothing is kept of a run; give the orchestrator one")
-        if await journal.header(check_workflow_id(workflow_id)) is None:
-            raise UnknownRun(workflow_id, journal.store.url)
-        return SagaBook(journal, workflow_id, Intent())
+        return self._journal
 
     @property
     def _journal(self) -> Journal | None:

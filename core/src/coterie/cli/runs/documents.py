@@ -20,7 +20,7 @@ _STYLES = {**STYLES, "interrupted": "bold yellow", "lost": "bold red", "waiting"
 
 def run_document(view: RunView) -> dict[str, Any]:
     """One run, without its units."""
-    header = view.header
+    header, saga = view.header, view.saga
     return {
         "run": view.workflow_id,
         "state": view.state,
@@ -30,6 +30,7 @@ def run_document(view: RunView) -> dict[str, Any]:
         "begun_at": instant(round(header.begun_at * SECOND)) if header.begun_at else None,
         "ended_at": instant(round(view.ended_at * SECOND)) if view.ended_at is not None else None,
         "claim": _claim(view.claim),
+        "saga": None if saga is None else {"why": saga.why, "outcome": saga.outcome, "open_letters": saga.left},
     }
 
 

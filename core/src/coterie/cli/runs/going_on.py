@@ -34,6 +34,7 @@ _WHY = {
     "forgotten": "was to be forgotten",
     "forced": "forced",
     "cleared": "cleared",
+    "output_gone": "its output is not in the artifact store any more",
 }
 
 

@@ -10,8 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from coterie._rules.timeline import SECOND
+from coterie.approvals import Approvals, PendingApproval
+from coterie.cli.approving import approval_document, asked_lines
 from coterie.cli.fleet.times import span
 from coterie.cli.runs.documents import run_document, run_state, spent, unit_document
+from coterie.cli.runs.letters import leftovers_document, leftovers_lines, leftovers_of
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.streams import write_json
 from coterie.cli.summary import output_console
@@ -19,6 +22,7 @@ from coterie.cli.words import count_of, seconds
 from coterie.errors import CoterieError
 from coterie.journal.listing import ListedItem, listed_items, plan_of
 from coterie.journal.view import RunView, UnitView, list_runs, view_run
+from coterie.saga import Leftovers
 
 __all__ = ["MOST_LISTED", "list_command", "show_command"]
 
@@ -47,7 +51,7 @@ def list_command(place: JournalPlace, *, limit: int, as_json: bool) -> int:
     for view in views:
         table.add_row(
             Text(view.workflow_id),
-            run_state(view.state),
+            _run_state(view),
             Text(view.header.plan_name or ""),
             _ago(view.header.begun_at),
             Text(view.header.engine_run, style="dim"),
@@ -60,19 +64,24 @@ def list_command(place: JournalPlace, *, limit: int, as_json: bool) -> int:
 
 
 def show_command(place: JournalPlace, run: str, *, artifacts: str | None, as_json: bool) -> int:
-    """One run: how each of its tasks and items stands."""
+    """One run: how each of its tasks and items stands, what people are asked, and what could not be undone."""
 
-    async def found() -> tuple[RunView, Mapping[str, ListedItem]]:
+    async def found() -> tuple[RunView, Mapping[str, ListedItem], list[PendingApproval], Leftovers]:
         async with place.opened() as journal:
             view = await view_run(journal, run)
-        return view, await _listed(view, place, artifacts)
+            asked = await Approvals(journal).of_run(run)
+            left = await leftovers_of(journal, view)
+        return view, await _listed(view, place, artifacts), asked, left
 
-    view, items = asyncio.run(found())
+    view, items, asked, left = asyncio.run(found())
     if as_json:
         units = [unit_document(unit, items.get(unit.name)) for unit in view.units]
-        write_json({**run_document(view), "units": units})
-    else:
-        _show(view, items)
+        approvals = [approval_document(one) for one in asked]
+        write_json({**run_document(view), "units": units, "approvals": approvals, **leftovers_document(left)})
+        return 0
+    _show(view, items)
+    for line in [*(line for one in asked for line in asked_lines(one)), *leftovers_lines(view, left)]:
+        output_console().print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -90,7 +99,7 @@ async def _listed(view: RunView, place: JournalPlace, artifacts: str | None) -> 
 
 def _show(view: RunView, items: Mapping[str, ListedItem]) -> None:
     console = output_console()
-    console.print(Text.assemble((view.workflow_id, "bold"), "  ", run_state(view.state)), soft_wrap=True)
+    console.print(Text.assemble((view.workflow_id, "bold"), "  ", _run_state(view)), soft_wrap=True)
     header = view.header
     if header.plan_name:
         console.print(f"  plan   {header.plan_name} ({str(header.plan_hash)[:12]})", markup=False, soft_wrap=True)
@@ -123,6 +132,13 @@ def _table(view: RunView, items: Mapping[str, ListedItem]) -> Table:
         if unit.error is not None:
             table.add_row("", Text(str(unit.error), style="red"), "", "", "", "")
     return table
+
+
+def _run_state(view: RunView) -> Text:
+    """How a run stands, and how many of its steps its saga has left to people."""
+    state = run_state(view.state)
+    left = 0 if view.saga is None else view.saga.left
+    return state.append(f", {left:,} not undone", style="bold red") if left else state
 
 
 def _state(unit: UnitView) -> Text:
