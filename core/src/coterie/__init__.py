@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from coterie._json import JsonValue
     from coterie.agent import Agent
     from coterie.agents import ChatAgent, HttpAgent, PydanticAgent
+    from coterie.approval import Approval, Decision, Field
+    from coterie.approvals import Approvals, Asked, PendingApproval
     from coterie.artifacts import Artifact, ArtifactStore
     from coterie.breaker import BreakerPolicy, BreakerStatus, CircuitBreaker, Classifier
     from coterie.budget import Budget, BudgetChain
@@ -52,8 +54,11 @@ __all__ = [
     "Action",
     "Agent",
     "Aimd",
+    "Approval",
+    "Approvals",
     "Artifact",
     "ArtifactStore",
+    "Asked",
     "Assignment",
     "BreakerPolicy",
     "BreakerStatus",
@@ -66,10 +71,12 @@ __all__ = [
     "Compensation",
     "CoterieError",
     "DeadLetter",
+    "Decision",
     "Decomposer",
     "ErrorInfo",
     "Event",
     "Fallback",
+    "Field",
     "ForEach",
     "Go",
     "Guard",
@@ -86,6 +93,7 @@ __all__ = [
     "Part",
     "PartResult",
     "Parts",
+    "PendingApproval",
     "Plan",
     "Policies",
     "PoolPolicy",
@@ -124,8 +132,11 @@ _HOME = {
     "Action": "state",
     "Agent": "agent",
     "Aimd": "pool",
+    "Approval": "approval",
+    "Approvals": "approvals",
     "Artifact": "artifacts",
     "ArtifactStore": "artifacts",
+    "Asked": "approvals",
     "Assignment": "pool",
     "BreakerPolicy": "breaker",
     "BreakerStatus": "breaker",
@@ -138,10 +149,12 @@ _HOME = {
     "Compensation": "task",
     "CoterieError": "errors",
     "DeadLetter": "saga",
+    "Decision": "approval",
     "Decomposer": "decompose",
     "ErrorInfo": "result",
     "Event": "events",
     "Fallback": "policies",
+    "Field": "approval",
     "ForEach": "task",
     "Go": "state",
     "Guard": "state",
@@ -158,6 +171,7 @@ _HOME = {
     "Part": "items",
     "PartResult": "items",
     "Parts": "items",
+    "PendingApproval": "approvals",
     "Plan": "plan",
     "Policies": "policies",
     "PoolPolicy": "pool",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from coterie._json import JsonValue
 from coterie._rules.saga_policy import SagaPolicy
+from coterie.approval import Approval, Field
 from coterie.errors import Misuse, PlanError
 from coterie.ids import TaskId
 from coterie.plan import Plan
@@ -42,6 +43,9 @@ _FIELDS: Mapping[str, Sequence[str]] = {
             ("when", When),
             ("foreach", ForEach),
             ("compensation", Compensation),
+            ("approval", Approval),
+            # Of an approval, by whatever name.
+            ("fields", Field),
             ("saga", SagaPolicy),
         )
     },
@@ -77,6 +81,8 @@ def task_to_dict(task: Task) -> dict[str, Any]:
         part = getattr(task, name)
         if part is not None:
             document[name] = _part_to_dict(part)
+    if task.approval is not None:
+        document["approval"] = task.approval.to_dict()
     return document
 
 
@@ -136,15 +142,17 @@ def plan_schema() -> dict[str, Any]:
 
 
 def plan_to_mermaid(plan: Plan) -> str:
-    """A Mermaid flow chart: one node a task, labelled with id and agent type; a stacked node for a foreach.
+    """A Mermaid flow chart: one node a task, labelled with id and agent type.
 
-    Who undoes a task stands in its node, after an arrow back.
+    A foreach is a stacked node, a task that a person decides a hexagon. Who undoes a task stands in its node, after an
+    arrow back.
     """
     lines = ["flowchart TD"]
     for number, task in enumerate(plan.tasks):
         undo = f"<br/>↩ <i>{_escaped(task.compensation.agent_type)}</i>" if task.compensation else ""
         label = f'"{_escaped(task.id)}<br/><i>{_escaped(task.agent_type)}</i>{undo}"'
-        lines.append(f"    t{number}[[{label}]]" if task.foreach else f"    t{number}[{label}]")
+        before, after = ("[[", "]]") if task.foreach else ("{{", "}}") if task.approval else ("[", "]")
+        lines.append(f"    t{number}{before}{label}{after}")
     for number, task in enumerate(plan.tasks):
         rule = "" if task.trigger_rule == "all_success" else f"|{task.trigger_rule}|"
         lines.extend(f"    t{before} -->{rule} t{number}" for before in plan.graph.upstream[number])
@@ -202,7 +210,8 @@ def _mistake(detail: Mapping[str, Any], root: str) -> str:
 
 def _unknown_field(place: Sequence[int | str], root: str) -> str:
     above = [step for step in place[:-1] if isinstance(step, str)]
-    known = _FIELDS.get(above[-1] if above else root, ())
+    within = above[-2] if above[-2:-1] == ["fields"] else above[-1] if above else root
+    known = _FIELDS.get(within, ())
     meant = get_close_matches(str(place[-1])[:100], known, n=1)
     return f"unknown field, did you mean {meant[0]!r}?" if meant else f"unknown field, known are {', '.join(known)}"
 

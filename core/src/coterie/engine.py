@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from itertools import count
@@ -17,14 +17,16 @@ from typing import Any
 from coterie._rules.params import fill
 from coterie._rules.progress import Progress
 from coterie._rules.status import run_status
+from coterie.approvals.question import slots_for
+from coterie.approvals.waiting import People
 from coterie.attempt import Ended, perform
 from coterie.clock import Clock
-from coterie.conclude import never_ran
 from coterie.context import Run, TaskContext
+from coterie.ends import Ends
 from coterie.errors import CoterieError, LeaseLost, StepFailed, WorkTakenOver
 from coterie.events import Event, Listener
 from coterie.foreach import condition_says_run, perform_foreach
-from coterie.ids import TaskId, TaskState
+from coterie.ids import TaskId
 from coterie.journal.book import once
 from coterie.journal.run_book import Entered, RunBook
 from coterie.kept import KeptTasks
@@ -33,7 +35,7 @@ from coterie.result import ErrorInfo, TaskResult, WorkflowResult
 from coterie.slots import Slot, Slots, TypeSlots
 from coterie.task import Task
 
-__all__ = ["PlanRun", "as_result"]
+__all__ = ["PlanRun"]
 
 # Tasks that a worker performs before it lets others have the event loop.
 _TURNS = 64
@@ -66,7 +68,9 @@ class PlanRun:
         self._listener = listener
         self._tasks = plan.tasks
         self._pools = _pools_of(plan, slots)
-        self._unusual = [task.when is not None or task.foreach is not None for task in plan.tasks]
+        self._unusual = [
+            task.when is not None or task.foreach is not None or task.approval is not None for task in plan.tasks
+        ]
         self._progress = Progress(plan.graph, [task.trigger_rule for task in plan.tasks])
         self._ended: list[Ended | TaskResult | None] = [None] * len(plan.tasks)
         self._queue: deque[tuple[int, Slot]] = deque()
@@ -75,13 +79,14 @@ class PlanRun:
         self._worker_coming = False
         self._settling = False
         self._cancelled = False
+        self._people = People(clock, listener)
         self._crash: BaseException | None = None
         self._over = asyncio.Event()
         self._context = copy_context()
         self._kept = KeptTasks(book, run, plan.tasks, self._pools) if book is not None else None
         if book is not None:
             book.lost, book.settle = self._lost, self._durable
-        run.results = _Results(plan, self._ended, clock.now() - clock.monotonic())
+        run.results = Ends(plan, self._ended, clock.now() - clock.monotonic())
 
     @property
     def done(self) -> int:
@@ -133,8 +138,7 @@ class PlanRun:
         self._cancelled = True
         for pool in set(self._pools):
             pool.withdraw(self)
-        while self._queue:
-            self._queue.popleft()[1].release()
+        self.hold()
         for i in self._progress.cancel():
             self._record(i, _ABSENT)
         for i, state in enumerate(self._progress.states):
@@ -144,6 +148,11 @@ class PlanRun:
         for worker in self._workers:
             worker.cancel()
         self._finish_if_over()
+
+    def hold(self) -> None:
+        """Take their slots from those that have not begun: until `cancel` they wait for what never comes."""
+        while self._queue:
+            self._queue.popleft()[1].release()
 
     async def _end_workers(self) -> None:
         while self._workers:
@@ -242,7 +251,7 @@ class PlanRun:
             return self._crashed(error)
 
     async def _conditional(self, i: int, task: Task) -> None:
-        """Perform a task with a condition or a foreach."""
+        """Perform a task with a condition, a foreach or an approval."""
         self._begun[i] = True
         ended: Ended | TaskResult
         try:
@@ -264,6 +273,8 @@ class PlanRun:
         self._emit("task.started", task.id, agent_type=task.agent_type)
         if task.foreach is not None:
             return await perform_foreach(context, pool, self._clock, self._listener)
+        if task.approval is not None:
+            return await self._people.decide(context, pool) or _ABSENT
 
         async def work() -> Ended:
             return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
@@ -348,9 +359,9 @@ class PlanRun:
 def _pools_of(plan: Plan, slots: Slots) -> list[TypeSlots]:
     known: dict[str, TypeSlots] = {}
     for task in plan.tasks:
-        if task.agent_type not in known:
+        if task.agent_type not in known and task.approval is None:
             known[task.agent_type] = slots.of(task.agent_type, task_id=task.id)
-    return [known[task.agent_type] for task in plan.tasks]
+    return [known[task.agent_type] if task.approval is None else slots_for(task, slots) for task in plan.tasks]
 
 
 def _has_changed(pristine: Context) -> bool:
@@ -360,41 +371,3 @@ def _has_changed(pristine: Context) -> bool:
     # Values are compared by their own `__eq__`, which may raise anything: a fresh worker is always right.
     except Exception:  # noqa: BLE001
         return True
-
-
-class _Results(Mapping[TaskId, TaskResult]):
-    """The results of a run by task id, each made when it is looked at."""
-
-    __slots__ = ("_ended", "_epoch_s", "_plan")
-
-    def __init__(self, plan: Plan, ended: list[Ended | TaskResult | None], epoch_s: float) -> None:
-        self._plan = plan
-        self._ended = ended
-        self._epoch_s = epoch_s
-
-    def __getitem__(self, task_id: TaskId) -> TaskResult:
-        position = self._plan.graph.position[task_id]
-        ended = self._ended[position]
-        if ended is None:
-            raise KeyError(task_id)
-        if isinstance(ended, TaskResult):
-            return ended
-        result = as_result(task_id, ended, self._epoch_s)
-        self._ended[position] = result
-        return result
-
-    def __iter__(self) -> Iterator[TaskId]:
-        return (name for name, ended in zip(self._plan.graph.ids, self._ended, strict=True) if ended is not None)
-
-    def __len__(self) -> int:
-        return sum(ended is not None for ended in self._ended)
-
-
-def as_result(task_id: TaskId, ended: Ended, epoch_s: float) -> TaskResult:
-    """The public form of how a task ended. `epoch_s`: the epoch's seconds at monotonic zero."""
-    state: TaskState = ended.state
-    if state == "upstream_failed":
-        return never_ran(task_id, state)
-    error = ErrorInfo.of(ended.error) if ended.error is not None else None
-    started_at = ended.began_s + epoch_s if ended.attempts else None
-    return TaskResult(task_id, state, ended.output, error, ended.attempts, ended.agent_id, started_at, ended.duration_s)

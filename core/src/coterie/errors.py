@@ -10,6 +10,10 @@
     │  ├─ UnknownAgent        a pool has no agent of that id
     │  ├─ UnknownObjective    no template is meant by it, or several are
     │  ├─ UnknownRun          the journal has no run of that id
+    │  ├─ NotAsked            nobody asks what is answered, or asks something else by now
+    │  ├─ AlreadyDecided      somebody else has answered before
+    │  ├─ AskedElsewhere      a scheduler asks, and is to be answered there
+    │  ├─ NoDeadLetter        what is said to be undone by hand was not left to anybody
     │  ├─ PlanChanged         a run is to go on with another plan than it began with
     │  └─ MissingOutput       an output was asked of a task that has none
     ├─ Refused                not now: wait `retry_after_s` seconds, then ask again; no attempt was made
@@ -22,8 +26,10 @@
     ├─ Final                  the work was tried and is over: a retry by the scheduler would only repeat it
     │  ├─ StepFailed          the agent failed; CommandFailed for a subprocess, ItemsFailed for a foreach,
     │  │                      AgentRejected for a remote agent that refused the request itself
-    │  ├─ TaskTimedOut        the agent did not answer in time
+    │  ├─ ApprovalRejected    a person said no
+    │  ├─ TaskTimedOut        the agent, or the person, did not answer in time
     │  ├─ BudgetExhausted     the tokens or money of the run are used up
+    │  ├─ CompensationFailed  a step of a run that failed was not undone
     │  └─ PlanRejected        a plan that a model made broke the rules to the end
     ├─ ArtifactError          MissingArtifact, CorruptArtifact, ForbiddenLocation
     ├─ AgentUnavailable       a remote agent did not answer, or cannot now: tried again by the task's own retry
@@ -40,19 +46,23 @@ Messages quote values with ``!r`` and end with the next step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "AgentRejected",
     "AgentThrottled",
     "AgentUnavailable",
+    "AlreadyDecided",
+    "ApprovalRejected",
     "ArtifactError",
+    "AskedElsewhere",
     "BadAnswer",
     "BreakerOpen",
     "BudgetExhausted",
     "BudgetSpent",
     "ClaimedElsewhere",
     "CommandFailed",
+    "CompensationFailed",
     "CorruptArtifact",
     "CoterieError",
     "CycleFound",
@@ -67,7 +77,9 @@ __all__ = [
     "MissingArtifact",
     "MissingOutput",
     "Misuse",
+    "NoDeadLetter",
     "NoLiveAgent",
+    "NotAsked",
     "PlanChanged",
     "PlanError",
     "PlanRejected",
@@ -228,6 +240,56 @@ class UnknownRun(Misuse):
         )
 
 
+class NotAsked(Misuse):
+    """A task does not ask what is answered: it never did, asks something else by now, or is over."""
+
+
+class AlreadyDecided(Misuse):
+    """A person answered what somebody had answered before. That stands, and is `decision`, as JSON."""
+
+    def __init__(self, task_id: str, decision: Mapping[str, object], *, at: str) -> None:
+        self.task_id = task_id
+        self.decision = decision
+        super().__init__(
+            f"{task_id!r} is decided: {decision['by']!r} chose {decision['choice']!r} at {at}, and the first answer "
+            "stands; to have it asked again, have the task forgotten with 'coterie runs forget'"
+        )
+
+
+class AskedElsewhere(Misuse):
+    """The question is asked on a scheduler, and is to be answered there. place: which; where: where in it."""
+
+    def __init__(self, task_id: str, *, place: str, where: str) -> None:
+        self.task_id = task_id
+        self.place = place
+        self.where = where
+        super().__init__(
+            f"{task_id!r} is asked by {place}, which does not look into the journal before it is answered there"
+            f"{': ' + where if where else ''}; answer it there, or record the answer here anyway (anyway=True, "
+            "--anyway): the task takes it when it is looked at next"
+        )
+
+
+class NoDeadLetter(Misuse):
+    """No dead letter is about a task: it was undone, or needed no undoing, or somebody has settled it.
+
+    left: what the letters of the run that are open are about. by: who has settled this one, if anybody has.
+    """
+
+    def __init__(self, workflow_id: str, task_id: str, *, left: Sequence[str] = (), by: str | None = None) -> None:
+        self.workflow_id = workflow_id
+        self.task_id = task_id
+        self.left = tuple(left)
+        self.by = by
+        settled = "" if by is None else f", as {by or 'somebody'!r} has settled it"
+        named, more = ", ".join(map(repr, self.left[:20])), len(self.left) - 20
+        told = f"open are: {named}" + (f" and {more:,} more" if more > 0 else "") if self.left else "none is open"
+        super().__init__(
+            f"the run {workflow_id!r} has no dead letter about {task_id!r}{settled}; {told}; look with "
+            f"'coterie runs show {workflow_id}'"
+        )
+
+
 class PlanChanged(Misuse):
     """A run is to go on, but the plan is not the one that it began with."""
 
@@ -326,19 +388,47 @@ class AgentRejected(StepFailed):
         super().__init__(message)
 
 
-class TaskTimedOut(Final):
-    """An attempt did not end within `timeout_s` seconds."""
+class ApprovalRejected(Final):
+    """A person said no; the message names who, when, and their note. `decision` is the whole of it, as JSON."""
 
-    def __init__(self, task_id: str, timeout_s: float) -> None:
+    def __init__(self, task_id: str, decision: Mapping[str, object], *, at: str) -> None:
+        self.task_id = task_id
+        self.decision = decision
+        note = f": {decision['note']}" if decision.get("note") else ""
+        super().__init__(f"{task_id!r} was answered {decision['choice']!r} by {decision['by']!r} at {at}{note}")
+
+
+class TaskTimedOut(Final):
+    """An attempt did not end, or a person did not answer, within `timeout_s` seconds."""
+
+    def __init__(self, task_id: str, timeout_s: float, *, said: str | None = None) -> None:
         self.task_id = task_id
         self.timeout_s = timeout_s
         super().__init__(
-            f"the task {task_id!r} did not end within {timeout_s:g} s; raise its timeout_s or make it smaller"
+            said or f"the task {task_id!r} did not end within {timeout_s:g} s; raise its timeout_s or make it smaller"
         )
 
 
 class BudgetExhausted(Final):
     """The tokens or money of a run are used up: no waiting brings them back."""
+
+
+class CompensationFailed(Final):
+    """A step of a run that failed was not undone. `letter` says how to; `DeadLetter.from_dict` reads it.
+
+    run: the run's id, if a journal keeps what is left of it: then the message names what to type.
+    """
+
+    def __init__(self, task_id: str, why: str, *, letter: Mapping[str, object], run: str | None = None) -> None:
+        self.task_id = task_id
+        self.letter = letter
+        following = (
+            "undo it by hand, as no journal has it for later"
+            if run is None
+            else f"have the run go on with 'coterie runs resume {run}', or undo it by hand and say so with "
+            f"'coterie runs settle {run} {task_id}'"
+        )
+        super().__init__(f"the step {task_id!r} was not undone: {why}; {following}")
 
 
 class PlanRejected(Final):

@@ -16,12 +16,14 @@ class Event:
     """Something that happened in a run, or to what all runs share; then `workflow_id` is empty.
 
     Names: run.started, task.started, task.waiting, task.refused, task.retrying, task.fell_back, task.replayed,
-    task.resumed, item.finished, task.finished, run.finished; machine.moved; saga.undoing, saga.left, saga.finished;
+    task.resumed, item.finished, task.finished, run.finished; approval.asked, approval.decided; machine.moved;
+    saga.undoing, saga.left, saga.finished;
     breaker.opened, breaker.half_opened, breaker.closed, breaker.forced, breaker.store_failed,
     breaker.store_recovered; state.store_failed, state.store_recovered; budget.overspent.
     Fields: run.* `tasks`, `status`; task.* `agent_type`, `agent_id`, `attempt`, `state`, `duration_s`, `error`,
-    `wait_s`, `fallback`, `replayed`, `by`, `at`, `usage`, `item`, `steps`; machine.* `state`, `trigger`, `to`,
-    `visit`, `who`; saga.* `why`, `tasks`, `left`, `outcome`; item.* `key`, `index`, `total`, `state`, `error`;
+    `wait_s`, `fallback`, `replayed`, `by`, `at`, `usage`, `item`, `steps`; approval.* `question`, `place`, `choice`,
+    `by`; machine.* `state`, `trigger`, `to`, `visit`, `who`; saga.* `why`, `tasks`, `left`,
+    `outcome`; item.* `key`, `index`, `total`, `state`, `error`;
     breaker.* `breaker`, `state`, `before`, `generation`, `retry_after_s`, `failures`, `calls`, `slow`, `opened`,
     `error`; state.* `state`, `error`; budget.* `budget`, `id`, `over`, `limit`. Only those that apply are there.
     """

@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coterie._json import JsonValue
-from coterie._rules.foreach import keys_of
-from coterie._rules.params import bind_params, fill
-from coterie.agent import Agent, Handler
+from coterie._rules.params import bind_params
+from coterie.approvals.asking import Asking
 from coterie.artifacts import ArtifactStore, using_artifacts
 from coterie.attempt import Ended, perform
-from coterie.clock import Clock, SystemClock
+from coterie.clock import Clock
 from coterie.context import Run, TaskContext
-from coterie.engine import PlanRun, as_result
+from coterie.ends import as_result
+from coterie.engine import PlanRun
 from coterie.errors import LeaseLost, Misuse, PlanChanged, Refused, Unavailable, WorkTakenOver
-from coterie.events import Event, Listener
+from coterie.events import Listener
 from coterie.foreach import (
     condition_says_run,
-    foreach_of,
-    gather_items,
-    load_list,
     perform_foreach,
-    perform_items,
 )
-from coterie.ids import AgentId, AgentType, TaskId, WorkflowId, check_name, check_workflow_id, new_workflow_id
-from coterie.items import Part, PartResult, Parts, load_items, store_items
+from coterie.foreach_parts import ForeachParts
+from coterie.ids import TaskId, WorkflowId
 from coterie.journal import Intent, Journal
 from coterie.journal.book import once
-from coterie.journal.keeping import Keeping, keeping
+from coterie.journal.keeping import keeping
 from coterie.journal.run_book import RunBook
 from coterie.orchestrator_status import AgentStatus, OrchestratorStatus, RunProgress
-from coterie.pipeline import Pipeline
 from coterie.plan import Plan
 from coterie.ports import StateStore
-from coterie.ref import Ref
 from coterie.result import ErrorInfo, TaskResult, WorkflowResult
-from coterie.slots import Slots, TypeSlots
-from coterie.task import Retry, Task
+from coterie.shutdown import GRACEFUL_SHUTDOWN_TIMEOUT_S, check_timeout_s, finished
+from coterie.slots import TypeSlots
+from coterie.task import Task
 from coterie.team import Team
 
 if TYPE_CHECKING:
@@ -51,18 +42,15 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentStatus", "Orchestrator", "OrchestratorStatus", "RunProgress"]
 
-MAX_PARTS = 1024
-_log = logging.getLogger("coterie.run")
 
-
-class Orchestrator:
+class Orchestrator(ForeachParts, Asking):
     """Runs tasks and plans on the agents that are registered with it, in this process and event loop.
 
     team: agents to begin with, and the policies of their types. journal: what runs have finished; without it they
     begin from nothing each time. artifacts: where outputs go; without it they stay in
     memory. store: where what the policies count lies, for all that share it; without it, in this process.
     namespace: keeps identities of separate deployments apart. on_event: called for each `Event`, must not block;
-    what it raises is logged, and changes nothing.
+    what it raises is logged, and changes nothing. graceful_shutdown_timeout_s: how long `shut_down` lets agents go on.
     """
 
     def __init__(
@@ -75,47 +63,19 @@ class Orchestrator:
         namespace: str = "default",
         on_event: Listener | None = None,
         clock: Clock | None = None,
+        graceful_shutdown_timeout_s: float = GRACEFUL_SHUTDOWN_TIMEOUT_S,
     ) -> None:
-        self.namespace = check_name(namespace, "namespace")
-        self.artifacts = artifacts
-        self._clock: Clock = clock or SystemClock()
-        self._listener = None if on_event is None else partial(_tell, on_event)
-        path = team.path if team is not None else None
-        self.keeping = Keeping(journal, artifacts, team_path=path, on_event=self._listener) if journal else None
-        self.pipeline = Pipeline(team.policies if team else {}, store=store, clock=self._clock, on_event=self._listener)
-        self._slots = Slots(team.agents.values() if team else (), gate_of=self.pipeline.gate)
-        self.pipeline.connect(self._slots)
-        self._runs: dict[WorkflowId, PlanRun] = {}
-        self._calls: set[asyncio.Task[Any]] = set()
-
-    def register_agent(
-        self,
-        agent_id: AgentId,
-        agent_type: AgentType,
-        capacity: int = 1,
-        *,
-        handler: Handler,
-        version: str = "0",
-        timeout_s: float | None = None,
-        retry: Retry | None = None,
-    ) -> Agent:
-        """Add an agent; tasks that wait for its type may start at once.
-
-        Raises:
-            Misuse: the id is taken, or the handler cannot be called with (input) or (input, context).
-            PolicyError: a capacity below 1, or a time-out that is not positive.
-        """
-        agent = Agent(
-            agent_id,
-            agent_type,
-            handler,
-            capacity=capacity,
-            version=version,
-            timeout_s=timeout_s,
-            retry=retry,
+        super().__init__(
+            team,
+            artifacts=artifacts,
+            store=store,
+            journal=journal,
+            namespace=namespace,
+            on_event=on_event,
+            clock=clock,
         )
-        self._slots.add(agent)
-        return agent
+        self.graceful_shutdown_timeout_s = check_timeout_s(graceful_shutdown_timeout_s)
+        self._runs: dict[WorkflowId, PlanRun] = {}
 
     async def execute_workflow(
         self,
@@ -128,17 +88,20 @@ class Orchestrator:
         """Run a plan to its end and say how each task ended; failures are in the result, not raised.
 
         With a journal, what an earlier run of that workflow id has finished is not done again; see `Intent`. A plan
-        whose tasks name compensations is undone if it fails; see `Saga`.
+        whose tasks name compensations is undone if it fails; see `Saga`. A task with an approval waits for a person,
+        who answers with `coterie approve` or `Approvals`.
 
         Cancelled, it ends every agent first (commands with their children), then raises CancelledError.
 
         Raises:
             PlanError: the tasks are no plan. UnknownAgentType: nobody serves a task; nothing has run.
-            Misuse: an undeclared parameter, or a run of that id is in progress here.
+            Misuse: an undeclared parameter, a run of that id is in progress here, or a person is to be asked and there
+            is no journal.
             ClaimedElsewhere: another process is at the run. PlanChanged: it began with another plan.
             Unavailable, LeaseLost: the journal failed, or the run was taken over; what ended before is recorded.
         """
         plan = plan_or_tasks if isinstance(plan_or_tasks, Plan) else Plan("workflow", plan_or_tasks)
+        self._check_people(plan)
         if plan.has_compensations:
             # Imported here: a saga is built from an orchestrator.
             from coterie.saga import Saga
@@ -154,6 +117,14 @@ class Orchestrator:
             result = await self._execute(plan, run, book)
             book.status = result.status
         return result
+
+    def _check_people(self, plan: Plan) -> None:
+        asking = next((task for task in plan.tasks if task.approval is not None), None)
+        if asking is not None and self.keeping is None:
+            raise Misuse(
+                f"the task {asking.id!r} of the plan {plan.name!r} asks a person, who answers in the journal; run it "
+                "with one: Orchestrator(team, journal=Journal(...)), or 'coterie run' without --journal off"
+            )
 
     async def execute_machine(
         self,
@@ -211,10 +182,12 @@ class Orchestrator:
         instance: sets work apart that is asked for under the same task id in one run, where there is no plan.
 
         Raises:
-            UnknownAgentType: nobody serves the task.
+            UnknownAgentType: nobody serves the task. Misuse: a person does; see `ask`.
             Unavailable: a store failed, so that a later try may succeed.
             Refused: not now; only without `waits`.
         """
+        if task.approval is not None:
+            raise Misuse(f"{task.id!r} asks a person; use ask and decide, or run its plan with execute_workflow")
         run = self._run(workflow_id, dict(params or {}), upstream, epoch)
         run.waits, run.patience_s, run.place = waits or task.foreach is not None, patience_s, place
         pool = self._slots.of(task.agent_type, task_id=task.id)
@@ -237,19 +210,6 @@ class Orchestrator:
         self._emit("task.finished", run, task, **fields, error=ended_by)
         return result
 
-    @contextmanager
-    def _call(self) -> Iterator[None]:
-        """Keep the calling asyncio task where `stop` finds it."""
-        task = asyncio.current_task()
-        if task is None or task in self._calls:
-            yield
-            return
-        self._calls.add(task)
-        try:
-            yield
-        finally:
-            self._calls.discard(task)
-
     async def _perform(self, context: TaskContext, pool: TypeSlots) -> TaskResult:
         task = context.task
         if task.foreach is not None:
@@ -264,89 +224,6 @@ class Orchestrator:
         if isinstance(ended.error, (Unavailable, WorkTakenOver)):
             raise ended.error
         return as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
-
-    async def split(
-        self,
-        task: Task,
-        *,
-        max_parts: int,
-        upstream: Mapping[TaskId, TaskResult] | None = None,
-        workflow_id: WorkflowId | None = None,
-        params: Mapping[str, JsonValue] | None = None,
-    ) -> Parts | None:
-        """Cut the list of a foreach task into at most `max_parts` parts; None if its condition is false.
-
-        Raises:
-            Misuse: there is no list where the foreach points. PolicyError, Unavailable: as for any task.
-        """
-        if not 1 <= max_parts <= MAX_PARTS:
-            raise Misuse(f"max_parts is {max_parts!r}; give a number from 1 to {MAX_PARTS}")
-        run = self._run(workflow_id, dict(params or {}), upstream)
-        self._slots.of(task.agent_type, task_id=task.id)
-        context = self._context(run, task)
-        if not await condition_says_run(context):
-            return None
-        _, items = await load_list(context)
-        ref = await self._store().put(items)
-        return Parts(ref, len(items), min(max_parts, len(items)))
-
-    async def execute_part(
-        self,
-        task: Task,
-        part: Part,
-        *,
-        upstream: Mapping[TaskId, TaskResult] | None = None,
-        workflow_id: WorkflowId | None = None,
-        params: Mapping[str, JsonValue] | None = None,
-        epoch: int = 0,
-        plan: Plan | None = None,
-        intent: Intent | None = None,
-    ) -> PartResult:
-        """Perform the items of one part; failed items are in the result, not raised.
-
-        Raises:
-            Misuse: the part is not one of its list. Unavailable: the artifact store failed.
-        """
-        run = self._run(workflow_id, dict(params or {}), upstream, epoch)
-        items = await self._list(part.ref)
-        if not 0 <= part.start <= part.stop <= len(items):
-            raise Misuse(f"the list has {len(items)} items, and no part {part.start} to {part.stop}; run `split` again")
-        keys = keys_of(foreach_of(task), items, task.id)
-        entries = [(index, keys[index], items[index]) for index in range(part.start, part.stop)]
-        with using_artifacts(self.artifacts), self._call():
-            async with keeping(self.keeping, plan, run, intent):
-                done = await perform_items(
-                    self._context(run, task),
-                    self._slots.of(task.agent_type, task_id=task.id),
-                    entries,
-                    total=len(items),
-                    clock=self._clock,
-                    listener=self._listener,
-                )
-        ref = await store_items(self._store(), done)
-        failed = sum(item.state != "succeeded" for item in done)
-        return PartResult(ref, part.token, part.index, len(done), failed)
-
-    async def gather(
-        self,
-        task: Task,
-        parts: Parts,
-        part_results: Iterable[PartResult],
-        *,
-        workflow_id: WorkflowId | None = None,
-    ) -> TaskResult:
-        """The result of a foreach from those of its parts. Results of another list or cut are left out.
-
-        Parts without a result (their worker was lost) count all their items as failed.
-        """
-        run = self._run(workflow_id, {})
-        fresh = {result.index: result for result in part_results if result.token == parts.token}
-        items = []
-        for index in sorted(fresh):
-            items.extend(await load_items(self._store(), fresh[index].ref))
-        # The items have had their input; nobody needs the run's parameters for it here.
-        gathered = await gather_items(TaskContext(run, task, {}), items, parts.items)
-        return replace(gathered, item_results=None)
 
     def cancel(self, workflow_id: WorkflowId) -> None:
         """Stop a run: its agents are ended and `execute_workflow` returns with status `cancelled`.
@@ -364,58 +241,50 @@ class Orchestrator:
 
         Runs return with status `cancelled`; calls of `execute_task` and `execute_part` raise CancelledError.
         """
-        runs = list(self._runs.values())
-        for run in runs:
+        ends = self._ends()
+        for run in self._runs.values():
             run.cancel()
-        calls = self._calls - {asyncio.current_task()}
-        for call in calls:
+        for call in self._calls - {asyncio.current_task()}:
             call.cancel()
-        ends = [*(asyncio.create_task(run.wait()) for run in runs), *calls]
         if ends:
             await asyncio.wait(ends, timeout=grace_s)
+
+    def _ends(self) -> list[asyncio.Task[Any]]:
+        """What ends when all that is performed here has ended."""
+        runs = [asyncio.create_task(run.wait()) for run in self._runs.values()]
+        return [*runs, *(self._calls - {asyncio.current_task()})]
+
+    async def shut_down(self, *, timeout_s: float | None = None, grace_s: float = 10.0) -> None:
+        """Let nothing begin any more, let agents that are at work finish, and then end what is left.
+
+        What ends within `timeout_s` seconds, by default `graceful_shutdown_timeout_s`, counts, and is recorded; all
+        else is cancelled as by `stop`, which is also how to cut the time short, and waited for up to `grace_s` seconds:
+        claims, leases, reservations and half-open trials go back to whoever asks next. A run of which nothing is left
+        to do ends as it would have; others return with status `cancelled`, and can be resumed.
+
+        For good: whatever is asked for afterwards is cancelled.
+        """
+        await self.drain(timeout_s=timeout_s)
+        await self.stop(grace_s=grace_s)
+
+    @property
+    def has_left_undone(self) -> bool:
+        """After `drain`: whether anything is left that was asked for, or was asked for since."""
+        return self._in_vain or bool(self._runs) or bool(self._calls)
+
+    async def drain(self, *, timeout_s: float | None = None) -> None:
+        """The first half of `shut_down`: afterwards what is left waits for what never comes, and is to be cancelled."""
+        self._slots.close()
+        for run in self._runs.values():
+            run.hold()
+        timeout_s = self.graceful_shutdown_timeout_s if timeout_s is None else timeout_s
+        try:
+            await finished(self._slots, self._ends, timeout_s)
+        finally:
+            self._over = True
 
     def get_status(self) -> OrchestratorStatus:
         """What the agents and runs of this process are doing now."""
         agents = (AgentStatus(s.agent.id, s.agent.type, s.capacity, s.in_use) for s in self._slots.all())
         runs = (RunProgress(name, r.plan.name, len(r.plan.tasks), r.done) for name, r in self._runs.items())
         return OrchestratorStatus(tuple(agents), tuple(runs), self._slots.waiting())
-
-    def _run(
-        self,
-        workflow_id: WorkflowId | None,
-        params: Mapping[str, JsonValue],
-        results: Mapping[TaskId, TaskResult] | None = None,
-        epoch: int = 0,
-    ) -> Run:
-        name = (
-            check_workflow_id(workflow_id)
-            if workflow_id is not None
-            else new_workflow_id(int(self._clock.now() * 1000))
-        )
-        return Run(name, self.namespace, self.artifacts, params, results or {}, epoch)
-
-    def _context(self, run: Run, task: Task) -> TaskContext:
-        return TaskContext(run, task, fill(task.input, run.params))
-
-    def _store(self) -> ArtifactStore:
-        if self.artifacts is None:
-            raise Misuse("parts of a foreach travel by reference; give the orchestrator an artifact store")
-        return self.artifacts
-
-    async def _list(self, ref: Ref) -> list[JsonValue]:
-        items = await self._store().load(ref)
-        if not isinstance(items, list):
-            raise Misuse(f"{ref.uri[:200]!r} is not a list; pass what `split` returned")
-        return items
-
-    def _emit(self, name: str, run: Run, task: Task, **fields: JsonValue) -> None:
-        if self._listener is not None:
-            self._listener(Event(name, run.workflow_id, task.id, fields))
-
-
-def _tell(listener: Listener, event: Event) -> None:
-    try:
-        listener(event)
-    # Whoever only watches must not end what is watched.
-    except Exception:  # noqa: BLE001
-        _log.exception("listener.failed at %s of %s", event.name, event.workflow_id)

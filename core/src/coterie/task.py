@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from coterie._json import JsonValue, require_json
+from coterie.approval import Approval
 from coterie.errors import Misuse, PolicyError
 from coterie.ids import AgentType, TaskId, check_name, content_hash
 
@@ -20,6 +21,8 @@ Undoable = Literal["succeeded", "started"]
 _TRIGGER_RULES = get_args(TriggerRule)
 _OPERATORS = get_args(Operator)
 _UNDOABLE = get_args(Undoable)
+# What a task has no use for that a person does.
+_NOT_OF_PEOPLE = ("retry", "foreach", "compensation", "timeout_s")
 # As `check_name` allows.
 MAX_NAME_CHARS = 128
 
@@ -151,6 +154,7 @@ class Task:
     timeout_s: seconds that one attempt may take; None leaves it to the agent's own policy.
     priority: among tasks that wait for the same agents, higher ones start first.
     compensation: how it is undone if the run fails.
+    approval: what a person is asked; then `agent_type` is the role that answers, and no agent serves it.
 
     Raises:
         Misuse: an id or type that cannot be a name, input that is not JSON, a policy that cannot work.
@@ -169,6 +173,7 @@ class Task:
     when: When | None = field(default=None, kw_only=True)
     foreach: ForEach | None = field(default=None, kw_only=True)
     compensation: Compensation | None = field(default=None, kw_only=True)
+    approval: Approval | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_name(self.id, "task id")
@@ -181,7 +186,7 @@ class Task:
             object.__setattr__(self, "timeout_s", _timeout_s(self.timeout_s, repr(self.id)))
         if type(self.priority) is not int:
             raise PolicyError(f"priority of {self.id!r} is {self.priority!r}; give a whole number, higher goes first")
-        plain = self.retry is None and self.when is None
+        plain = self.retry is None and self.when is None and self.approval is None
         if not (plain and self.foreach is None and self.compensation is None):
             _check_parts(self)
         if self.input != {}:
@@ -233,11 +238,18 @@ def _names(depends_on: object, task_id: TaskId) -> tuple[TaskId, ...]:
 
 
 def _check_parts(task: Task) -> None:
-    kinds = {"retry": Retry, "when": When, "foreach": ForEach, "compensation": Compensation}
+    kinds = {"retry": Retry, "when": When, "foreach": ForEach, "compensation": Compensation, "approval": Approval}
     for name, kind in kinds.items():
         value = getattr(task, name)
         if value is not None and not isinstance(value, kind):
             raise Misuse(f"{name} of {task.id!r} is {value!r}; pass a {kind.__name__}")
+    if task.approval is not None:
+        beside = [name for name in _NOT_OF_PEOPLE if getattr(task, name) is not None]
+        if beside:
+            raise PolicyError(
+                f"{task.id!r} has an approval, and {beside[0]}, which is for agents; leave it out"
+                + (" (the approval has a timeout_s of its own)" if beside[0] == "timeout_s" else "")
+            )
     reads = [part.task for part in (task.when, task.foreach) if part is not None and part.task is not None]
     if reads and task.trigger_rule == "one_success" and len(task.upstream) > 1:
         raise PolicyError(

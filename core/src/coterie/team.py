@@ -208,6 +208,9 @@ class Team:
         """
         check_names(self._policies, self._types, self._agents)
         for task in plan.tasks if isinstance(plan, Plan) else plan:
+            if task.approval is not None:
+                # Its type is the role of a person.
+                continue
             for wanted in (task, task.compensation):
                 if wanted is not None and wanted.agent_type not in self._types:
                     raise UnknownAgentType(wanted.agent_type, self._types, task_id=task.id)

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from coterie import __version__
+from coterie.cli.approval_commands import add_approval_commands
 from coterie.cli.failure import DEBUG, told
 from coterie.cli.fleet_commands import add_fleet_commands
 from coterie.cli.formats import Format, Journalling
+from coterie.cli.machine_commands import add_machine_commands
 from coterie.cli.run_commands import add_run_commands
 from coterie.cli.streams import allow_any_text
 from coterie.cli.usage import Command, Group
@@ -66,6 +68,15 @@ JournalOption = Annotated[
         "power cut (strict), or through the end of the process (relaxed).",
     ),
 ]
+GracefulOption = Annotated[
+    float | None,
+    typer.Option(
+        "--graceful-shutdown-timeout",
+        metavar="SECONDS",
+        envvar="COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S",
+        help="How long agents that are at work may go on after SIGTERM; by default 10.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, and nothing else, to standard output.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
@@ -118,6 +129,7 @@ def run_plan(
     artifacts: ArtifactsOption = None,
     run_id: RunIdOption = None,
     journal: JournalOption = Journalling.STRICT,
+    graceful_shutdown_timeout: GracefulOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -126,7 +138,7 @@ def run_plan(
     What a run of the same id has finished before is not done again.
 
     Progress goes to standard error, the result to standard output. Ctrl-C cancels the run, ends its agents
-    and shows what was done; a second one ends at once.
+    and shows what was done; a second one ends at once. SIGTERM lets agents that are at work finish first.
     """
     from coterie.cli.running import run_command
 
@@ -137,6 +149,7 @@ def run_plan(
         artifacts=artifacts,
         run_id=run_id,
         journal=journal.value,
+        graceful_shutdown_timeout_s=graceful_shutdown_timeout,
         as_json=as_json,
         quiet=quiet,
     )
@@ -217,4 +230,6 @@ def review(
 
 
 add_run_commands(app)
+add_approval_commands(app)
+add_machine_commands(app)
 add_fleet_commands(app)

@@ -6,20 +6,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from coterie.cli.words import answer_line
 from coterie.events import Event
 from coterie.ids import RunStatus, TaskId, TaskState
 from coterie.plan import Plan
 
 __all__ = ["Board", "Row"]
 
-RowState = Literal["waiting", "running", "retrying"] | TaskState
+RowState = Literal["waiting", "running", "retrying", "asking"] | TaskState
 
 
 @dataclass(slots=True, eq=False)
 class Row:
     """One task. `items_total` is None unless an item of a foreach has ended.
 
-    replayed: whether it had ended before, and nobody did it now.
+    replayed: whether it had ended before, and nobody did it now. question: what a person is asked; how: the line that
+    answers it.
     """
 
     task_id: TaskId
@@ -34,6 +36,8 @@ class Row:
     error: str | None = None
     replayed: bool = False
     items_replayed: int = 0
+    question: str = ""
+    how: str = ""
 
 
 class Board:
@@ -50,7 +54,7 @@ class Board:
     @property
     def done(self) -> int:
         """Tasks that have ended."""
-        return len(self.rows) - self.counts["waiting"] - self.counts["running"] - self.counts["retrying"]
+        return len(self.rows) - sum(self.counts[state] for state in ("waiting", "running", "retrying", "asking"))
 
     def apply(self, event: Event) -> Row | None:
         """Note what happened; the row that it concerns, if any."""
@@ -75,6 +79,9 @@ class Board:
         elif event.name == "task.retrying" and not row.is_foreach:
             row.attempt = fields["attempt"] + 1
             self._enter(row, "retrying")
+        elif event.name == "approval.asked":
+            row.question, row.how = fields["question"], answer_line(event.workflow_id, row.task_id)
+            self._enter(row, "asking")
         elif event.name == "item.finished":
             row.items_total = fields["total"]
             row.items_done += 1
@@ -92,7 +99,7 @@ class Board:
         self.counts[row.state] -= 1
         self.counts[state] += 1
         row.state = state
-        if state in ("running", "retrying"):
+        if state in ("running", "retrying", "asking"):
             self._running[row.task_id] = None
             return
         self._running.pop(row.task_id, None)

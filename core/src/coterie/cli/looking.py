@@ -22,7 +22,8 @@ def validate_command(plan_path: str, team_path: str | None, *, as_json: bool) ->
     plan = read_plan(plan_path)
     if team_path is not None:
         load_team(team_path).check(plan)
-    types = Counter(task.agent_type for task in plan.tasks)
+    types = Counter(task.agent_type for task in plan.tasks if task.approval is None)
+    people = {task.agent_type for task in plan.tasks if task.approval is not None}
     if as_json:
         document = {
             "valid": True,
@@ -32,6 +33,7 @@ def validate_command(plan_path: str, team_path: str | None, *, as_json: bool) ->
             "dependencies": _edges(plan),
             "depth": plan.graph.depth(),
             "agent_types": sorted(types),
+            **({"people": sorted(people)} if people else {}),
             "params": dict(plan.params),
             "outputs": list(plan.output_ids),
         }
@@ -40,6 +42,8 @@ def validate_command(plan_path: str, team_path: str | None, *, as_json: bool) ->
     console = output_console()
     console.print(Text.assemble(("✓ valid", "green"), f": {_size(plan)}"))
     console.print(f"  agents  {', '.join(sorted(types))}", markup=False)
+    if people:
+        console.print(f"  people  {', '.join(sorted(people))}", markup=False)
     if plan.params:
         console.print(f"  params  {', '.join(sorted(plan.params))}", markup=False)
     console.print(f"  hash    {plan.hash}", markup=False)

@@ -27,12 +27,21 @@ def run_command(
     artifacts: str | None,
     run_id: str | None,
     journal: JournalMode,
+    graceful_shutdown_timeout_s: float | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Run a plan, say how it ended, and return the exit code."""
     plan, run_params = load_plan(plan_path, parse_params(params))
-    job = Job(plan, load_team(team_path), run_params, artifacts_url(artifacts), run_id, journal=journal)
+    job = Job(
+        plan,
+        load_team(team_path),
+        run_params,
+        artifacts_url(artifacts),
+        run_id,
+        journal=journal,
+        graceful_shutdown_timeout_s=graceful_shutdown_timeout_s,
+    )
     return run_job(job, as_json=as_json, quiet=quiet)
 
 

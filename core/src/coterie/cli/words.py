@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["MARKS", "STYLES", "count_of", "seconds"]
+__all__ = ["MARKS", "STYLES", "answer_line", "clipped", "count_of", "seconds"]
 
 MARKS = {
     "waiting": "·",
     "running": "▶",
     "retrying": "↻",
+    "asking": "?",
     "succeeded": "✓",
     "failed": "✗",
     "upstream_failed": "✗",
@@ -19,6 +20,7 @@ STYLES = {
     "waiting": "dim",
     "running": "cyan",
     "retrying": "yellow",
+    "asking": "bold yellow",
     "succeeded": "green",
     "failed": "bold red",
     "upstream_failed": "red",
@@ -26,6 +28,17 @@ STYLES = {
     "cancelled": "yellow",
     "partial": "bold yellow",
 }
+
+
+def answer_line(run: str, task_id: str) -> str:
+    """What a person types to say yes to a task. Neither name needs quotes in any shell."""
+    return f"coterie approve {run} {task_id}"
+
+
+def clipped(text: str, most: int) -> str:
+    """A text in one line, at most so long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def count_of(number: int, thing: str) -> str:

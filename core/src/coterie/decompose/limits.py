@@ -112,3 +112,5 @@ def _task_faults(task: Task, limits: PlanLimits, allowed: Collection[str]) -> It
         yield f"{task.id!r} sets a retry or a priority; leave them out, they belong to the team"
     if task.compensation is not None:
         yield f"{task.id!r} names a compensation; leave it out: what is undone, and by whom, is the team's affair"
+    if task.approval is not None:
+        yield f"{task.id!r} asks a person; leave approval out: who is asked, and what, is the team's affair"

@@ -1,0 +1,222 @@
+"""`coterie approvals`, `approve` and `reject`: what waits for a person, and their answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from coterie._json import JsonValue
+from coterie._rules.timeline import SECOND
+from coterie.approval import Approval, Decision, Field
+from coterie.approvals import Approvals, PendingApproval
+from coterie.cli.fleet.times import clock_time, instant, span
+from coterie.cli.machine.telling import login_name
+from coterie.cli.runs.place import JournalPlace
+from coterie.cli.session import JournalMode
+from coterie.cli.streams import write_json
+from coterie.cli.summary import output_console
+from coterie.cli.words import answer_line
+from coterie.errors import Misuse
+from coterie.journal import Journal
+from coterie.journal.view import view_run
+
+__all__ = ["Reply", "answer_command", "approval_document", "approvals_command", "asked_lines"]
+
+# How a run stands that goes on when somebody has it go on.
+_LEFT = ("waiting", "interrupted", "cancelled", "lost")
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def approvals_command(place: JournalPlace, *, run: str | None, limit: int, as_json: bool) -> int:
+    """What is asked and not answered; of one run with what it is about."""
+
+    async def found() -> tuple[list[PendingApproval], float, str]:
+        async with place.opened() as journal:
+            pending = await Approvals(journal).pending(run, limit=limit)
+            return pending, await _now_s(journal, pending), journal.store.url
+
+    pending, now_s, url = asyncio.run(found())
+    if as_json:
+        write_json({"journal": url, "approvals": [approval_document(one) for one in pending]})
+        return 0
+    console = output_console()
+    if not pending:
+        console.print(f"nobody is asked anything in {url}", markup=False, soft_wrap=True)
+        return 0
+    console.print(_table(pending, now_s))
+    if run is not None:
+        for one in pending:
+            console.print("")
+            for line in asked_lines(one):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            if one.body:
+                console.print(one.body, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """As the command line has it. values: `field=value` each. journal: how durable the answer is to be."""
+
+    kind: Literal["approve", "reject"]
+    choice: str | None = None
+    note: str = ""
+    by: str | None = None
+    values: tuple[str, ...] = ()
+    anyway: bool = False
+    journal: JournalMode = "strict"
+
+
+def answer_command(place: JournalPlace, run: str, task: str, reply: Reply, *, as_json: bool) -> int:
+    """Answer in a person's name."""
+    decision, left_alone = asyncio.run(_answered(place, run, task, reply))
+    if as_json:
+        write_json({"run": run, "task": task, "decision": decision.to_dict()})
+        return 0
+    console = output_console()
+    console.print(f"{run}: {decision.by} chose {decision.choice} for {task}", markup=False, soft_wrap=True)
+    if left_alone:
+        line = f"nobody is at the run now; go on with it: coterie runs resume {run}"
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+    return 0
+
+
+async def _answered(place: JournalPlace, run: str, task: str, reply: Reply) -> tuple[Decision, bool]:
+    """The decision, and whether nobody will notice it by themselves."""
+    if reply.journal == "off":
+        raise Misuse("an answer is kept in the journal, which is off; use --journal strict, or relaxed")
+    by = login_name() if reply.by is None else reply.by
+    if not by:
+        raise Misuse("nobody's name is known here; say who answers with --by NAME")
+    async with place.opened(durability=reply.journal) as journal:
+        people = Approvals(journal)
+        asked = next((one for one in await people.of_run(run) if one.task_id == task), None)
+        if asked is None:
+            # Refused by the core, which says what is asked.
+            chosen, values = reply.choice or "", {}
+        else:
+            chosen, values = _choice(asked.approval, reply), _values(asked.approval, reply.values)
+        decision = await people.answer(run, task, chosen, by=by, note=reply.note, values=values, anyway=reply.anyway)
+        here = asked is not None and asked.place == "process"
+        return decision, here and (await view_run(journal, run)).state in _LEFT
+
+
+def approval_document(one: PendingApproval) -> dict[str, Any]:
+    """One question as JSON."""
+    return {
+        "run": one.workflow_id,
+        "task": one.task_id,
+        "role": one.role,
+        **one.approval.to_dict(),
+        "choices": list(one.approval.choices),
+        "rejects": list(one.approval.rejects),
+        "asked_at": instant(round(one.asked_at * SECOND)),
+        "until": None if one.until is None else instant(round(one.until * SECOND)),
+        "place": one.place,
+        "where": one.where,
+        "by": one.by,
+        "body": one.body,
+        "open": one.is_open,
+        "decision": None if one.decision is None else one.decision.to_dict(),
+    }
+
+
+def asked_lines(one: PendingApproval) -> list[str]:
+    """How a question stands, for people: what is asked, who has answered, or what to type."""
+    lines = [f"{one.task_id}: {one.approval.question}"]
+    decision = one.decision
+    if decision is not None:
+        noted = f": {decision.note}" if decision.note else ""
+        values = "".join(f", {name}={value}" for name, value in decision.values.items())
+        lines.append(
+            f"  {decision.choice} by {decision.by} at {clock_time(round(decision.at * SECOND))}{values}{noted}"
+        )
+    elif not one.is_open:
+        lines.append("  the run ended without an answer" if one.run_over else "  nobody answered in time")
+    elif one.place == "airflow":
+        lines.append(f"  asked by Airflow: {one.where or 'see its required actions'}")
+    else:
+        lines += [f"  {_title(name, given)}" for name, given in one.approval.fields.items()]
+        lines.append(f"  choices: {', '.join(one.approval.choices)}")
+        required = [name for name, given in one.approval.fields.items() if given.required and given.default is None]
+        values = "".join(f" --set {name}=…" for name in required)
+        lines.append(f"  answer: {answer_line(one.workflow_id, one.task_id)}{values}")
+    return lines
+
+
+def _table(pending: Sequence[PendingApproval], now_s: float) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in ("run", "task", "question", "for", "asked", "left", "at"):
+        table.add_column(title, overflow="fold")
+    for one in pending:
+        people = ", ".join(one.approval.assignees) or one.role
+        left = "" if one.until is None else span(round(max(0.0, one.until - now_s) * SECOND))
+        table.add_row(
+            Text(one.workflow_id),
+            Text(one.task_id),
+            Text(one.approval.question),
+            Text(people),
+            f"{span(round(max(0.0, now_s - one.asked_at) * SECOND))} ago",
+            left,
+            Text("" if one.place == "process" else f"{one.place} {one.where}".rstrip(), style="dim"),
+        )
+    return table
+
+
+def _choice(approval: Approval, reply: Reply) -> str:
+    """The choice that is meant; the core says what is wrong with one that is none."""
+    rejects = reply.kind == "reject"
+    those = [name for name in approval.choices if (name in approval.rejects) == rejects]
+    if reply.choice is None:
+        if not those:
+            known = ", ".join(approval.choices)
+            raise Misuse(f"{approval.question!r} has no choice that rejects; its choices are {known}")
+        return those[0]
+    if reply.choice in approval.choices and reply.choice not in those:
+        does, other = ("rejects nothing", "approve") if rejects else ("rejects", "reject")
+        raise Misuse(f"the choice {reply.choice!r} {does}; give it with 'coterie {other}'")
+    return reply.choice
+
+
+def _values(approval: Approval, given: Sequence[str]) -> dict[str, JsonValue]:
+    found: dict[str, JsonValue] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals:
+            raise Misuse(f"--set {one!r} has no value; write --set field=value")
+        if name in found:
+            raise Misuse(f"--set names the field {name!r} twice; say it once")
+        found[name] = _value(name, approval.fields.get(name), text)
+    return found
+
+
+def _value(name: str, asked: Field | None, text: str) -> JsonValue:
+    kind = "string" if asked is None else asked.type
+    try:
+        if kind == "integer":
+            return int(text)
+        if kind == "number":
+            return float(text)
+        return _TRUTHS[text.lower()] if kind == "boolean" else text
+    except (ValueError, KeyError):
+        told = "true or false" if kind == "boolean" else f"a value of the type {kind}"
+        raise Misuse(f"the field {name!r} cannot be {text!r}; give {told}") from None
+
+
+def _title(name: str, given: Field) -> str:
+    title = f" ({given.title})" if given.title else ""
+    choices = f", one of {', '.join(map(str, given.choices))}" if given.choices else ""
+    default = f", else {given.default}" if given.default is not None else ", required" if given.required else ""
+    return f"--set {name}=…{title}: {given.type}{choices}{default}"
+
+
+async def _now_s(journal: Journal, pending: Sequence[PendingApproval]) -> float:
+    """The store's clock, by which the times of what is asked are."""
+    if not pending:
+        return 0.0
+    return (await journal.store.get(pending[0].workflow_id, ()))[1] / SECOND
