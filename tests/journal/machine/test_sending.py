@@ -139,7 +139,8 @@ async def test_whoever_only_waits_is_told_of_the_end(desk: Desk):
 
 
 async def test_a_state_store_that_is_shared_wakes_a_machine_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    from coterie.machine_run import bell, handle
+    from coterie.journal import bell
+    from coterie.machine_run import handle
 
     states = MemoryStateStore()
     orchestrator = desk.orchestrator(store=states)
@@ -175,7 +176,7 @@ async def test_a_state_store_that_fails_only_makes_it_slower(desk: Desk):
 
 
 async def test_whoever_waits_looks_from_time_to_time(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    from coterie.machine_run import bell
+    from coterie.journal import bell
 
     desk.start(REVIEW)
     await desk.until("review")

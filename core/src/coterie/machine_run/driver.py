@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from coterie._json import JsonValue
@@ -19,11 +18,12 @@ from coterie.errors import ArtifactError, LeaseLost, Misuse, Unavailable, Unknow
 from coterie.events import Event, Listener
 from coterie.ids import WorkflowId, new_workflow_id
 from coterie.journal import Intent
+from coterie.journal.bell import Bell, until_rung
 from coterie.machine import StateMachine
-from coterie.machine_run.bell import Bell
 from coterie.machine_run.carried import action_input, loaded
 from coterie.machine_run.file import Definition, MachineFile, action_task_id
 from coterie.machine_run.handle import look_pause_s
+from coterie.machine_run.shift import Shift
 from coterie.machine_run.status import MachineStatus, due_s, status_of
 from coterie.result import ErrorInfo, TaskResult
 from coterie.state import Action
@@ -47,10 +47,13 @@ async def execute_machine(
     params: Mapping[str, JsonValue] | None = None,
     intent: Intent | None = None,
     on_event: Listener | None = None,
+    shift: Shift | None = None,
 ) -> MachineStatus:
     """Run a machine until it is over, from wherever it is: a failure is in the result, not raised.
 
     on_event: told of each visit that is left, once (`machine.moved`), also of those that were left before.
+    shift: for a process that does not wait: it returns as soon as only an event or a time-out leads on, which the
+    status says then.
 
     Cancelled, it ends the action that it performs; the machine stays where it is, and may be run on, here or elsewhere.
 
@@ -58,6 +61,7 @@ async def execute_machine(
         Misuse: the orchestrator has no journal, or an undeclared parameter. UnknownAgentType: nobody here serves an
             action; nothing has run. PlanChanged, MachineError: the run began with another definition.
         Unavailable: the journal failed; what had happened is recorded.
+        Refused, ClaimedElsewhere: an action cannot be performed now, or another process performs it; only in a `shift`.
     """
     if orchestrator.keeping is None:
         raise Misuse(
@@ -72,31 +76,44 @@ async def execute_machine(
     run = workflow_id if workflow_id is not None else new_workflow_id(int(journal.clock.now() * 1000))
     file = MachineFile(journal, run)
     head = await file.begin(Definition(machine, machine.bind(params)), intent or Intent())
-    return await _Driver(orchestrator, file, intent or Intent(), on_event).drive(head)
+    return await _Driver(orchestrator, file, intent or Intent(), on_event, shift).drive(head)
 
 
 class _Driver:
     """One process that runs a machine."""
 
     def __init__(
-        self, orchestrator: Orchestrator, file: MachineFile, intent: Intent, on_event: Listener | None
+        self,
+        orchestrator: Orchestrator,
+        file: MachineFile,
+        intent: Intent,
+        on_event: Listener | None,
+        shift: Shift | None,
     ) -> None:
         self._orchestrator = orchestrator
         self._file = file
         self._intent = intent
         self._on_event = on_event
+        self._shift = shift
         self._away = False
         self._told = 0
         self._bell = Bell(file.journal.store, file.run, orchestrator.pipeline.store)
 
     async def drive(self, head: Head) -> MachineStatus:
         async with self._bell.heard() as rung:
-            while head.phase != "over":
+            while not await self._is_done(head):
                 await self._tell(head)
                 head = await (self._act(head, rung) if head.phase == "acting" else self._wait(head, rung))
         await self._tell(head)
-        head, now = await self._file.head()
+        _, now = await self._file.head()
         return status_of(self._file.run, (await self._file.definition(head.version)).machine, head, now)
+
+    async def _is_done(self, head: Head) -> bool:
+        """Whether there is nothing more to do here: the machine is over, or this process does not wait."""
+        if head.phase != "waiting" or self._shift is None:
+            return head.phase == "over"
+        # Looked at once: what is due is done here.
+        return not _has_moved((await self._look(head))[0], head)
 
     async def _wait(self, head: Head, rung: asyncio.Event) -> Head:
         """Until the machine is at another visit, or over."""
@@ -105,9 +122,7 @@ class _Driver:
             seen, left_s = await self._look(head)
             if _has_moved(seen, head):
                 return seen
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_pause_s(left_s)):
-                    await rung.wait()
+            await until_rung(rung, _pause_s(left_s))
 
     async def _act(self, head: Head, rung: asyncio.Event) -> Head:
         """Perform the action of a visit, unless the machine moves on before."""
@@ -162,8 +177,15 @@ class _Driver:
         # An input that cannot be made is the action's failure, as a task's is the task's.
         except (Misuse, ArtifactError) as error:
             return _failed(ErrorInfo.of(error), {"attempts": 0})
+        shift = self._shift
         result = await self._orchestrator.execute_task(
-            task, workflow_id=self._file.run, params=params, intent=self._intent
+            task,
+            workflow_id=self._file.run,
+            params=params,
+            intent=self._intent,
+            waits=shift is None,
+            patience_s=shift.patience_at(head.visit) if shift is not None else None,
+            place=shift.place if shift is not None else None,
         )
         kept = {"attempts": result.attempts, "agent_id": result.agent_id, "duration_s": round(result.duration_s, 6)}
         if result.state != "succeeded":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 
@@ -14,7 +13,7 @@ from coterie.artifacts import ArtifactStore
 from coterie.errors import IllegalTransition, MissingOutput, Misuse
 from coterie.ids import WorkflowId, check_name, check_workflow_id
 from coterie.journal import Journal
-from coterie.machine_run.bell import Bell
+from coterie.journal.bell import Bell, until_rung
 from coterie.machine_run.carried import loaded
 from coterie.machine_run.file import MachineFile
 from coterie.machine_run.status import MachineStatus, status_of
@@ -142,11 +141,7 @@ class StateMachineRun:
         """Wait until the machine is over. Somebody must run it; this does not."""
         async with self._bell.heard() as rung:
             while (status := await self.status()).status is None:
-                try:
-                    async with asyncio.timeout(look_pause_s()):
-                        await rung.wait()
-                except TimeoutError:
-                    pass
+                await until_rung(rung, look_pause_s())
                 rung.clear()
         return status
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "show": ["runs", "show", "r1"],
     "diff": ["runs", "diff", "r1"],
     "resume": ["runs", "resume", "r1"],
+    "settle": ["runs", "settle", "r1", "split"],
     "forget": ["runs", "forget", "r1"],
     "erase": ["runs", "erase", "r1"],
     "prune": ["runs", "prune"],
@@ -83,7 +84,7 @@ def key_of(item: object) -> str:
 
 def test_where_nothing_has_run_there_are_no_runs_and_no_file_is_made(shown, invoke, folder):
     assert shown("runs").startswith("no runs in sqlite:///")
-    for command in ("show", "diff", "forget", "erase", "prune", "reap"):
+    for command in ("show", "diff", "settle", "forget", "erase", "prune", "reap"):
         invoke(*COMMANDS[command])
     assert not list((folder / "home").rglob("*.db"))
 
@@ -221,7 +222,7 @@ def test_no_command_looks_into_the_memory_of_another_process(invoke, monkeypatch
     assert done.stderr.startswith("error: a journal in memory is seen by its own process alone; name the fleet's store")
 
 
-@pytest.mark.parametrize("command", ["show", "diff", "resume", "forget", "erase"])
+@pytest.mark.parametrize("command", ["show", "diff", "resume", "settle", "forget", "erase"])
 def test_a_run_that_the_journal_does_not_know_is_refused(invoke, command):
     done = invoke(*COMMANDS[command])
 

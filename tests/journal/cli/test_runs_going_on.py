@@ -60,6 +60,7 @@ def clean(folder, monkeypatch):
     (folder / "desk.py").write_text(TEAM)
     for name in ("COTERIE_STORE", "COTERIE_NAMESPACE", "COTERIE_JOURNAL", "FAILING", "QUICK_VERSION"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S", "0")
 
 
 @pytest.fixture

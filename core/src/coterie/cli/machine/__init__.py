@@ -1,0 +1,1 @@
+"""The commands about state machines and their runs."""
