@@ -13,7 +13,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_coterie import plan_to_dag, plan_to_task_group
 from airflow_provider_coterie.dag import waited_for
-from coterie import Compensation, ForEach, Plan, Task
+from coterie import ForEach, Plan, Task
 from coterie.errors import PlanError, PolicyError, UnknownAgentType
 from tests.airflow import plans
 
@@ -133,13 +133,6 @@ def test_a_group_leaves_the_dag_s_own_retries_alone():
 
     assert dag.get_task("chain.first").retries == 7
     assert dag.get_task("chain.workflow_result").retries == 0
-
-
-def test_a_plan_that_would_have_to_be_undone_is_refused():
-    undone = Task("make", "worker", compensation=Compensation("remover"))
-
-    with pytest.raises(PolicyError, match="CoterieWorkflowOperator"):
-        plan_to_dag(Plan("undone", [undone]))
 
 
 # A fresh interpreter that knows Airflow, then reads our example DAGs.

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from airflow_provider_coterie.dag import plan_to_dag, plan_to_task_group
     from airflow_provider_coterie.hook import CoterieHook
     from airflow_provider_coterie.operators.agent import CoterieAgentOperator
+    from airflow_provider_coterie.operators.approval import CoterieApprovalOperator
     from airflow_provider_coterie.operators.decompose import CoterieDecomposeOperator
+    from airflow_provider_coterie.operators.machine import CoterieStateMachineOperator
     from airflow_provider_coterie.operators.workflow import CoterieWorkflowOperator
     from airflow_provider_coterie.retry_policy import CoterieRetryPolicy
     from airflow_provider_coterie.sensors import CoterieBreakerSensor, CoteriePoolSensor
@@ -18,11 +20,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CoterieAgentOperator",
+    "CoterieApprovalOperator",
     "CoterieBreakerSensor",
     "CoterieDecomposeOperator",
     "CoterieHook",
     "CoteriePoolSensor",
     "CoterieRetryPolicy",
+    "CoterieStateMachineOperator",
     "CoterieWorkflowOperator",
     "plan_to_dag",
     "plan_to_task_group",
@@ -31,11 +35,13 @@ __all__ = [
 # Loaded when first used: Airflow imports this package to discover the provider, in every process.
 _HOME = {
     "CoterieAgentOperator": "operators.agent",
+    "CoterieApprovalOperator": "operators.approval",
     "CoterieBreakerSensor": "sensors",
     "CoterieDecomposeOperator": "operators.decompose",
     "CoterieHook": "hook",
     "CoteriePoolSensor": "sensors",
     "CoterieRetryPolicy": "retry_policy",
+    "CoterieStateMachineOperator": "operators.machine",
     "CoterieWorkflowOperator": "operators.workflow",
     "plan_to_dag": "dag",
     "plan_to_task_group": "dag",

@@ -13,12 +13,14 @@ from airflow_provider_coterie.conclusion import OnPartial, check_on_partial
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID
 from airflow_provider_coterie.node import PlanNode
 from airflow_provider_coterie.operators.agent import CoterieAgentOperator
+from airflow_provider_coterie.operators.approval import CoterieApprovalOperator
 from airflow_provider_coterie.operators.foreach import (
     CoterieGatherOperator,
     CoteriePartOperator,
     CoterieSplitOperator,
 )
 from airflow_provider_coterie.operators.result import CoterieResultOperator
+from airflow_provider_coterie.operators.saga_result import CoterieSagaResultOperator
 from coterie import JsonValue, Plan, Task, Team
 from coterie.errors import PlanError, PolicyError
 from coterie.ids import TaskId
@@ -31,6 +33,8 @@ MAX_FOREACH_PARTS = 64
 
 # For lost workers and stores that do not answer: a failed agent is never repeated by the scheduler.
 _DEFAULT_ARGS = {"retries": 2, "retry_delay": timedelta(seconds=15)}
+# What is half undone is worse than what is not: it goes on where it was, through outages of an hour.
+_UNDOING = {"retries": 10, "retry_exponential_backoff": 2.0, "max_retry_delay": timedelta(minutes=10)}
 _LABEL = "items {{ task.part.start }}-{{ task.part.stop - 1 }}"
 
 
@@ -56,11 +60,13 @@ def plan_to_dag(
     on_partial: whether a run in which some outputs are missing counts as a success of the DAG run.
     foreach_parts: into how many mapped tasks a foreach is cut at most, 1 to 64; a part runs its items concurrently.
     on_clear: what a cleared task does whose success Airflow has seen: "run" again, or "replay" what came of it.
+    A task with an approval waits for a person as `CoterieApprovalOperator` does.
+    Where tasks name compensations, `workflow_result` undoes a run that failed before it says how it ended.
     params: over the plan's own, which become the DAG's.
 
     Raises:
         UnknownAgentType: nobody in the team serves a task. PlanError: a task is called `workflow_result`.
-        PolicyError: foreach_parts or on_partial cannot work; or tasks name compensations. Misuse: on_clear cannot work.
+        PolicyError: foreach_parts or on_partial cannot work. Misuse: on_clear cannot work.
     """
     dag = DAG(
         dag_id or plan.name,
@@ -135,11 +141,6 @@ class _Compiler:
     ) -> None:
         if not 1 <= foreach_parts <= MAX_FOREACH_PARTS:
             raise PolicyError(f"foreach_parts is {foreach_parts!r}; give a number from 1 to {MAX_FOREACH_PARTS}")
-        if plan.has_compensations:
-            raise PolicyError(
-                f"tasks of {plan.name!r} name compensations, which a DAG of single tasks does not carry out; run the "
-                "plan by CoterieWorkflowOperator, which does"
-            )
         if any(task.id == RESULT_TASK_ID for task in plan.tasks):
             raise PlanError(f"a task of {plan.name!r} is called {RESULT_TASK_ID!r}, as the DAG's last one; rename it")
         if team_path is not None:
@@ -162,20 +163,27 @@ class _Compiler:
         for task in self._plan.tasks:
             for before in task.upstream:
                 self._tails[before] >> self._heads[task.id]
-        last = CoterieResultOperator(
-            task_id=RESULT_TASK_ID,
-            plan=self._plan,
-            plan_group=self._group_id,
-            on_partial=on_partial,
-            coterie_conn_id=self._conn_id,
-            trigger_rule="all_done",
-            retries=0,
-        )
+        last = self._last(on_partial)
         for name in waited_for(self._plan):
             self._tails[name] >> last
 
+    def _last(self, on_partial: OnPartial) -> BaseOperator:
+        """Says how the run ended; where tasks name compensations, undoes it first if it failed."""
+        arguments: dict[str, Any] = {
+            "task_id": RESULT_TASK_ID,
+            "plan": self._plan,
+            "plan_group": self._group_id,
+            "on_partial": on_partial,
+            "coterie_conn_id": self._conn_id,
+            "trigger_rule": "all_done",
+        }
+        if not self._plan.has_compensations:
+            return CoterieResultOperator(**arguments, retries=0)
+        return CoterieSagaResultOperator(**arguments, **_UNDOING, team_path=self._common["team_path"])
+
     def _single(self, node: PlanNode) -> tuple[BaseOperator, BaseOperator]:
-        one = CoterieAgentOperator(
+        kind = CoterieAgentOperator if node.task.approval is None else CoterieApprovalOperator
+        one = kind(
             task_id=node.task.id, trigger_rule=node.task.trigger_rule, **self._arguments(node), **self._rank(node.task)
         )
         return one, one

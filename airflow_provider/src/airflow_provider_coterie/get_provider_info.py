@@ -21,14 +21,21 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.hook"]}],
         "operators": [{"integration-name": "Coterie", "python-modules": _operator_modules()}],
         "sensors": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.sensors"]}],
-        "triggers": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.triggers"]}],
+        "triggers": [{"integration-name": "Coterie", "python-modules": _trigger_modules()}],
         "task-decorators": [{"name": "coterie_agent", "class-name": f"{_PACKAGE}.decorator.coterie_agent_task"}],
         "plugins": [{"name": "coterie", "plugin-class": f"{_PACKAGE}.plugin.CoteriePlugin"}],
     }
 
 
 def _operator_modules() -> list[str]:
-    return [f"{_PACKAGE}.operators.{name}" for name in ("agent", "decompose", "foreach", "result", "workflow")]
+    return [
+        f"{_PACKAGE}.operators.{name}"
+        for name in ("agent", "approval", "decompose", "foreach", "machine", "result", "saga_result", "workflow")
+    ]
+
+
+def _trigger_modules() -> list[str]:
+    return [f"{_PACKAGE}.{name}" for name in ("machine_trigger", "triggers")]
 
 
 def _connection_type() -> dict[str, Any]:
@@ -54,6 +61,12 @@ def _connection_type() -> dict[str, Any]:
                 "description": "Keeps what is finished beside the state, so that no retry pays for it again. 'strict': "
                 "it survives a power cut; 'relaxed': the end of any process; 'off': it is not kept.",
                 "schema": {"type": ["string", "null"], "enum": ["strict", "relaxed", "off", None], "default": "strict"},
+            },
+            "graceful_shutdown_timeout_s": {
+                "label": "Seconds to finish after SIGTERM",
+                "description": "How long agents that are at work may go on when their worker is shut down, or a person "
+                "ends the task; 2 if empty. Airflow kills the latter after 5 seconds.",
+                "schema": {"type": ["number", "string", "null"]},
             },
             "namespace": {
                 "label": "Namespace",

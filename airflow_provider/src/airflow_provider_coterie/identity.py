@@ -12,7 +12,7 @@ from coterie.ids import TaskId, WorkflowId, check_workflow_id, content_hash
 from coterie.journal import Intent
 from coterie.journal.intent import OnClear
 
-__all__ = ["FORCE_KEY", "RUN_ID_KEY", "RunIdentity", "identity_of", "unit_name"]
+__all__ = ["FORCE_KEY", "RUN_ID_KEY", "RunIdentity", "identity_of", "named_after", "ticket_of", "unit_name"]
 
 RUN_ID_KEY = "coterie_run_id"
 FORCE_KEY = "coterie_force"
@@ -59,6 +59,11 @@ def identity_of(
     return RunIdentity(_usable(".".join(parts), given=given is not None), epoch, intent)
 
 
+def named_after(run: WorkflowId, what: str) -> WorkflowId:
+    """Another run of the same work; the same one for the same `what`."""
+    return _usable(f"{run}.{what}", given=False)
+
+
 def unit_name(airflow_id: str, map_index: int | None = -1) -> TaskId:
     """What the work of a task is called that belongs to no plan: a task id that coterie accepts.
 
@@ -73,6 +78,11 @@ def unit_name(airflow_id: str, map_index: int | None = -1) -> TaskId:
         if map_index is None or map_index < 0
         else f"{name}-{map_index}-{content_hash([airflow_id, map_index])[:8]}"
     )
+
+
+def ticket_of(context: Mapping[str, Any]) -> str:
+    """The name of a place in a pool's queue: the same when the task is resumed, and another in its next try."""
+    return content_hash(str(context["ti"].id))[:32]
 
 
 def _force(engine_run: str, given: object) -> str | None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from coterie import Task, Team
-from coterie.errors import BreakerOpen, ClaimedElsewhere, PoolBusy, Refused
+from coterie import Orchestrator, Task, Team
+from coterie.errors import BreakerOpen, ClaimedElsewhere, CoterieError, PoolBusy, Refused
 from coterie.ids import AgentType, WorkflowId
 from coterie.journal.place import Place
 from coterie.policies import Policies
 
-__all__ = ["ClaimWait", "Wait", "claim_wait", "patience_s", "wait_of"]
+__all__ = ["ClaimWait", "Wait", "claim_wait", "patience_s", "take_place", "wait_of"]
 
 # What ends the waiting before its time is over: a slot of the pool, a breaker that lets calls through, nothing.
 WaitFor = Literal["slot", "breaker", "time"]
@@ -116,6 +117,15 @@ def wait_of(refusal: Refused, *, team: Team, task: Task, ticket: str, first_refu
         breaker=asdict(policies.breaker) if policies.breaker is not None else None,
         breakers=breakers if wait_for == "breaker" else (),
     )
+
+
+async def take_place(orchestrator: Orchestrator, task: Task, ticket: str) -> None:
+    """Stand in the pool's queue from now on, not only from when a triggerer gets to it: first come, first served."""
+    gate = orchestrator.pipeline.gate(task.agent_type)
+    if gate is not None:
+        # What is refused here, or fails, the trigger asks for again.
+        with suppress(CoterieError):
+            await gate.tools.pool.keep_place(ticket, priority=task.priority)
 
 
 def _refused_type(refusal: Refused, team: Team, task: Task) -> AgentType:

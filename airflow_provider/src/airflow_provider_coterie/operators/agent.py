@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from airflow.sdk import Context
 
-from airflow_provider_coterie.identity import RunIdentity, identity_of, unit_name
+from airflow_provider_coterie.identity import RunIdentity, identity_of, ticket_of, unit_name
 from airflow_provider_coterie.limit import execution_limit
 from airflow_provider_coterie.operators.plan_task import PlanTaskOperator, Surroundings
-from airflow_provider_coterie.waiting import ClaimWait, Wait, claim_wait, patience_s, wait_of
+from airflow_provider_coterie.waiting import ClaimWait, Wait, claim_wait, patience_s, take_place, wait_of
 from airflow_provider_coterie.wire import stored
 from coterie import ArtifactStore, Ref, Retry, Task, TaskResult
-from coterie.errors import ClaimedElsewhere, CoterieError, Misuse, Refused
-from coterie.ids import TaskId, content_hash
+from coterie.errors import ClaimedElsewhere, Misuse, Refused
+from coterie.ids import TaskId
 from coterie.journal.place import place_of
 
-__all__ = ["CoterieAgentOperator"]
+__all__ = ["CoterieAgentOperator", "loaded", "unlazy"]
 
 
 class CoterieAgentOperator(PlanTaskOperator):
@@ -125,15 +124,15 @@ class CoterieAgentOperator(PlanTaskOperator):
 
     def _execute(self, context: Context, first_refused_at: float | None) -> Ref | None:
         with self.journalled():
-            given = None if self.plan_node is not None else _unlazy(self.make_input(context))
+            given = None if self.plan_node is not None else unlazy(self.make_input(context))
             map_index = context["ti"].map_index
-            ticket = _ticket_of(context)
+            ticket = ticket_of(context)
 
             async def work(around: Surroundings) -> tuple[ArtifactStore, TaskResult] | Wait | ClaimWait:
                 task = self.task_of()
                 if given is not None:
                     name = unit_name(self.task_id, map_index)
-                    task = replace(task, id=name, input=await _loaded(around.store, given))
+                    task = replace(task, id=name, input=await loaded(around.store, given))
                 ended = await self._ask(around, task, ticket, first_refused_at)
                 return (around.store, await stored(around.store, ended)) if isinstance(ended, TaskResult) else ended
 
@@ -160,7 +159,7 @@ class CoterieAgentOperator(PlanTaskOperator):
             except Refused as refusal:
                 wait = wait_of(refusal, team=around.team, task=task, ticket=ticket, first_refused_at=first_refused_at)
                 if wait.wait_for == "slot":
-                    await _take_place(around, task, ticket)
+                    await take_place(around.orchestrator, task, ticket)
                 self.log.info("refused: %s", refusal)
                 return wait
 
@@ -190,36 +189,23 @@ class CoterieAgentOperator(PlanTaskOperator):
         self.defer(trigger=trigger, method_name="resume")
 
 
-async def _take_place(around: Surroundings, task: Task, ticket: str) -> None:
-    """Stand in the pool's queue from now on, not only from when a triggerer gets to it: first come, first served."""
-    gate = around.orchestrator.pipeline.gate(task.agent_type)
-    if gate is not None:
-        # What is refused here, or fails, the trigger asks for again.
-        with suppress(CoterieError):
-            await gate.tools.pool.keep_place(ticket, priority=task.priority)
-
-
 def _clock(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).isoformat(timespec="seconds")
 
 
-def _ticket_of(context: Context) -> str:
-    """The name of a place in a pool's queue: the same when the task is resumed, and another in its next try."""
-    return content_hash(str(context["ti"].id))[:32]
-
-
-def _unlazy(value: Any) -> Any:
+def unlazy(value: Any) -> Any:
     """Fetch what Airflow hands over lazily (the outputs of a mapped task), before the event loop is entered."""
     if isinstance(value, Mapping):
-        return {key: _unlazy(item) for key, item in value.items()}
+        return {key: unlazy(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [_unlazy(item) for item in value]
+        return [unlazy(item) for item in value]
     return value
 
 
-async def _loaded(store: ArtifactStore, value: Any) -> Any:
+async def loaded(store: ArtifactStore, value: Any) -> Any:
+    """The same with values in place of references."""
     if isinstance(value, Ref):
         return await store.load(value)
     if isinstance(value, dict):
-        return {key: await _loaded(store, item) for key, item in value.items()}
-    return [await _loaded(store, item) for item in value] if isinstance(value, list) else value
+        return {key: await loaded(store, item) for key, item in value.items()}
+    return [await loaded(store, item) for item in value] if isinstance(value, list) else value

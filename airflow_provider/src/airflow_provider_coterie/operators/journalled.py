@@ -14,10 +14,11 @@ from airflow_provider_coterie.ledger import Ledger
 from airflow_provider_coterie.waiting import ClaimWait
 from airflow_provider_coterie.work import Work
 from coterie import Runtime, Team
+from coterie.events import Listener
 from coterie.journal import Intent
 from coterie.journal.intent import OnClear
 
-__all__ = ["JournalledOperator"]
+__all__ = ["JournalledOperator", "is_success"]
 
 
 class JournalledOperator(BaseOperator):
@@ -50,7 +51,7 @@ class JournalledOperator(BaseOperator):
         return self._opened
 
     def on_kill(self) -> None:
-        """End every agent, and the processes that they started."""
+        """Let agents finish for as long as the connection says, then end them, and the processes that they started."""
         self._work.stop()
 
     def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
@@ -63,7 +64,7 @@ class JournalledOperator(BaseOperator):
         if ledger is None:
             return
         try:
-            if _is_success(task_instance):
+            if is_success(task_instance):
                 ledger.note_seen()
         finally:
             ledger.close()
@@ -78,11 +79,15 @@ class JournalledOperator(BaseOperator):
         )
         return self._ledger
 
-    def runtime(self, team: Team, ledger: Ledger | None) -> Runtime:
-        """Who works, with the connection's stores and the task's journal."""
-        if ledger is None:
-            return self.hook.runtime(team)
-        return self.hook.runtime(team, journal=ledger.journal, on_event=ledger.heard)
+    def runtime(self, team: Team, ledger: Ledger | None, *, on_event: Listener | None = None) -> Runtime:
+        """Who works, with the connection's stores and the task's journal; a kill lets its agents finish first.
+
+        on_event: listens in the ledger's place.
+        """
+        heard = on_event or (ledger.heard if ledger is not None else None)
+        runtime = self.hook.runtime(team, journal=ledger.journal if ledger is not None else None, on_event=heard)
+        self._work.drains(runtime.orchestrator)
+        return runtime
 
     @contextmanager
     def journalled(self) -> Iterator[None]:
@@ -96,15 +101,15 @@ class JournalledOperator(BaseOperator):
                 ledger.close()
             raise
 
-    def defer_until_free(self, wait: ClaimWait) -> NoReturn:
-        """Wait outside of any worker until nobody is at the work; then `resume`."""
+    def defer_until_free(self, wait: ClaimWait, kept: Mapping[str, object] | None = None) -> NoReturn:
+        """Wait outside of any worker until nobody is at the work; then `resume`, with what it is to be given beside."""
         from airflow_provider_coterie.triggers import CoterieClaimTrigger
 
         trigger = CoterieClaimTrigger(coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict())
-        self.defer(trigger=trigger, method_name="resume")
+        self.defer(trigger=trigger, method_name="resume", kwargs=dict(kept or {}))
 
 
-def _is_success(task_instance: Any) -> bool:
+def is_success(task_instance: Any) -> bool:
     """Whether Airflow has the task as a success: it may have refused to hear of it, or have begun another try."""
     found: int = task_instance.get_ti_count(
         dag_id=task_instance.dag_id,

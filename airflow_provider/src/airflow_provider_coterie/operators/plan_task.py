@@ -18,14 +18,19 @@ from airflow_provider_coterie.node import PlanNode
 from airflow_provider_coterie.operators.journalled import JournalledOperator
 from airflow_provider_coterie.upstream import pull_ends, results_of
 from airflow_provider_coterie.wire import RECORD_KEY, pack_record
-from coterie import ArtifactStore, ErrorInfo, Orchestrator, Plan, Ref, Task, TaskResult, Team
+from coterie import ArtifactStore, ErrorInfo, Orchestrator, Plan, Ref, Saga, Task, TaskResult, Team
 from coterie.errors import CoterieError, LeaseLost, Unavailable
 from coterie.ids import TaskId
 from coterie.journal import Intent
+from coterie.saga.telling import ANEW
 
 __all__ = ["PlanTaskOperator", "Surroundings"]
 
 T = TypeVar("T")
+
+
+class _NotAdmitted(Exception):  # no error: the run goes back, not forward
+    """The task's run was undone, or is being."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ class PlanTaskOperator(JournalledOperator):
         """Let `execution_timeout` cover what the team's own policies allow, unless the DAG's author set one."""
         # Whatever is wrong with the connection or team, `execute` says, and records.
         with suppress(CoterieError):
-            task, team = self.task_of(), self.hook.team(self.team_path)
+            task, team = self.task_of(), self.team_here()
             limit = team_limit(team, task, units=self.units())
             if self.author_timeout is None and limit is not None:
                 self.execution_timeout = limit
@@ -94,11 +99,16 @@ class PlanTaskOperator(JournalledOperator):
 
         Raises:
             AirflowFailException: the work failed for good; its record says how.
+            AirflowSkipException: its run was undone, or is being.
             Unavailable: a store did not answer; a later try may succeed.
             LeaseLost: another process has taken the work over; it records how that ends.
         """
         try:
-            return self._perform(context, work)
+            with self.journalled():
+                return self._perform(context, work)
+        except _NotAdmitted:
+            self.record(context, None, TaskResult(self.task_of().id, "cancelled"))
+            raise AirflowSkipException(ANEW) from None
         except LeaseLost:
             raise
         except Unavailable as error:
@@ -127,7 +137,15 @@ class PlanTaskOperator(JournalledOperator):
 
     def record(self, context: Context, store: ArtifactStore | None, result: TaskResult) -> None:
         """Push how the task ended."""
-        context["ti"].xcom_push(RECORD_KEY, self._work.run(pack_record(store, result)))
+        context["ti"].xcom_push(RECORD_KEY, self._work.run(pack_record(store, result), though_stopped=True))
+
+    def team_here(self) -> Team:
+        """Who works.
+
+        Raises:
+            Misuse: no team is named, or there is none.
+        """
+        return self.hook.team(self.team_path)
 
     def _perform(self, context: Context, work: Callable[[Surroundings], Awaitable[T]]) -> T:
         node = self.plan_node
@@ -135,9 +153,10 @@ class PlanTaskOperator(JournalledOperator):
         if node is not None and node.group_id is None:
             # The whole DAG is the plan. Around a task group, the DAG's author may read more.
             check_configuration(context, node.plan.params)
-        team = self.hook.team(self.team_path)
+        team = self.team_here()
         self._check(team)
-        ledger = self.open_ledger(identity) if self.has_agents else None
+        is_saga = node is not None and node.plan.has_compensations
+        ledger = self.open_ledger(identity) if self.has_agents or is_saga else None
         runtime = self.runtime(team, ledger)
         params = self._params(context)
         # Airflow's calls, all of them, before the event loop is entered.
@@ -148,11 +167,22 @@ class PlanTaskOperator(JournalledOperator):
                 store, plan = runtime.artifacts, node.plan if node is not None else None
                 assert store is not None
                 upstream = await results_of(store, ends)
+                if is_saga and not await self._admitted(runtime.orchestrator, identity, intent, upstream):
+                    raise _NotAdmitted
                 return await work(
                     Surroundings(team, runtime.orchestrator, store, identity, upstream, params, plan, intent)
                 )
 
         return self._work.run(do())
+
+    async def _admitted(
+        self, orchestrator: Orchestrator, identity: RunIdentity, intent: Intent, upstream: Mapping[TaskId, TaskResult]
+    ) -> bool:
+        """Whether the task may begin: its run may have been undone."""
+        node = self.plan_node
+        assert node is not None
+        saga = Saga(orchestrator)
+        return await saga.admits(node.plan, node.task.id, upstream, workflow_id=identity.workflow_id, intent=intent)
 
     def identity(self, context: Context) -> RunIdentity:
         """Whose run it is."""
