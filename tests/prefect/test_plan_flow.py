@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prefect.states import State
 
-from coterie import Compensation, ForEach, Plan, Task, Team, WorkflowResult
-from coterie.errors import Misuse, PolicyError, UnknownAgentType
+from coterie import ForEach, Plan, Task, Team, WorkflowResult
+from coterie.errors import Misuse, UnknownAgentType
 from prefect_coterie import CoterieArtifacts, CoterieTeam, plan_to_flow, run_plan
 from tests.prefect.runs import artifacts_of, flow_run, run, run_here, task_runs
 from tests.prefect.trial import TEAM, everything, hello
@@ -205,12 +205,3 @@ def test_a_parameter_that_is_no_name_is_refused():
 
 async def _greet(_: dict[str, Any]) -> str:
     return "Hello!"
-
-
-async def test_a_plan_that_would_have_to_be_undone_is_refused(store_url: str):
-    undone = Plan("undone", [Task("greet", "greeter", compensation=Compensation("greeter"))])
-
-    state = await plan_to_flow(undone, team=TEAM, artifacts=store_url)(return_state=True)
-
-    assert state.is_failed()
-    assert isinstance(await state.aresult(raise_on_failure=False), PolicyError)

@@ -9,9 +9,12 @@ from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
 from prefect_coterie.breaker_block import CoterieCircuitBreaker
 from prefect_coterie.decomposition import decompose
 from prefect_coterie.flow import plan_to_flow
+from prefect_coterie.machine_flow import machine_to_flow
+from prefect_coterie.machine_run import machine_state, run_machine
+from prefect_coterie.people.waking import wake_suspended
 from prefect_coterie.plan_run import final_state, run_plan
 from prefect_coterie.pool_block import CoterieResourcePool
-from prefect_coterie.publication import publish_report, publish_result
+from prefect_coterie.publication import publish_machine, publish_report, publish_result
 from prefect_coterie.state_block import CoterieStore
 from prefect_coterie.tasks import arun_agent, run_agent
 
@@ -27,9 +30,14 @@ __all__ = [
     "arun_agent",
     "decompose",
     "final_state",
+    "machine_state",
+    "machine_to_flow",
     "plan_to_flow",
+    "publish_machine",
     "publish_report",
     "publish_result",
     "run_agent",
+    "run_machine",
     "run_plan",
+    "wake_suspended",
 ]

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
-from coterie import Plan, WorkflowResult
+from coterie import Plan, SagaResult, WorkflowResult
 from coterie.conclude import conclude
 from coterie.errors import Misuse, PolicyError
 from coterie.ids import check_workflow_id
+from coterie.saga.telling import undo_summary
 from coterie.walk import walk
 from prefect_coterie.journalling import intent_here, journal_of
 from prefect_coterie.location import check_reach, check_state_reach
+from prefect_coterie.people.approval import People
+from prefect_coterie.people.standstill import Person, check_person
 from prefect_coterie.session import Job, recorded, shared_session
+from prefect_coterie.shutdown import graceful
 from prefect_coterie.source import (
     ArtifactsSource,
     StoreSource,
@@ -28,6 +32,7 @@ from prefect_coterie.source import (
 )
 from prefect_coterie.steps import Steps
 from prefect_coterie.tasks import workflow_id_here
+from prefect_coterie.undoing import conclude_or_undo
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -53,6 +58,8 @@ async def run_plan(
     submit: bool = False,
     force: str | None = None,
     allow_changes: bool = False,
+    approvals: Person = "pause",
+    poll_s: float = 5.0,
 ) -> WorkflowResult:
     """Run `plan` inside the surrounding flow run and say how each task ended; failures are in the result.
 
@@ -65,35 +72,53 @@ async def run_plan(
     force: have everything done anew, though the journal knows how it ended; the same text a second time is the same
     demand. allow_changes: whether a run that began with another plan goes on with this one.
 
+    approvals: what the flow run does once nothing but tasks that ask a person are left to run. `pause`: it waits, and
+        shows them as forms, one after another; the process stays. `suspend`: the process ends too, and is started again
+        by the answer, or by `wake_suspended`; needs a deployment and a journal. `wait`: it runs on, for answers that
+        are given elsewhere, such as by `coterie approve`; those count in any case. poll_s: how often a paused flow run
+        asks the server for the answer.
+
+    Where tasks name compensations, a run that failed is undone before this returns, and the result is a `SagaResult`.
+
     Raises:
         PlanChanged: it does not.
         UnknownAgentType, PolicyError, Misuse: nothing has run.
     """
     context = FlowRunContext.get()
-    if plan.has_compensations:
-        raise PolicyError(
-            f"tasks of {plan.name!r} name compensations, which single task runs do not carry out; run the plan by "
-            "coterie.Runtime, in one task, which does"
-        )
     if context is None:
         raise Misuse("run_plan was called outside of a flow run; call it in a flow, or use plan_to_flow")
     name = check_workflow_id(workflow_id or workflow_id_here())
+    asks = any(task.approval is not None for task in plan.tasks)
+    if asks:
+        check_person(approvals, "approvals")
     source = await team_of(team)
     known = open_team(source)
     known.check(plan)
     runner = context.task_runner if submit else None
     intent = intent_here(force=force, allow_changes=allow_changes)
     journal = await journal_of(store, source, intent, runner, kept=not submit)
+    if asks and approvals == "suspend" and journal is None:
+        raise PolicyError(
+            f"approvals is 'suspend', and nothing of {plan.name!r} is kept in a journal, so that the answer would have "
+            "all of it run and paid for again; name a store whose journal is on, or choose 'pause'"
+        )
     state = await store_of(store, source)
     job = Job(source, await artifacts_of(artifacts), name, plan.bind(params), state, journal)
     await check_reach(job.artifacts, runner)
     if job.store is not None:
         await check_state_reach(job.store, runner, kept=not submit)
-    steps = Steps(job, known, foreach_parts=foreach_parts, submit=submit)
-    async with recorded(job, plan) as record_end, nullcontext() if submit else shared_session(job):
-        results = await walk(plan, steps.perform, steps.note)
-        result = conclude(plan, results, workflow_id=name)
-        await record_end(result.status)
+    people = People(job, how=approvals, poll_s=poll_s)
+    steps = Steps(job, known, foreach_parts=foreach_parts, submit=submit, plan=plan, people=people)
+    # Where a run may have to be undone, that is done in this loop.
+    here = nullcontext() if submit and not plan.has_compensations else shared_session(job)
+    with graceful():
+        async with recorded(job, plan) as record_end, here:
+            results = await walk(plan, steps.perform, steps.note)
+            if plan.has_compensations:
+                result: WorkflowResult = await conclude_or_undo(job, plan, results)
+            else:
+                result = conclude(plan, results, workflow_id=name)
+            await record_end(result.status)
     return result
 
 
@@ -101,7 +126,8 @@ def final_state(result: WorkflowResult, stored: Ref | None = None, *, on_partial
     """The state for a flow to return: Completed, Completed/Partial, Failed/Partial, Failed or Cancelled.
 
     Its data is a small JSON object: workflow_id, status, plan (name and hash) and `stored`, the reference to the
-    whole `WorkflowResult` if it was stored. A partial result fails the flow only where `on_partial` is "fail".
+    whole `WorkflowResult` if it was stored. Where the run was undone, `saga` says what came of that, and the first of
+    what is left. A partial result fails the flow only where `on_partial` is "fail".
     """
     data = {
         "workflow_id": result.workflow_id,
@@ -109,6 +135,9 @@ def final_state(result: WorkflowResult, stored: Ref | None = None, *, on_partial
         "plan": {"name": result.plan_name, "hash": result.plan_hash},
         "stored": stored.serialize() if stored is not None else None,
     }
+    if isinstance(result, SagaResult) and result.went_back:
+        left = [{"id": letter.task_id, "left": letter.left} for letter in result.dead_letters[:_NAMED_IN_MESSAGE]]
+        data["saga"] = {"outcome": result.outcome, "left": left}
     message = _summary(result)
     if result.status == "succeeded":
         return Completed(message=message, data=data)
@@ -126,4 +155,7 @@ def _summary(result: WorkflowResult) -> str:
         return f"{len(result.tasks)} tasks ended well"
     more = f" and {len(lacking) - _NAMED_IN_MESSAGE} more" if len(lacking) > _NAMED_IN_MESSAGE else ""
     named = ", ".join(lacking[:_NAMED_IN_MESSAGE])
-    return f"{len(lacking)} of {len(result.tasks)} tasks did not succeed: {named}{more}"
+    told = f"{len(lacking)} of {len(result.tasks)} tasks did not succeed: {named}{more}"
+    if isinstance(result, SagaResult) and result.went_back:
+        told += f"; {undo_summary(result)}"
+    return told

@@ -77,6 +77,6 @@ async def gather_parts(
 
 
 @task(name="coterie-absent", task_run_name="{title}", **OPTIONS)
-async def stand_in(title: str, result: TaskResult) -> Outcome:
-    """Stand for a task that never ran, so that the run shows every task of its plan."""
+async def stand_in(title: str, result: TaskResult, upstream: Sequence[Record] = ()) -> Outcome:
+    """Stand for a task that no agent ran, so that the run shows every task of its plan."""
     return record_state(result)

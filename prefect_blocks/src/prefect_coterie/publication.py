@@ -1,19 +1,32 @@
-"""Show a result among a flow run's artifacts: a table of tasks, the report as Markdown, a link to its page."""
+"""Show a result among a flow run's artifacts: tables of tasks or visits, the report as Markdown, a link to its page."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact, acreate_table_artifact
 
-from coterie import ArtifactStore, JsonValue, Ref, TaskResult, WorkflowResult
+from coterie import (
+    ArtifactStore,
+    JsonValue,
+    MachineStatus,
+    Ref,
+    StateMachine,
+    StateMachineRun,
+    TaskResult,
+    WorkflowResult,
+)
 from coterie.errors import Misuse
+from coterie.machine_run import Visit
 
-__all__ = ["MAX_MARKDOWN_BYTES", "MAX_ROWS", "publish_report", "publish_result"]
+__all__ = ["MAX_MARKDOWN_BYTES", "MAX_ROWS", "PublishMachine", "publish_machine", "publish_report", "publish_result"]
+
+# Shows where a machine is to people; what it raises is logged, and changes nothing.
+PublishMachine: TypeAlias = Callable[[MachineStatus, StateMachine, StateMachineRun], Awaitable[None]]
 
 # Artifacts lie in the server's database, which is no place for payloads.
 MAX_MARKDOWN_BYTES = 128 * 1024
@@ -26,7 +39,7 @@ async def publish_result(result: WorkflowResult, artifacts: ArtifactStore) -> No
     more = f"; {left_out} more tasks are in the stored result" if left_out > 0 else ""
     await acreate_table_artifact(
         table=rows,
-        key=_key(result, "result"),
+        key=_key(result.plan_name, "result"),
         description=f"Run `{result.workflow_id}` of the plan `{result.plan_name}` ended **{result.status}**{more}.",
     )
 
@@ -53,10 +66,23 @@ async def publish_report(
     html = _reference(output, "html", task_id, artifacts)
     if markdown is not None:
         text = (await artifacts.read_bytes(markdown)).decode("utf-8", errors="replace")
-        await acreate_markdown_artifact(markdown=bounded(text, markdown.uri), key=_key(result, "report"))
+        await acreate_markdown_artifact(markdown=bounded(text, markdown.uri), key=_key(result.plan_name, "report"))
     if html is not None:
         link = await _page(artifacts, html, result, folder)
-        await acreate_link_artifact(link=link, link_text="Open the report", key=_key(result, "page"))
+        await acreate_link_artifact(link=link, link_text="Open the report", key=_key(result.plan_name, "page"))
+
+
+async def publish_machine(status: MachineStatus, machine: StateMachine, run: StateMachineRun) -> None:
+    """Create a table artifact, `<machine>-history`: one row a visit, the last `MAX_ROWS`, and where it is now."""
+    left = await run.history(after=max(0, status.visit - MAX_ROWS), limit=MAX_ROWS)
+    rows = [_visit_row(visit) for visit in left]
+    here = f"is in the state **{status.state}**" if status.status is None else f"ended **{status.status}**"
+    events = f", and takes {', '.join(f'`{event}`' for event in status.events)}" if status.events else ""
+    await acreate_table_artifact(
+        table=rows,
+        key=_key(machine.name, "history"),
+        description=f"Run `{status.workflow_id}` of the machine `{machine.name}` {here}{events}.",
+    )
 
 
 def rows_of(result: WorkflowResult) -> list[dict[str, Any]]:
@@ -89,6 +115,18 @@ def _row(result: TaskResult) -> dict[str, Any]:
     }
 
 
+def _visit_row(visit: Visit) -> dict[str, Any]:
+    left = visit.left if visit.left is not None else visit.entered
+    return {
+        "visit": visit.number,
+        "state": visit.state,
+        "trigger": visit.trigger or "",
+        "to": visit.to or "",
+        "who": visit.who,
+        "seconds": round((left - visit.entered) / 1e6, 3),
+    }
+
+
 def _reference(output: JsonValue, name: str, task_id: str, artifacts: ArtifactStore) -> Ref | None:
     if not isinstance(output, Mapping):
         raise Misuse(f"the output of {task_id!r} is no JSON object; name the task that wrote the report")
@@ -111,6 +149,6 @@ def _new_file(folder: Path, name: str) -> Path:
     return folder.absolute() / name
 
 
-def _key(result: WorkflowResult, kind: str) -> str:
+def _key(name: str, kind: str) -> str:
     # All that Prefect takes: lower-case letters, digits and dashes.
-    return re.sub(r"[^a-z0-9]+", "-", f"{result.plan_name}-{kind}".lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{name}-{kind}".lower()).strip("-")

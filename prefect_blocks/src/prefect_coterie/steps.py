@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.utilities.annotations import opaque
 
-from coterie import Parts, Task, TaskResult
+from coterie import Parts, Plan, Task, TaskResult
 from coterie.conclude import never_ran
+from coterie.errors import CoterieError, LeaseLost, PlanChanged, Unavailable
 from coterie.items import recall_failed_items
+from prefect_coterie.people.approval import People
 from prefect_coterie.plan_tasks import gather_parts, perform_part, perform_task, split_items, stand_in
 from prefect_coterie.record import Record, failure, read_record
 from prefect_coterie.session import Job, stop_sessions
 from prefect_coterie.time_limit import timeout_seconds_for
+from prefect_coterie.undoing import admits
 
 if TYPE_CHECKING:
     from prefect import Task as PrefectTask
@@ -27,16 +30,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Steps"]
 
+_NOTHING: Mapping[str, TaskResult] = {}
+
 
 class Steps:
     """What `coterie.walk` calls. One of them serves one plan run.
 
-    submit: hand task runs to the flow's task runner, else await them in this event loop.
+    people: who decide what is asked of them. submit: hand task runs to the flow's task runner, else await them in this
+    event loop. plan: that the tasks belong to; where they name compensations, those of a run that was undone never run.
     """
 
-    def __init__(self, job: Job, team: Team, *, foreach_parts: int, submit: bool) -> None:
+    def __init__(
+        self,
+        job: Job,
+        team: Team,
+        *,
+        foreach_parts: int,
+        submit: bool,
+        plan: Plan | None = None,
+        people: People | None = None,
+    ) -> None:
         self._job = job
         self._team = team
+        self._people = people or People(job)
+        self._plan = plan
         self._store = job.artifacts.get_store()
         self._foreach_parts = foreach_parts
         self._submit = submit
@@ -44,9 +61,33 @@ class Steps:
         self._records: dict[str, Record] = {}
 
     async def perform(self, task: Task, upstream: Mapping[str, TaskResult]) -> TaskResult:
-        """Run a plan task as one task run; a foreach as several, the last of which stands for it."""
-        # A task that never runs is known at once, its stand-in's record a little later.
-        before = [self._records.get(name) or result.to_dict() for name, result in upstream.items()]
+        """Run a plan task as one task run; a foreach as several, the last of which stands for it.
+
+        One that asks a person is shown by a task run once it is decided.
+        """
+        plan = self._plan
+        with self._people.busy():
+            if plan is not None and plan.has_compensations and not await admits(self._job, plan, task, upstream):
+                absent = never_ran(task.id, "cancelled")
+                await self.note(task, absent)
+                return absent
+            if task.approval is None:
+                return await self._perform(task, upstream)
+            return await self._decide(task, upstream)
+
+    async def _decide(self, task: Task, upstream: Mapping[str, TaskResult]) -> TaskResult:
+        try:
+            result = await self._people.decide(task, upstream)
+        except (Unavailable, LeaseLost, PlanChanged):
+            raise
+        # An input that cannot be read is the task's failure, as in the in-process engine.
+        except CoterieError as error:
+            result = failure(task.id, error)
+        await self.note(task, result, upstream)
+        return result
+
+    async def _perform(self, task: Task, upstream: Mapping[str, TaskResult]) -> TaskResult:
+        before = self._before(upstream)
         if task.foreach is None:
             return await self._settle(task, await self._call(perform_task, task, task.id, upstream=before))
         began = time.time(), time.monotonic()
@@ -56,10 +97,16 @@ class Steps:
         found = await recall_failed_items(self._store, found)
         return replace(found, started_at=began[0], duration_s=time.monotonic() - began[1])
 
-    async def note(self, task: Task, result: TaskResult) -> None:
-        """Show a task that never runs, in a state that says why."""
-        state = await self._run(stand_in, {"title": task.id, "result": opaque(result)})
+    async def note(self, task: Task, result: TaskResult, upstream: Mapping[str, TaskResult] = _NOTHING) -> None:
+        """Show a task that no agent runs, in a state that says why."""
+        before = self._before(upstream)
+        with self._people.busy():
+            state = await self._run(stand_in, {"title": task.id, "result": opaque(result), "upstream": before})
         await self._settle(task, state)
+
+    def _before(self, upstream: Mapping[str, TaskResult]) -> list[Record]:
+        # A task that never runs is known at once, its stand-in's record a little later.
+        return [self._records.get(name) or result.to_dict() for name, result in upstream.items()]
 
     async def _foreach(self, task: Task, before: list[Record]) -> TaskResult:
         split = await read_record(

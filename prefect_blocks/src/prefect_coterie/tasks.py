@@ -16,6 +16,7 @@ from prefect_coterie.location import check_state_reach, runner_here
 from prefect_coterie.policy import OPTIONS
 from prefect_coterie.record import Record, record_state
 from prefect_coterie.session import Job, session
+from prefect_coterie.shutdown import graceful
 from prefect_coterie.source import ArtifactsSource, StoreSource, TeamSource, artifacts_of, store_of, team_of
 
 if TYPE_CHECKING:
@@ -91,20 +92,21 @@ def run_agent(
     """
     from coterie.sync import run
 
-    found: Record = run(
-        arun_agent.fn(
-            agent_type,
-            task_input,
-            team=team,
-            artifacts=artifacts,
-            store=store,
-            plan_task=plan_task,
-            upstream=upstream,
-            workflow_id=workflow_id or workflow_id_here(),
-            params=params,
-            force=force,
+    with graceful():
+        found: Record = run(
+            arun_agent.fn(
+                agent_type,
+                task_input,
+                team=team,
+                artifacts=artifacts,
+                store=store,
+                plan_task=plan_task,
+                upstream=upstream,
+                workflow_id=workflow_id or workflow_id_here(),
+                params=params,
+                force=force,
+            )
         )
-    )
     return found
 
 

@@ -13,6 +13,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
 from coterie.journal.sparing import replay_line, resume_line
+from coterie.saga.telling import undo_line
 
 if TYPE_CHECKING:
     from coterie.errors import Refused
@@ -41,6 +42,14 @@ def tell_waiting(event: Event) -> None:
         _logger().info("%s", replay_line(event.workflow_id, [event]))
     elif event.name == "task.resumed":
         _logger().info("%s", resume_line(event))
+    elif event.name == "approval.asked":
+        _logger().info("%s asks a person: %s", event.task_id, fields["question"])
+    elif event.name == "approval.decided" and fields["choice"] is not None:
+        _logger().info("%s is decided: %r chose %r", event.task_id, fields["by"], fields["choice"])
+    else:
+        line = undo_line(event)
+        if line is not None:
+            _logger().info("%s", line)
 
 
 @contextmanager

@@ -1,0 +1,73 @@
+"""Start suspended flow runs again whose person is not needed any more: nobody else notices while they are suspended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+
+from coterie import StateMachineRun
+from coterie.journal import Journal
+from coterie.journal.approval import ApprovalFile
+from prefect_coterie.people.approval import still_asked
+from prefect_coterie.people.standstill import about_of, start_again
+from prefect_coterie.source import store_or_default
+from prefect_coterie.state_block import CoterieStore
+
+__all__ = ["wake_suspended"]
+
+_PAGE = 200
+
+
+async def wake_suspended(store: CoterieStore | None = None) -> list[UUID]:
+    """Start those suspended flow runs again that wait for a person, and need none any more; their ids.
+
+    That is where an event was sent, or an answer given, from elsewhere, such as the command line, and where a time-out
+    is due. Call it from time to time, in a flow of its own. store: where their journal lies; by default
+    `COTERIE_STORE`, else a file of this machine. Flow runs whose journal is another one are left alone.
+
+    Raises:
+        Unavailable: the journal failed. What was started again is.
+    """
+    journal = Journal(store_or_default(store).get_journal_store())
+    woken = []
+    try:
+        async with get_client() as client:
+            for run in await _suspended(client):
+                about = await about_of(client, run)
+                if about is not None and not await _needs_somebody(journal, about) and await start_again(run.id):
+                    woken.append(run.id)
+    finally:
+        await journal.aclose()
+    return woken
+
+
+async def _suspended(client: PrefectClient) -> list[FlowRun]:
+    # Where it lies in the order does not change while it is looked at.
+    is_suspended = FlowRunFilter(state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Suspended"])))
+    found: list[FlowRun] = []
+    while True:
+        page = await client.read_flow_runs(
+            flow_run_filter=is_suspended, sort=FlowRunSort.ID_DESC, limit=_PAGE, offset=len(found)
+        )
+        found += page
+        if len(page) < _PAGE:
+            return found
+
+
+async def _needs_somebody(journal: Journal, about: Mapping[str, Any]) -> bool:
+    run = about["run"]
+    known, _ = await journal.store.get(run, ("run",))
+    if not known:
+        # That of another journal.
+        return True
+    if "visit" in about:
+        status = await StateMachineRun(journal, run).status()
+        return bool(status.visit == about["visit"] and status.phase == "waiting" and status.timeout_in_s != 0)
+    asked = [await still_asked(ApprovalFile(journal, run, task_id), name) for task_id, name in about["asked"].items()]
+    return all(asked)

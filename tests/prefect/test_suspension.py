@@ -1,0 +1,240 @@
+"""Flow runs of deployments that wait for people without a process, or lose it while they wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry
+
+from coterie import Approvals, StateMachineRun
+from coterie.journal import Journal
+from coterie.stores.opening import open_journal_store
+from prefect_coterie import wake_suspended
+from tests.prefect import billed
+from tests.prefect.billed import bills
+from tests.prefect.people import answer, asked_in, question, until
+from tests.prefect.runs import eventually, flow_run
+from tests.prefect.test_deployment import final, prefect
+
+pytestmark = [pytest.mark.prefect]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of the agents of all these tests: they work in the processes that are served."""
+    found = tmp_path_factory.mktemp("suspension")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(billed.FOLDER, str(found))
+        patch.setenv("COTERIE_ARTIFACTS", f"file://{found}/artifacts")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def served(server: object, folder: Path) -> Iterator[None]:
+    with prefect("-m", "tests.prefect.suspending"):
+        yield
+
+
+async def started(served: None, name: str, run_id: str) -> UUID:
+    async with get_client() as client:
+
+        async def deployed() -> bool:
+            try:
+                await client.read_deployment_by_name(f"{name}/served")
+            except ObjectNotFound:
+                return False
+            return True
+
+        await eventually(deployed, bool)
+        deployment = await client.read_deployment_by_name(f"{name}/served")
+        return (await client.create_flow_run_from_deployment(deployment.id, parameters={"coterie_run_id": run_id})).id
+
+
+@asynccontextmanager
+async def machine_of(run_id: str) -> AsyncIterator[StateMachineRun]:
+    journal = Journal(open_journal_store(None, "default"))
+    try:
+        yield StateMachineRun(journal, run_id)
+    finally:
+        await journal.aclose()
+
+
+@asynccontextmanager
+async def approvals() -> AsyncIterator[Approvals]:
+    journal = Journal(open_journal_store(None, "default"))
+    try:
+        yield Approvals(journal)
+    finally:
+        await journal.aclose()
+
+
+def paid() -> list[str]:
+    return sorted(task for task, _ in bills())
+
+
+@pytest.fixture
+def run_id(folder: Path) -> str:
+    (folder / "ledger").unlink(missing_ok=True)
+    return f"suspended.{uuid.uuid4()}"
+
+
+async def test_a_suspended_review_goes_on_with_the_answer_and_with_what_is_sent_elsewhere(served: None, run_id: str):
+    flow_run_id = await started(served, "suspended-review", run_id)
+    await asked_in(flow_run_id, 2, state="Suspended")
+    await answer(flow_run_id, event="revise", who="ann", payload={"comment": ", shorter"})
+    await asked_in(flow_run_id, 4, state="Suspended")
+    assert await wake_suspended() == []
+    async with machine_of(run_id) as run:
+        assert (await run.history())[1].who == "ann"
+        await run.send("approve", {"level": 2}, who="cleo")
+
+    assert await wake_suspended() == [flow_run_id]
+    ended = await final(flow_run_id)
+
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    assert len(bills()) == 2
+
+
+async def test_whoever_answers_a_suspended_review_that_has_moved_on_wakes_it(served: None, run_id: str):
+    flow_run_id = await started(served, "suspended-review", run_id)
+    await asked_in(flow_run_id, 2, state="Suspended")
+    async with machine_of(run_id) as run:
+        await run.send("approve", {"level": 2}, who="cleo")
+
+    await answer(flow_run_id, event="revise", who="ann")
+
+    ended = await final(flow_run_id)
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    async with machine_of(run_id) as run:
+        assert [visit.who for visit in await run.history()] == ["", "cleo"]
+
+
+async def test_a_time_out_of_a_suspended_review_is_taken_when_it_is_woken(served: None, run_id: str):
+    flow_run_id = await started(served, "timed-review", run_id)
+    await until(flow_run_id, "Suspended")
+
+    async def woken() -> list[UUID]:
+        return await wake_suspended()
+
+    assert await eventually(woken, bool) == [flow_run_id]
+
+    ended = await final(flow_run_id)
+    assert ended.state is not None
+    assert ended.state.is_failed()
+    async with machine_of(run_id) as run:
+        assert [visit.trigger for visit in await run.history()] == ["succeeded", "timeout"]
+
+
+async def test_a_suspended_plan_replays_what_is_finished_and_goes_on_with_the_decision(served: None, run_id: str):
+    flow_run_id = await started(served, "suspended-plan", run_id)
+    await until(flow_run_id, "Suspended")
+    await answer(flow_run_id, choice="approve", who="ann", values={"copies": 2})
+
+    ended = await final(flow_run_id)
+
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    assert [task for task, _ in bills()] == ["draft", "send"]
+
+
+async def test_a_plan_that_would_be_paid_for_again_is_not_suspended(served: None, run_id: str):
+    ended = await final(await started(served, "unkept-plan", run_id))
+
+    assert ended.state is not None
+    assert ended.state.is_failed()
+    assert "paid for again" in (ended.state.message or "")
+    assert bills() == []
+
+
+async def test_two_who_are_asked_by_a_suspended_plan_answer_one_after_another(served: None, run_id: str):
+    flow_run_id = await started(served, "suspended-signatures", run_id)
+    first = await until(flow_run_id, "Suspended")
+    await answer(flow_run_id, choice="approve", who="ann")
+    second = await eventually(
+        lambda: flow_run(flow_run_id), lambda run: run.state_name == "Suspended" and run.state_id != first.state_id
+    )
+    (_, one), (_, other) = await question(first), await question(second)
+    before = paid()
+    await answer(flow_run_id, choice="approve", who="ben")
+
+    ended = await final(flow_run_id)
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    assert ("legal" in one) != ("legal" in other)
+    assert before == sorted(["aside", "aside-too", "after-legal" if "legal" in one else "after-style"])
+    assert paid() == ["after-legal", "after-style", "aside", "aside-too"]
+
+
+async def test_an_answer_from_elsewhere_to_what_is_not_shown_wakes_a_suspended_plan(served: None, run_id: str):
+    flow_run_id = await started(served, "suspended-signatures", run_id)
+    _, text = await question(shown := await until(flow_run_id, "Suspended"))
+    other = "style" if "legal" in text else "legal"
+    assert await wake_suspended() == []
+    async with approvals() as there:
+        await there.answer(run_id, other, "approve", by="cleo")
+
+    assert await wake_suspended() == [flow_run_id]
+
+    again = await eventually(
+        lambda: flow_run(flow_run_id), lambda run: run.state_name == "Suspended" and run.state_id != shown.state_id
+    )
+    assert await question(again) == await question(shown)
+    assert await wake_suspended() == []
+    assert paid() == sorted(["aside", "aside-too", f"after-{other}"])
+    await answer(flow_run_id, choice="approve", who="ann")
+    ended = await final(flow_run_id)
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    assert paid() == ["after-legal", "after-style", "aside", "aside-too"]
+
+
+async def test_who_retries_a_run_that_was_rejected_is_asked_anew(served: None, run_id: str):
+    flow_run_id = await started(served, "suspended-plan", run_id)
+    before = await until(flow_run_id, "Suspended")
+    await answer(flow_run_id, choice="reject", who="ann")
+    rejected = await final(flow_run_id)
+
+    async with get_client() as client:
+        await client.set_flow_run_state(flow_run_id, AwaitingRetry())
+    again = await until(flow_run_id, "Suspended")
+    await answer(flow_run_id, choice="approve", who="ben", values={"copies": 1})
+
+    ended = await final(flow_run_id)
+    assert rejected.state is not None
+    assert rejected.state.is_failed()
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    assert before.state is not None
+    assert again.state is not None
+    assert before.state.state_details.run_input_keyset != again.state.state_details.run_input_keyset
+    assert [task for task, _ in bills()] == ["draft", "send"]
+
+
+async def test_a_paused_run_whose_process_was_killed_asks_the_same_when_it_is_retried(
+    served: None, run_id: str, folder: Path
+):
+    flow_run_id = await started(served, "paused-review", run_id)
+    await asked_in(flow_run_id, 2)
+    os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+    await eventually(lambda: flow_run(flow_run_id), lambda run: run.state is not None and run.state.is_crashed())
+
+    async with get_client() as client:
+        await client.set_flow_run_state(flow_run_id, AwaitingRetry())
+    await asked_in(flow_run_id, 2)
+    await answer(flow_run_id, event="approve", payload={"level": 2})
+
+    ended = await final(flow_run_id)
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    assert len(bills()) == 1
