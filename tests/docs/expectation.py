@@ -1,8 +1,9 @@
 """Compares what a document says a program prints with what it printed.
 
-What differs from run to run is compared by its kind: times (`0.3 s`, `12 ms`), run ids (UUIDs), SHA-256 digests, and
-the folder that the reader works in, which the documents call `/srv/demo`. A plan's hash (after `hash`) is the same in
-every run: it is compared as it is. A line `...` stands for any number of lines. One blank counts as much as several.
+What differs from run to run is compared by its kind: times (`0.3 s`, `12 ms`), instants (`2026-11-27 11:02:03 UTC`),
+run ids (UUIDs), SHA-256 digests, and the folder that the reader works in, which the documents call `/srv/demo`. A
+plan's hash (after `hash`) is the same in every run: it is compared as it is. A line `...` stands for any number of
+lines. One blank counts as much as several.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ FOLDER = "/srv/demo"
 _KINDS = [
     (re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"(?<!hash )(?<!hash\": \")\b[0-9a-f]{64}\b"), "DIGEST"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\b"), "INSTANT"),
     (re.compile(r"\b\d+ min \d+ s\b|\b\d+(?:\.\d+)? ?(?:s|ms)\b"), "TIME"),
 ]
 

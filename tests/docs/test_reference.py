@@ -12,8 +12,10 @@ import typer.main
 import coterie
 from coterie import (
     Aimd,
+    Approval,
     BreakerPolicy,
     Fallback,
+    Field,
     ForEach,
     Plan,
     Policies,
@@ -55,7 +57,7 @@ def first_cells(page: Page) -> list[set[str]]:
     return [set().union(*(coded(row[0]) for row in rows)) for _, *rows in page.tables()]
 
 
-@pytest.mark.parametrize("kind", [Task, Retry, When, ForEach, Compensation, SagaPolicy])
+@pytest.mark.parametrize("kind", [Task, Retry, When, ForEach, Compensation, Approval, Field, SagaPolicy])
 def test_every_field_of_a_plan_is_described(kind: type):
     names = {field.name for field in fields(kind)}
 
