@@ -96,6 +96,21 @@ async def test_an_exception_ends_what_runs_and_goes_on_as_it_is():
     assert ended == ["left"]
 
 
+async def test_a_task_that_is_cancelled_alone_ends_the_walk_once_the_others_have_ended():
+    ended = []
+
+    async def perform(task: Task, upstream: Upstream) -> TaskResult:
+        if task.id == "right":
+            raise asyncio.CancelledError
+        await asyncio.sleep(0)
+        ended.append(task.id)
+        return TaskResult(task.id, "succeeded")
+
+    with pytest.raises(asyncio.CancelledError, match="'last' did not run"):
+        await walk(diamond, perform, Performer().note)
+    assert ended == ["first", "left"]
+
+
 async def test_cancelling_waits_for_what_runs():
     ended, started = [], asyncio.Event()
 

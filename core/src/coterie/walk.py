@@ -30,6 +30,10 @@ async def walk(plan: Plan, perform: Perform, note: Note) -> dict[TaskId, TaskRes
 
     Many run at the same time, each in an asyncio task of its own. An exception out of either function, and
     cancellation, ends the walk: whatever runs is cancelled and waited for, then the exception goes on as it is.
+
+    Raises:
+        asyncio.CancelledError: also where one task was cancelled alone, as by a process that is to end; those beside it
+            were let finish.
     """
     steps = _Steps(plan, perform, note)
     try:
@@ -37,6 +41,10 @@ async def walk(plan: Plan, perform: Perform, note: Note) -> dict[TaskId, TaskRes
             steps.begin(group)
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
+    lacking = next((task.id for task in plan.tasks if task.id not in steps.results), None)
+    if lacking is not None:
+        # Groups think nothing of a member that was cancelled.
+        raise asyncio.CancelledError(f"{lacking!r} did not run: it, or one before it, was cancelled")
     return {task.id: steps.results[task.id] for task in plan.tasks}
 
 
