@@ -29,7 +29,7 @@ from typing import Any
 from deploy.demo.airflow_server import AirflowServer
 from deploy.demo.calling import BREAKER, NAMESPACE, POLICY
 from deploy.demo.prefect_server import PrefectServer
-from deploy.demo.process_group import end_group, free_ports
+from deploy.demo.process_group import end_group, free_ports, hear_interrupts
 
 from coterie._rules.breaker import View, read_view
 from coterie.stores.opening import open_state_store
@@ -243,6 +243,7 @@ def main() -> int:
     parser.add_argument("--airflow-python", type=Path, required=True, help="an interpreter with the Airflow provider")
     parser.add_argument("--prefect-python", type=Path, required=True, help="an interpreter with the Prefect blocks")
     options = parser.parse_args()
+    hear_interrupts()
     began = time.monotonic()
 
     def say(text: str) -> None:

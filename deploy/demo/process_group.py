@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-__all__ = ["end_group", "free_ports"]
+__all__ = ["end_group", "free_ports", "hear_interrupts"]
 
 _POLL_S = 0.1
 _KILL_PATIENCE_S = 5.0
@@ -49,3 +49,9 @@ def _alive(process: subprocess.Popen[bytes]) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def hear_interrupts() -> None:
+    """Take Ctrl-C, and let all that is started here take it, where a shell without job control had it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -26,6 +26,7 @@ from deploy.demo.in_process import review_in_process
 from deploy.demo.on_airflow import review_on_airflow
 from deploy.demo.on_prefect import review_on_prefect
 from deploy.demo.outcome import Outcome, clear
+from deploy.demo.process_group import hear_interrupts
 from rich.console import Console
 from rich.table import Table
 
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--prefect-python", type=Path, required=True, help="an interpreter with the Prefect blocks")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="where the reports go")
     options = parser.parse_args()
+    hear_interrupts()
     # A supervisor's stop is handled like Ctrl-C: what was started is stopped on the way out.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console(highlight=False, soft_wrap=True)
