@@ -223,6 +223,7 @@ def test_the_connection_form_shows_its_fields(server):
         "namespace",
         "team_path",
         "shared_file_system",
+        "graceful_shutdown_timeout_s",
     }
 
 
