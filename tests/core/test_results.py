@@ -11,6 +11,7 @@ import pytest
 
 from coterie import ArtifactStore, ErrorInfo, ForEach, Orchestrator, Ref, Task, TaskContext, TaskResult, WorkflowResult
 from coterie._rules.status import run_status
+from coterie.cli.words import clipped
 from coterie.errors import Misuse, StepFailed
 from coterie.ids import item_keys, item_name
 from coterie.result import ItemCounts
@@ -95,6 +96,13 @@ def test_what_did_not_fail_does_not_raise(state: Any):
 def test_what_failed_raises_with_its_reason(state: Any):
     with pytest.raises(StepFailed, match=f"the task 'a' ended {state}: ValueError: why"):
         TaskResult("a", state, error=ErrorInfo("ValueError", "why")).raise_for_state()
+
+
+def test_what_an_error_says_does_not_act_on_the_terminal_it_is_shown_on():
+    error = ErrorInfo.of(ValueError("no \x1b]0;title\x07\x9b2Jentry\n\tat \u202eline 1"))
+
+    assert str(error) == "ValueError: no \ufffd]0;title\ufffd\ufffd2Jentry\n\tat \ufffdline 1"
+    assert clipped("a\x1b[31m \n b", 20) == "a\ufffd[31m b"
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,51 @@ def test_what_is_finished_replays_and_what_failed_runs_and_what_follows_may():
     assert {name: (task.prospect, task.why, task.after) for name, task in told.items()} == {
         "a": ("replays", None, ()),
         "b": ("runs", "goes_on", ()),
-        "c": ("may_run", None, ("b",)),
+        "c": ("may_run", "first", ("b",)),
     }
     assert told["a"].spared == Usage(input_tokens=World.price("a"))
     assert told["b"].usage == Usage(input_tokens=World.price("b"))
     assert told["c"].known is False
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "failing", "why"), [("a", {"b"}, "goes_on"), (None, set(), "forgotten"), ("a", set(), None)]
+)
+def test_after_what_was_forgotten_it_is_told_what_runs_for_a_reason_of_its_own(forgotten, failing, why):
+    """The output before it is the same as ever: only where that alone would change it, it does not run."""
+
+    async def seen():
+        plan = Plan("p", [Task("a", "wide"), Task("b", "wide", depends_on=["a"])])
+        world = World(plan, failing=set(failing))
+        await world.run()
+        await forget_run(world.journal, RUN, forgotten)
+        told = await world.told()
+        await world.resume()
+        return told, world.calls
+
+    told, calls = asyncio.run(seen())
+
+    assert (told["a"].prospect, told["a"].why) == ("runs", "forgotten")
+    assert (told["b"].prospect, told["b"].why, told["b"].after) == ("may_run", why, ("a",))
+    assert calls["b"] == (why is not None)
+
+
+@pytest.mark.parametrize(("forgotten", "why"), [("each/y", "forgotten"), (None, None)])
+def test_of_a_foreach_behind_what_runs_its_items_tell_why(forgotten, why):
+    async def seen():
+        each = Task("each", "wide", depends_on=["a"], foreach=ForEach(items=["x", "y"], key=""))
+        world = World(Plan("p", [Task("a", "wide"), each]))
+        await world.run()
+        for name in filter(None, ("a", forgotten)):
+            await forget_run(world.journal, RUN, name)
+        told = await world.told()
+        await world.resume()
+        return told["each"], world.calls
+
+    told, calls = asyncio.run(seen())
+
+    assert (told.prospect, told.why, told.after) == ("may_run", why, ("a",))
+    assert calls == {"a": 1, **({"each/y": 1} if forgotten else {})}
 
 
 def test_without_going_on_a_failure_replays_and_blocks_what_follows():
@@ -277,10 +317,11 @@ async def _went_on(story: Story, changed: Mapping[str, object], artifacts: Artif
     world.answers = {name: f"{name}, but else" for name in changed["say_else"]}
     seen = await world.foreseen()
     result = await world.resume()
-    return seen, result, world.calls, paid
+    alone = {task.id for task in story.plan.tasks if task.foreach is None}
+    return seen, result, world.calls, paid, alone
 
 
-def _check(seen: Forecast, result, calls: Counter[str], paid: Mapping[str, int]) -> None:
+def _check(seen: Forecast, result, calls: Counter[str], paid: Mapping[str, int], alone: set[str]) -> None:
     of = {
         task.task_id: [name for name in {*calls, *paid} if name.partition("/")[0] == task.task_id]
         for task in seen.tasks
@@ -299,6 +340,9 @@ def _check(seen: Forecast, result, calls: Counter[str], paid: Mapping[str, int])
             assert task.usage.input_tokens == sum(paid.get(name, 0) for name in called)
         else:
             assert sum(paid.get(name, 0) for name in called) <= task.usage.input_tokens
+            # Of a foreach, the list may come out without the items that have a reason.
+            if task.why is not None and task.task_id in alone and ended.state in ("succeeded", "failed"):
+                assert called, task
         if task.prospect in ("replays", "runs"):
             assert task.spared.input_tokens == sum(paid[name] for name in of[task.task_id] if not calls[name])
     sure = [name for task in seen.tasks if task.prospect == "runs" for name in of[task.task_id] if calls[name]]

@@ -10,7 +10,7 @@ import pytest
 
 from coterie import ForEach, Plan, Ref, Task, TaskContext, TaskResult, Team, WorkflowResult
 from coterie.artifacts import ArtifactStore
-from coterie.errors import MissingArtifact, Unavailable
+from coterie.errors import ClaimedElsewhere, MissingArtifact, Unavailable
 from coterie.journal import Intent
 from coterie.journal.forecast import forecast
 from coterie.journal.view import view_run
@@ -150,6 +150,38 @@ async def test_a_store_that_does_not_answer_says_nothing_of_what_is_there(
 
     assert [one.output for one in again if one.items is None] == [one.output for one in first if one.items is None]
     assert "journal.outputs_not_looked_at" in caplog.text
+
+
+async def test_the_run_is_claimed_however_long_the_store_takes_to_say_what_is_there(
+    bench: Bench, store: ArtifactStore, monkeypatch
+):
+    bench.lease_s = 1.0
+    bench.does["each"] = RuntimeError("broken")
+    await run(bench, store)
+    bench.does["each"] = of_its_own
+    bench.forget_calls()
+    asked, answers = asyncio.Event(), asyncio.Event()
+    missing = store.missing
+
+    async def slow(refs: Any) -> Any:
+        asked.set()
+        await answers.wait()
+        return await missing(refs)
+
+    monkeypatch.setattr(store, "missing", slow)
+    goes_on = Intent(goes_on=True)
+    first = asyncio.ensure_future(
+        bench.orchestrator(artifacts=store).execute_workflow(PLAN, workflow_id=RUN_ID, intent=goes_on)
+    )
+    await asked.wait()
+    # Longer than the claim is believed without a word.
+    await asyncio.sleep(1.5)
+    with pytest.raises(ClaimedElsewhere):
+        await bench.orchestrator().execute_workflow(PLAN, workflow_id=RUN_ID, intent=goes_on)
+    answers.set()
+
+    assert (await first).status == "succeeded"
+    assert sorted(bench.calls) == ["each[1]", "each[2]"]
 
 
 async def test_a_process_that_dies_at_it_leaves_it_to_be_done(bench: Bench, store: ArtifactStore):

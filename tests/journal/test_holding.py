@@ -325,3 +325,15 @@ async def test_a_run_that_was_taken_over_stops_at_its_next_heartbeat():
     async with asyncio.timeout(SOON_S):
         with pytest.raises(StaleToken):
             await first
+
+
+async def test_a_run_that_was_erased_stops_at_its_next_heartbeat_and_says_so():
+    gate = Gate()
+    bench = Bench(a=lambda *_: gate(), lease_s=1.0)
+    first = asyncio.create_task(bench.run(CHAIN))
+    await gate.reached.wait()
+    await bench.store.remove(RUN_ID)
+
+    async with asyncio.timeout(SOON_S):
+        with pytest.raises(StaleToken, match="somebody has erased the run"):
+            await first

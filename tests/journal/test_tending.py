@@ -6,13 +6,14 @@ import pytest
 
 from coterie import ForEach, Intent, Orchestrator, Plan, Task, Team
 from coterie._rules.journal_text import FORMAT, Claim, dumped
-from coterie.errors import Misuse, StaleToken, UnknownRun
+from coterie.errors import ClaimedElsewhere, Misuse, StaleToken, UnknownRun
 from coterie.journal import Journal
 from coterie.journal.place import place_of
 from coterie.journal.tending import erase_run, forget_run, prune_runs, reap_runs
 from coterie.journal.view import view_run
 from coterie.stores.journal_memory import MemoryJournalStore
-from tests.journal.test_view import GONE_AFTER_S, Desk, dead_owner
+from coterie.stores.opening import open_journal_store
+from tests.journal.test_view import ASKED, GONE_AFTER_S, Desk, dead_owner, question
 
 HOUR_S = 3600.0
 
@@ -102,6 +103,70 @@ async def test_an_erased_run_is_unknown(desk: Desk):
     for act in (view_run, erase_run, forget_run):
         with pytest.raises(UnknownRun):
             await act(desk.journal, "r1")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def kept(request, tmp_path):
+    """A desk whose clock moves with its journal's only in memory."""
+    desk = Desk()
+    if request.param == "sqlite":
+        desk.journal = Journal(open_journal_store(f"sqlite://{tmp_path}/state.db", "test"))
+    yield desk
+    await desk.journal.aclose()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_run_that_somebody_is_at_is_not_erased_and_it_is_said_how_to_end_it(kept: Desk, whole: bool):
+    await kept.begun()
+    await (kept.at_whole() if whole else kept.at("a"))
+    before = await kept.journal.store.read("r1")
+
+    with pytest.raises(ClaimedElsewhere, match=r"somebody is at work on the run 'r1'.*end it first.*then erase it"):
+        await erase_run(kept.journal, "r1")
+
+    assert await kept.journal.store.read("r1") == before
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_run_whose_process_is_known_to_have_ended_is_erased(kept: Desk, whole: bool):
+    dead = dead_owner()
+    await kept.begun()
+    await (kept.at_whole(owner=dead) if whole else kept.at("a", owner=dead))
+
+    await erase_run(kept.journal, "r1")
+
+    assert await kept.journal.store.read("r1") == {}
+
+
+async def test_a_run_whose_claims_cannot_be_read_can_be_erased(desk: Desk):
+    await desk.begun()
+    await desk.journal.store.write("r1", {"claim/a": "{", "pulse/a": "tomorrow"})
+
+    await erase_run(desk.journal, "r1")
+
+    assert await desk.journal.store.read("r1") == {}
+
+
+async def test_a_run_that_was_stopped_while_it_asked_is_not_pruned_until_nobody_can_answer(desk: Desk):
+    await desk.begun()
+    await desk.journal.store.write("r1", {ASKED: question()})
+    await desk.journal.conclude("r1", "cancelled", by="local")
+    desk.later(10 * HOUR_S)
+
+    stopped = await prune_runs(desk.journal, older_than_s=HOUR_S)
+    await desk.journal.conclude("r1", "failed", by="local")
+    desk.later(10 * HOUR_S)
+
+    assert (stopped, await prune_runs(desk.journal, older_than_s=HOUR_S)) == ([], ["r1"])
+
+
+async def test_a_run_whose_process_was_killed_while_it_asked_is_not_lost(desk: Desk):
+    await desk.at_whole(owner=dead_owner())
+    await desk.journal.store.write("r1", {ASKED: question()})
+    desk.later(100 * HOUR_S)
+
+    assert await reap_runs(desk.journal, idle_s=HOUR_S) == []
+    assert await desk.state() == "waiting"
 
 
 async def test_only_runs_that_ended_and_are_old_are_pruned(desk: Desk):

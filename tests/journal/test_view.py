@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from coterie import Intent, Orchestrator, Plan, Task, Team, Usage
+from coterie import Approval, Decision, Intent, Orchestrator, Plan, Task, Team, Usage
+from coterie._rules.approval import Ask, PlaceKind, Sheet
 from coterie._rules.journal import RUN
-from coterie._rules.journal_text import FORMAT, dumped
+from coterie._rules.journal_text import FORMAT, Record, dumped
 from coterie.errors import StateFormatError, UnknownRun
 from coterie.journal import Journal
 from coterie.journal.header import Header
@@ -177,3 +178,67 @@ async def test_an_end_without_its_status_is_said_not_to_be_whole(desk: Desk):
 
     with pytest.raises(StateFormatError, match=r"'r1'.*status"):
         await view_run(desk.journal, "r1")
+
+
+ASKED = "approval/ask"
+
+
+def question(place: PlaceKind = "process", until: float | None = None) -> str:
+    return Sheet(Ask(Approval("Publish?"), "editor", "fp", place=place, at=1.0, until=until)).text()
+
+
+async def test_a_run_that_asks_a_person_waits_though_whoever_asked_was_killed(desk: Desk):
+    await desk.at_whole(owner=dead_owner())
+    await desk.journal.store.write("r1", {ASKED: question()})
+
+    assert await desk.state() == "waiting"
+    assert (await view_run(desk.journal, "r1")).asks == ("ask",)
+
+
+async def test_a_run_that_asks_waits_though_the_worker_that_asked_died_before_he_gave_the_task_up(desk: Desk):
+    await desk.begun()
+    await desk.at("ask", owner=dead_owner())
+    await desk.journal.store.write("r1", {ASKED: question("airflow")})
+
+    assert await desk.state() == "waiting"
+
+
+async def test_a_run_that_asks_and_at_whose_other_task_a_worker_died_is_interrupted(desk: Desk):
+    await desk.begun()
+    await desk.at("other", owner=dead_owner())
+    await desk.journal.store.write("r1", {ASKED: question("airflow")})
+
+    assert await desk.state() == "interrupted"
+
+
+async def test_a_question_that_was_answered_or_is_too_late_for_an_answer_is_not_waited_for(desk: Desk):
+    await desk.at_whole(owner=dead_owner())
+    await desk.journal.store.write("r1", {ASKED: question(until=desk.clock.now() + 5)})
+
+    in_time = await desk.state()
+    desk.later(6)
+    late = await desk.state()
+    decided = Sheet(Sheet.read(question(), ASKED).asked, Decision("approve", "ann", 2.0))
+    await desk.journal.store.write("r1", {ASKED: decided.text()})
+
+    assert (in_time, late, await desk.state()) == ("waiting", "interrupted", "interrupted")
+
+
+async def test_what_a_scheduler_asks_is_waited_for_until_it_says_that_the_time_is_over(desk: Desk):
+    await desk.begun()
+    await desk.journal.store.write("r1", {ASKED: question("prefect", until=desk.clock.now() + 5)})
+    desk.later(6)
+
+    assert await desk.state() == "waiting"
+
+
+async def test_while_a_person_was_asked_nobody_worked(desk: Desk):
+    result = {"state": "succeeded", "duration_s": 600.0}
+    for name in ("ask", "work"):
+        record = Record(0, "fp", result, "local", 1.0)
+        await desk.journal.store.write("r1", {f"task/{name}": record.text()})
+    await desk.journal.store.write("r1", {ASKED: question()})
+
+    units = {unit.name: (unit.duration_s, unit.work_s) for unit in (await view_run(desk.journal, "r1")).units}
+
+    assert units == {"ask": (600.0, 0.0), "work": (600.0, 600.0)}

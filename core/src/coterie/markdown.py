@@ -7,7 +7,10 @@ import re
 
 from coterie._json import JsonValue
 
-__all__ = ["beginning", "fenced", "written"]
+__all__ = ["LOADED_BYTES", "beginning", "fenced", "harmless", "written"]
+
+# What is larger is not loaded to show its beginning.
+LOADED_BYTES = 256 * 2**10
 
 # Controls, halves of characters, and what turns the direction of text: no output may draw on a terminal.
 _UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -21,9 +24,14 @@ def written(value: JsonValue) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def harmless(text: str) -> str:
+    """A text without what does not show."""
+    return _UNSHOWN.sub("\ufffd", text)
+
+
 def beginning(text: str, most_bytes: int) -> str:
     """As much of a text as UTF-8 has room for, without what does not show; of a longer one it says so."""
-    shown = _UNSHOWN.sub("\ufffd", text[: most_bytes + 1])
+    shown = harmless(text[: most_bytes + 1])
     content = shown.encode()
     if len(content) <= most_bytes and len(text) <= most_bytes:
         return shown

@@ -10,6 +10,7 @@ from coterie._json import JsonValue
 from coterie._rules.status import EXIT_CODES, run_status
 from coterie.errors import Misuse, StepFailed
 from coterie.ids import AgentId, ItemKey, RunStatus, TaskId, TaskState, WorkflowId
+from coterie.markdown import harmless
 from coterie.ref import Ref
 
 __all__ = ["ErrorInfo", "ItemCounts", "ItemResult", "TaskResult", "WorkflowResult"]
@@ -34,7 +35,8 @@ class ErrorInfo:
         )
 
     def __str__(self) -> str:
-        return f"{self.type}: {self.message}"
+        # For people: what an agent's error says must not act on their terminals.
+        return harmless(f"{self.type}: {self.message}")
 
 
 def _told(error: BaseException) -> str:

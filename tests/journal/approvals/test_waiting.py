@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coterie import Approval, Approvals, Compensation, Field, Orchestrator, Plan, Task, When
+from coterie import Approval, Approvals, Compensation, Field, Orchestrator, Plan, Ref, Task, When, WorkflowResult
+from coterie.artifacts import ArtifactStore
 from coterie.errors import AlreadyDecided, Misuse, NotAsked, StaleToken, Unavailable
 from coterie.journal import Intent, Journal
 from coterie.journal.journal import status_text
@@ -172,6 +174,27 @@ async def test_a_decision_is_replayed_like_any_finished_task(desk: Desk):
     assert len(desk.told("approval.asked")) == 1
 
 
+async def test_a_decision_whose_output_is_gone_still_stands_and_nobody_is_asked_again(desk: Desk, tmp_path: Path):
+    store, plan = ArtifactStore(f"file://{tmp_path}"), plan_of(after=False)
+
+    def start() -> asyncio.Task[WorkflowResult]:
+        running = asyncio.create_task(desk.orchestrator(artifacts=store).execute_workflow(plan, workflow_id=RUN))
+        desk.running.append(running)
+        return running
+
+    running = start()
+    await desk.asked()
+    # Longer than what a reference carries itself.
+    decision = await desk.people.answer(RUN, "sign-off", "approve", by="ann", note="well done " * 150)
+    _delete((await desk.ended(running))["sign-off"].output)
+
+    again = (await desk.ended(start()))["sign-off"].output
+
+    assert isinstance(again, Ref)
+    assert await store.load(again) == decision.to_dict()
+    assert len(desk.told("approval.asked")) == 1
+
+
 async def test_who_waits_again_waits_for_the_same_question_since_it_was_first_asked(desk: Desk):
     plan = plan_of(Approval("Publish?", timeout_s=100))
     first = desk.start(plan)
@@ -296,7 +319,7 @@ async def test_what_was_forgotten_while_it_waits_takes_no_answer_and_ends_the_ru
 
     with pytest.raises(NotAsked):
         await desk.people.answer(RUN, "sign-off", "approve", by="ann")
-    with pytest.raises(StaleToken, match="run it again"):
+    with pytest.raises(StaleToken, match=f"coterie runs resume {RUN}"):
         await desk.ended(running)
 
 
@@ -478,3 +501,8 @@ async def test_approvals_need_only_a_journal(desk: Desk):
 
     assert (await desk.ended(running)).status == "succeeded"
     assert Orchestrator().keeping is None
+
+
+def _delete(output: Any) -> None:
+    assert isinstance(output, Ref)
+    Path(output.uri.removeprefix("file://")).unlink()

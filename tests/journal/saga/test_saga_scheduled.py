@@ -238,6 +238,27 @@ async def test_a_step_that_another_process_is_at_is_waited_for(journal: Journal)
     assert result["slow"].state == "succeeded"
 
 
+async def test_who_waits_for_another_process_is_ended_by_a_shutdown(journal: Journal):
+    cloud = Cloud(fails=Counter({"+bad": 1}), gates={"+slow": asyncio.Event()})
+    plan = plan_of(step("bad"), step("slow"))
+    work = cloud.orchestrator(journal).execute_task(plan.task("slow"), workflow_id="run", plan=plan)
+    worker = asyncio.create_task(work)
+    await until(lambda: "+slow" in cloud.log)
+    results = await performed(cloud, plan, journal, "bad")
+    orchestrator = cloud.orchestrator(journal)
+    undoing = asyncio.create_task(Saga(orchestrator).compensate(plan, results, workflow_id="run"))
+    # Until it has looked, and waits.
+    await asyncio.sleep(0.1)
+
+    async with asyncio.timeout(20):
+        await orchestrator.shut_down(timeout_s=0)
+
+    assert undoing.cancelled()
+    cloud.gates["+slow"].set()
+    assert (await worker).state == "succeeded"
+    assert cloud.undone() == []
+
+
 async def test_a_run_that_another_process_runs_as_a_whole_is_waited_for(journal: Journal):
     cloud = Cloud(fails=Counter({"+b": 1}), gates={"+b": asyncio.Event()})
     plan = plan_of(step("a"), step("b", "a"))

@@ -151,9 +151,14 @@ def sheet_path(task_id: str) -> str:
 
 
 def next_number(before: Record | None, epoch: int, fingerprint: str) -> int:
-    """The least number of the next question: the one that is recorded as answered is not it."""
-    same = before is not None and (before.epoch, before.fingerprint) == (epoch, fingerprint[:FINGERPRINT_DIGITS])
-    return int(before.result.get("attempts", 0)) + 1 if before is not None and same else 1
+    """The least number of the next question: one that is recorded as refused is not it.
+
+    One that is recorded as decided is: it is looked at again because its output is gone, and the answer still stands.
+    """
+    if before is None or (before.epoch, before.fingerprint) != (epoch, fingerprint[:FINGERPRINT_DIGITS]):
+        return 1
+    number = int(before.result.get("attempts", 0))
+    return max(1, number if before.succeeded else number + 1)
 
 
 def ask_paths(path: str, guard: Guard) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from coterie._json import JsonValue
-from coterie._rules.approval import PlaceKind, Sheet, is_over
+from coterie._rules.approval import PlaceKind, Sheet, is_over, sheet_path
 from coterie._rules.journal import RUN
+from coterie._rules.machine_texts import HEAD as MACHINE
 from coterie.approval import Approval, Decision
 from coterie.approvals.preview import body_of
 from coterie.approvals.question import instant
@@ -17,6 +18,7 @@ from coterie.ids import AgentType, TaskId, WorkflowId, check_name, check_workflo
 from coterie.journal import Journal
 from coterie.journal.approval import ApprovalFile, questions_in
 from coterie.journal.bell import Bell
+from coterie.journal.place import place_of
 
 __all__ = ["Approvals", "PendingApproval"]
 
@@ -140,7 +142,9 @@ class Approvals:
                 f"the time to answer {task_id!r} of the run {run!r} was over{until}; resume the run to be asked again"
             )
         if verdict == "late":
-            raise AlreadyDecided(task_id, decision.to_dict(), at=instant(decision.at))
+            rejected = decision.choice in sheet.asked.approval.rejects
+            at = instant(decision.at)
+            raise AlreadyDecided(task_id, decision.to_dict(), at=at, run=run, rejected=rejected)
         await Bell(self._journal.store, run, None).ring()
         return decision
 
@@ -155,9 +159,25 @@ class Approvals:
             return []
 
     async def _not_asked(self, run: WorkflowId, task_id: TaskId) -> NotAsked:
+        texts = await self._journal.store.read(run)
+        if MACHINE in texts:
+            return NotAsked(
+                f"the run {run!r} is a state machine, which takes events: 'coterie machine show {run}' says which"
+            )
         known = [one.task_id for one in await self.of_run(run) if one.is_open and one.task_id != task_id]
-        told = f"it asks: {', '.join(map(repr, known[:20]))}" if known else "it asks nothing now"
-        return NotAsked(f"the task {task_id!r} of the run {run!r} asks nothing that can be answered; {told}")
+        asks = f"the run asks: {', '.join(map(repr, known[:20]))}" if known else "the run asks nothing now"
+        return NotAsked(f"the task {task_id!r} of the run {run!r} {_silence(texts, run, task_id)}; {asks}")
+
+
+def _silence(texts: Mapping[str, str], run: WorkflowId, task_id: TaskId) -> str:
+    """Why a task asks nothing."""
+    if sheet_path(task_id) not in texts:
+        if place_of(task_id).record in texts:
+            return "has ended, and asked nobody"
+        return "has not asked anything so far, or there is none"
+    if is_over(texts):
+        return f"cannot be answered, as the run has ended; 'coterie runs resume {run}' asks again"
+    return f"is to be asked anew; 'coterie runs resume {run}' does so, unless a process is at the run"
 
 
 def _pending(run: WorkflowId, task_id: TaskId, sheet: Sheet, now_s: float, *, run_over: bool) -> PendingApproval:

@@ -9,7 +9,7 @@ from coterie.context import TaskContext
 from coterie.errors import ArtifactError, MissingOutput
 from coterie.ids import TaskId
 from coterie.items import is_items, load_items
-from coterie.markdown import beginning, fenced, written
+from coterie.markdown import LOADED_BYTES, beginning, fenced, written
 from coterie.ref import Ref
 from coterie.result import ItemResult, TaskResult
 
@@ -17,8 +17,6 @@ __all__ = ["body_of", "input_preview", "upstream_previews"]
 
 # All that is shown of an input, and of all outputs before it together; so many of them at most.
 _INPUT_BYTES, _OUTPUTS_BYTES, _OUTPUTS = 3000, 6000, 30
-# A larger output is not loaded to show its beginning.
-_LOADED_BYTES = 256 * 2**10
 _ITEMS = 5
 
 
@@ -65,7 +63,7 @@ async def _output(context: TaskContext, result: TaskResult) -> str:
     output, store = result.output, context.artifacts
     if result.item_results is not None:
         return await _items(context, list(result.item_results))
-    if isinstance(output, Ref) and output.size_bytes > _LOADED_BYTES:
+    if isinstance(output, Ref) and output.size_bytes > LOADED_BYTES:
         return f"{output.size_bytes:,} bytes, at {output.uri}"
     if isinstance(output, Ref) and is_items(output) and store is not None:
         return await _items(context, await load_items(store, output))
@@ -76,6 +74,6 @@ async def _items(context: TaskContext, items: list[ItemResult]) -> str:
     good = [item for item in items if item.state == "succeeded"]
     lines = [f"{len(items)} items, {len(items) - len(good)} failed"]
     for item in good[:_ITEMS]:
-        large = isinstance(item.output, Ref) and item.output.size_bytes > _LOADED_BYTES
+        large = isinstance(item.output, Ref) and item.output.size_bytes > LOADED_BYTES
         lines.append(f"[{item.index}] {'…' if large else written(await context.loaded(item.output))}")
     return "\n".join([*lines, *(["…"] if len(good) > _ITEMS else [])])

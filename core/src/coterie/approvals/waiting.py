@@ -97,7 +97,7 @@ async def _answered(file: ApprovalFile, sheet: Sheet) -> Sheet:
             if seen is None or seen.asked.id != sheet.asked.id:
                 raise StaleToken(
                     f"a person, or another process, wants {file.task_id!r} of the run {file.run!r} asked anew; "
-                    "run it again"
+                    f"go on with it: coterie runs resume {file.run}"
                 )
             if seen.end is not None:
                 return seen

@@ -36,7 +36,8 @@ Prospect: TypeAlias = Literal["replays", "skips", "runs", "may_run"]
 
 @dataclass(frozen=True, slots=True)
 class ForecastTask:
-    """One task. why: it runs; after: the tasks whose outputs decide whether it does.
+    """One task. why: it runs; of one that may run: why it does if it gets that far, whatever it is given by then.
+    after: the tasks whose ends, and outputs, decide whether it does.
 
     usage, duration_s: what that of it which runs, or may, took the last time; known: whether that ever ended. spared,
     spared_s: what that of it which replays took. items: of a foreach whose list is known, how many there are, and
@@ -75,6 +76,9 @@ async def forecast(
     view: RunView, plan: Plan, team: Team, *, artifacts: ArtifactStore | None = None, goes_on: bool = True
 ) -> Forecast:
     """What would be done if the run went on with this plan and team. Nothing is performed.
+
+    What a task that runs gives, and whether it fails, nobody knows: what comes after it may run at most, even where it
+    failed the last time or was forgotten; then `why` says so.
 
     artifacts: the run's; lists that a foreach runs over, and conditions, are read from it. goes_on: whether what failed
     is tried again, as `coterie runs resume` does.
@@ -196,8 +200,21 @@ class _Look:
 
     def _may_run(self, task: Task, after: tuple[TaskId, ...] = ()) -> ForecastTask:
         """All of it may, as far as it is known."""
-        looks = [_Unit(unit, "may_run", None) for unit in self._of_task.get(task.id, ())]
-        return _costs(ForecastTask(task.id, "may_run", after=after), looks)
+        units = self._of_task.get(task.id, [])
+        looks = [_Unit(unit, "may_run", None) for unit in units]
+        why: Reason | None = None
+        if after:
+            # Of a foreach, the items; the task itself is only what they come to.
+            works = [unit for unit in units if (unit.name != task.id) is (task.foreach is not None)]
+            why = next(filter(None, map(self._due, works)), None) if works else "first"
+        return _costs(ForecastTask(task.id, "may_run", why, after), looks)
+
+    def _due(self, unit: UnitView) -> Reason | None:
+        """Why a unit of work is done again if it is asked for, even if it is given what it was given before."""
+        if unit.claim is not None and unit.claim.alive:
+            return None
+        given = "" if unit.record is None else unit.record.fingerprint
+        return judge(unit.record, unit.held, replace(self._asked, fingerprint=given)).why
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +233,10 @@ def _costs(task: ForecastTask, looks: Sequence[_Unit]) -> ForecastTask:
     return replace(
         task,
         usage=_total(unit.usage for unit in again),
-        duration_s=sum(unit.duration_s for unit in again),
+        duration_s=sum(unit.work_s for unit in again),
         known=any(unit.record is not None for unit in again),
         spared=_total(unit.usage for unit in spared),
-        spared_s=sum(unit.duration_s for unit in spared),
+        spared_s=sum(unit.work_s for unit in spared),
     )
 
 

@@ -40,11 +40,10 @@ class Keeping:
     async def whole(self, plan: Plan, run: Run, intent: Intent) -> AsyncIterator[RunBook]:
         """Claim a whole run; its tasks find the book in `run`."""
         header = await self._header(plan, run, intent)
-        book = await open_run(
-            self.journal, run.workflow_id, header, intent, artifacts=self._artifacts, on_event=self._on_event
-        )
+        book = await open_run(self.journal, run.workflow_id, header, intent, on_event=self._on_event)
         run.book = book
         try:
+            await book.look_for_outputs(self._artifacts)
             yield book
         finally:
             await book.aclose()

@@ -54,17 +54,9 @@ _CLOSING_S = 5.0
 
 
 async def open_run(
-    journal: Journal,
-    run: WorkflowId,
-    header: Header,
-    intent: Intent,
-    *,
-    artifacts: ArtifactStore | None = None,
-    on_event: Listener | None = None,
+    journal: Journal, run: WorkflowId, header: Header, intent: Intent, *, on_event: Listener | None = None
 ) -> RunBook:
-    """Claim a whole run and read what is finished of it.
-
-    artifacts: where its outputs are; what is there no more is done again. on_event: told what is replayed.
+    """Claim a whole run and read what is finished of it. on_event: told what is replayed.
 
     Raises:
         PlanChanged: it began with another plan. ClaimedElsewhere: another process is at it.
@@ -74,7 +66,6 @@ async def open_run(
     try:
         granted = await journal.open_run(run, header, intent, asked)
         texts = await journal.store.read(run)
-        asked = replace(asked, gone=await gone_outputs(artifacts, records_with_outputs(texts)))
     except (asyncio.CancelledError, Unavailable):
         # It may have been granted all the same.
         await handed_back(journal.take_back(run, RUN, asked.owner), run)
@@ -134,6 +125,14 @@ class RunBook:
         self.lost: Callable[[CoterieError], None] | None = None
         self.settle: Settle | None = None
         self.status: RunStatus | None = None
+
+    async def look_for_outputs(self, artifacts: ArtifactStore | None) -> None:
+        """Find out which outputs are there no more, before anything is asked for: what gave them is done again.
+
+        However long the store takes, the run stays claimed.
+        """
+        gone = await gone_outputs(artifacts, records_with_outputs(self._texts))
+        self._asked = replace(self._asked, gone=gone)
 
     def begin_now(self, context: TaskContext, pool: TypeSlots) -> Unit | TaskResult | None:
         """As `Book.begin`, without waiting; None where that cannot be.
@@ -279,5 +278,12 @@ class RunBook:
                 _log.warning("journal.not_renewed %s: %s", self._run, error)
                 continue
             if not held:
-                self._stop(StaleToken(f"another process has taken over the run {self._run!r}; look at it there"))
+                self._stop(StaleToken(await self._how_lost()))
                 return
+
+    async def _how_lost(self) -> str:
+        with suppress(CoterieError):
+            texts, _ = await self._journal.store.get(self._run, (RUN.claim,))
+            if not texts:
+                return f"somebody has erased the run {self._run!r} from the journal; begin it anew"
+        return f"another process has taken over the run {self._run!r}; look at it there"

@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from coterie._rules.journal import RUN, Place
 from coterie._rules.journal_text import FORMAT, Claim, dumped
+from coterie._rules.machine_record import Head
+from coterie._rules.machine_texts import HEAD as MACHINE
 from coterie._rules.saga_text import MARKER as SAGA
 from coterie._rules.timeline import SECOND
 from coterie._rules.written import Changed, RunEntry
-from coterie.errors import Misuse, UnknownRun
+from coterie.errors import ClaimedElsewhere, Misuse, StateFormatError, UnknownRun
 from coterie.ids import WorkflowId
 from coterie.journal.approval import questions_in
 from coterie.journal.journal import Journal
-from coterie.journal.owner import is_known_dead
+from coterie.journal.owner import is_known_dead, told
 from coterie.journal.place import unit_name
 from coterie.journal.view import RunView, view_of, view_run
 
@@ -33,11 +35,15 @@ async def forget_run(journal: Journal, run: WorkflowId, unit: str | None = None)
     characters of its name, if they are no other's. Who is at it now is refused when he is done.
 
     Raises:
-        UnknownRun: the journal does not know the run. Misuse: nothing of that name was done in it, or it is several.
+        UnknownRun: the journal does not know the run. Misuse: nothing of that name was done in it, or it is several; or
+            it is a state machine that is over.
     """
     view = await view_run(journal, run)
     # What is asked, or answered and not taken so far, is nobody's work as yet, and can be forgotten like it.
-    asked = questions_in(await journal.store.read(run))
+    texts = await journal.store.read(run)
+    if MACHINE in texts and Head.read(texts[MACHINE], MACHINE).phase == "over":
+        raise Misuse(f"the run {run!r} is a state machine that is over: none of it is ever done again; begin another")
+    asked = questions_in(texts)
     there = list(dict.fromkeys([*(each.name for each in view.units), *asked]))
     names = _named(there, unit)
     if unit is not None and not names:
@@ -54,9 +60,9 @@ async def forget_run(journal: Journal, run: WorkflowId, unit: str | None = None)
 
 async def _drop_saga(journal: Journal, run: WorkflowId) -> None:
     """Have nobody be told that the run was undone, as it is to be done anew; nor of what was left of it."""
-    told = [path for path in await journal.store.read(run) if path == SAGA or path.startswith(f"{SAGA}/")]
-    if told:
-        await journal.store.write(run, dict.fromkeys(told))
+    noted = [path for path in await journal.store.read(run) if path == SAGA or path.startswith(f"{SAGA}/")]
+    if noted:
+        await journal.store.write(run, dict.fromkeys(noted))
 
 
 def _named(names: list[str], unit: str | None) -> list[str]:
@@ -75,17 +81,44 @@ def _named(names: list[str], unit: str | None) -> list[str]:
 async def erase_run(journal: Journal, run: WorkflowId) -> None:
     """Remove all that the journal holds of a run. Its artifacts go with the next garbage collection.
 
+    One that asks a person, and that nobody is at, goes with its question. What cannot be read goes too.
+
     Raises:
-        UnknownRun: it does not know the run.
+        UnknownRun: it does not know the run. ClaimedElsewhere: a process, or a scheduler's worker, is at it.
     """
+    # Looked at just before it is removed, as a person does this, once.
+    texts = await journal.store.read(run)
+    _, now = await journal.store.get(run, ())
+    for path in texts:
+        held_until = _held_until(texts, now, path)
+        if held_until is not None:
+            owner, until = held_until
+            raise ClaimedElsewhere(
+                f"the run {run!r}",
+                owner=told(owner),
+                retry_after_s=(until - now) / SECOND,
+                instead="end it first, with Ctrl-C or SIGTERM there, or on the scheduler that runs it; then erase it",
+            )
     if not await journal.store.remove(run):
         raise UnknownRun(run, journal.store.url)
+
+
+def _held_until(texts: Mapping[str, str], now: int, path: str) -> tuple[str, int] | None:
+    """Who is alive and holds the claim at a path, and until when; None: nobody, or it is no claim that can be read."""
+    if path.partition("/")[0] != RUN.claim:
+        return None
+    try:
+        owner, until = Claim.read(texts[path], path).owner, int(texts.get(f"{RUN.pulse}{path[len(RUN.claim) :]}") or 0)
+    except (StateFormatError, KeyError, TypeError, ValueError):
+        return None
+    return (owner, until) if owner and until > now and not is_known_dead(owner) else None
 
 
 async def prune_runs(journal: Journal, *, older_than_s: float, dry_run: bool = False) -> list[WorkflowId]:
     """Remove runs that ended and have not changed for so long, in seconds; their ids.
 
-    Runs that did not end stay, and so do ended ones that somebody is at, or whose dead letters are open.
+    Runs that did not end stay, and so do ended ones that somebody is at, or whose dead letters are open; and those that
+    were stopped while they asked a person, who can answer still.
     """
     pruned = []
     async for entry in _entries(journal):
@@ -104,7 +137,8 @@ async def _is_old(journal: Journal, entry: RunEntry, older_than_s: float) -> boo
     texts = await journal.store.read(entry.run)
     view = view_of(entry, texts, now)
     # While something of it stands that was to be undone, it is what people know that by.
-    return RUN.record in texts and view.state != "running" and (view.saga is None or not view.saga.left)
+    is_needed = bool(view.asks) or (view.saga is not None and view.saga.left > 0)
+    return RUN.record in texts and view.state != "running" and not is_needed
 
 
 async def unended_runs(journal: Journal, *, idle_s: float) -> AsyncIterator[RunView]:

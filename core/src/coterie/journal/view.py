@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from coterie._json import JsonValue
+from coterie._rules.approval import is_over, sheet_path
 from coterie._rules.journal import RUN
 from coterie._rules.journal_text import Claim, Record, parsed
 from coterie._rules.machine_texts import HEAD as MACHINE
@@ -45,6 +46,7 @@ class UnitView:
     """One task, or one item of a foreach. name: the task's id, and behind a slash the item's name.
 
     state: how it ended; None if it has not. ended_at: seconds since the epoch. by: the run of an engine that did it.
+    asked: whether a person was asked: what it took is then how long nobody answered.
     """
 
     name: str
@@ -60,6 +62,12 @@ class UnitView:
     claim: ClaimView | None = None
     record: Record | None = field(default=None, repr=False, compare=False)
     held: Claim = field(default=Claim(), repr=False, compare=False)
+    asked: bool = False
+
+    @property
+    def work_s(self) -> float:
+        """For how many seconds somebody worked: nobody does while a person thinks."""
+        return 0.0 if self.asked else self.duration_s
 
     @property
     def task_id(self) -> TaskId:
@@ -73,7 +81,7 @@ class RunView:
 
     begun_us, changed_us: microseconds since the epoch; None where the run was not found in a list. units: of tasks and
     items, in the order of their names; empty where only a list was asked for. saga: that its saga undoes it, or has,
-    and what that left; None: neither.
+    and what that left; None: neither. asks: tasks whose questions a person can still answer.
     """
 
     workflow_id: WorkflowId
@@ -86,6 +94,7 @@ class RunView:
     units: tuple[UnitView, ...] = ()
     saga: Marker | None = None
     held: Claim = field(default=Claim(), repr=False, compare=False)
+    asks: tuple[TaskId, ...] = ()
 
     @property
     def undone(self) -> bool:
@@ -155,20 +164,37 @@ def _view_of(entry: RunEntry, texts: Mapping[str, str], now: int) -> RunView:
     units = tuple(_units(texts, now))
     end = parsed(texts[RUN.record], RUN.record) if RUN.record in texts else None
     at_work = any(unit.claim is not None and unit.claim.alive for unit in units) or (claim is not None and claim.alive)
-    state: RunState = "running" if at_work else _left_as(texts, units, claim) if end is None else end["status"]
+    asks = _asks(texts, now)
+    left = _left_as(units, claim, asks, is_machine=MACHINE in texts)
+    state: RunState = "running" if at_work else left if end is None else end["status"]
     header = read_header(texts["run"]) if "run" in texts else Header()
     ended_at = end["at"] if end is not None else None
     held = Claim.read(texts.get(RUN.claim), RUN.claim)
     saga = Marker.read(texts.get(SAGA))
-    return RunView(entry.run, state, header, entry.begun_at, entry.changed_at, ended_at, claim, units, saga, held)
+    return RunView(entry.run, state, header, entry.begun_at, entry.changed_at, ended_at, claim, units, saga, held, asks)
 
 
-def _left_as(texts: Mapping[str, str], units: tuple[UnitView, ...], claim: ClaimView | None) -> RunState:
+def _asks(texts: Mapping[str, str], now: int) -> tuple[TaskId, ...]:
+    """Whose questions are open. What a scheduler asks, it times out itself; of others, time alone tells."""
+    if is_over(texts):
+        return ()
+    open_ones = {task_id: sheet.asked for task_id, sheet in questions_in(texts).items() if sheet.end is None}
+    late = [
+        task_id
+        for task_id, asked in open_ones.items()
+        if asked.place == "process" and asked.until is not None and now / 1e6 >= asked.until
+    ]
+    return tuple(sorted(open_ones.keys() - late))
+
+
+def _left_as(
+    units: tuple[UnitView, ...], claim: ClaimView | None, asks: tuple[TaskId, ...], *, is_machine: bool
+) -> Literal["waiting", "interrupted"]:
     """How a run stands that did not end, and that nobody is at."""
-    # A machine between two states is nobody's, nor is what a scheduler asks a person; where somebody died in an action,
-    # his claim is left.
-    died = claim is not None or any(unit.claim is not None for unit in units)
-    waits = MACHINE in texts or any(sheet.end is None for sheet in questions_in(texts).values())
+    # Where somebody died at work, his claim is left. A question stands without whoever asked it; a machine between two
+    # states is nobody's.
+    died = any(unit.claim is not None and unit.task_id not in asks for unit in units)
+    waits = bool(asks) or (is_machine and claim is None)
     return "waiting" if waits and not died else "interrupted"
 
 
@@ -182,7 +208,8 @@ def _units(texts: Mapping[str, str], now: int) -> Iterator[UnitView]:
         if path is None:
             yield UnitView(name, None, claim=claim, held=held)
         else:
-            yield replace(_unit(name, Record.read(texts[path], path)), claim=claim, held=held)
+            unit = _unit(name, Record.read(texts[path], path))
+            yield replace(unit, claim=claim, held=held, asked=sheet_path(name) in texts)
 
 
 def _unit(name: str, record: Record) -> UnitView:

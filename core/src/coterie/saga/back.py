@@ -21,6 +21,7 @@ from coterie.orchestrator import Orchestrator
 from coterie.plan import Plan
 from coterie.result import TaskResult
 from coterie.saga.book import SagaBook
+from coterie.saga.forward import under_way
 from coterie.saga.letter import DeadLetter, dead_letter
 from coterie.saga.recall import Recalled, recall
 from coterie.saga.result import SagaResult
@@ -82,6 +83,10 @@ class Back:
         if not self.plan.has_compensations:
             result = conclude(self.plan, given, workflow_id=self.workflow_id)
             return SagaResult.after(result, "succeeded", result.status)
+        with under_way(self.orchestrator):
+            return await self._go(given, why)
+
+    async def _go(self, given: Mapping[TaskId, TaskResult], why: Why | None) -> SagaResult:
         known, earlier, marked = await self._look(given)
         progress, _ = self._judged(known, earlier, marked or why)
         if progress.outcome == "succeeded":

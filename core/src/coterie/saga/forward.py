@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from coterie._rules.saga_policy import Verdict
@@ -23,7 +24,7 @@ from coterie.result import TaskResult, WorkflowResult
 from coterie.slots import Slot, Slots
 from coterie.task import Task
 
-__all__ = ["SagaRun", "check_agents", "new_run_id", "run_forward"]
+__all__ = ["SagaRun", "check_agents", "new_run_id", "run_forward", "under_way"]
 
 _ABSENT = Ended("cancelled", None, None, 0, None, 0.0, 0.0)
 
@@ -162,6 +163,11 @@ async def run_forward(
     finally:
         del runs[name]
     return result, forward.failed
+
+
+def under_way(orchestrator: Orchestrator) -> AbstractContextManager[None]:
+    """Around a run's way back: `Orchestrator.stop` finds it, also while it waits for others and no agent is called."""
+    return orchestrator._call()
 
 
 def new_run_id(orchestrator: Orchestrator, workflow_id: WorkflowId | None) -> WorkflowId:
