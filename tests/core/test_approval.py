@@ -12,6 +12,8 @@ from coterie import Approval, Compensation, Field, ForEach, Plan, Retry, Task, T
 from coterie.decompose.limits import PlanLimits, admit
 from coterie.errors import Misuse, PlanError, PolicyError, UnknownAgentType
 
+QUOTED = '"yes"'
+QUOTED = '"yes"'
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"question": ""}, "1 to 500 characters"),
     ({"question": "x" * 501}, "1 to 500 characters"),
@@ -23,7 +25,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"choices": [["a"]]}, "give plain values"),
     ({"choices": ["a b"], "rejects": ()}, "not a usable name"),
     ({"choices": [f"c{number}" for number in range(21)], "rejects": ()}, "at most 20"),
-    ({"rejects": ["no"]}, "'no' is none of its choices"),
+    ({"rejects": ["no"]}, "'no' is none of its choices$"),
+    ({"choices": ["go"]}, "that is the default: say which choices reject, or rejects: \\[\\] if none does"),
     ({"choices": ["no"], "rejects": ["no"]}, "all of its choices"),
     ({"timeout_s": 0}, "seconds > 0"),
     ({"timeout_s": True}, "seconds > 0"),
@@ -44,7 +47,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("wrong", "told"), BAD, ids=[str(number) for number in range(len(BAD))])
 def test_an_approval_that_cannot_work_is_refused_by_name(wrong: dict[str, Any], told: str):
-    with pytest.raises(Misuse, match=told):
+    with pytest.raises(PolicyError, match=told):
         Approval(**{"question": "Go?", **wrong})
 
 
@@ -61,8 +64,21 @@ def test_an_approval_that_cannot_work_is_refused_by_name(wrong: dict[str, Any], 
     ],
 )
 def test_a_field_that_cannot_work_is_refused_by_name(options: dict[str, Any], told: str):
-    with pytest.raises(Misuse, match=told):
+    with pytest.raises(PolicyError, match=told):
         Field(**options)
+
+
+def test_a_choice_that_yaml_reads_as_a_truth_value_is_to_be_quoted():
+    tasks = "tasks: [{id: a, agent_type: e, approval: {question: Go?, choices: [%s], rejects: []}}]"
+
+    with pytest.raises(
+        PlanError, match=r"choices/0: a truth value, .* YAML reads yes, on and true so; put the word in"
+    ):
+        Plan.from_yaml(f"name: p\n{tasks % 'yes'}")
+
+    assert Plan.from_yaml(f"name: p\n{tasks % QUOTED}").tasks[0].approval == Approval(
+        "Go?", choices=["yes"], rejects=[]
+    )
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,17 @@ def test_an_example_fits_on_a_page(folder: str):
 
 def test_every_example_is_told_for_both_schedulers():
     assert examples("dags").keys() == examples("flows").keys()
+
+
+def test_what_the_documents_import_is_promised():
+    (row,) = re.findall(
+        r"^\| public names \|(.*)$", (REPOSITORY / "docs/reference/versions.md").read_text(), re.MULTILINE
+    )
+    promised = set(re.findall(r"`((?:coterie|airflow_provider_coterie|prefect_coterie)[\w.]*)`", row))
+    pages = [*(REPOSITORY / "docs").rglob("*.md"), *REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/README.md")]
+    form = re.compile(r"^\s*from ((?:coterie|airflow_provider_coterie|prefect_coterie)[\w.]*) import", re.MULTILINE)
+
+    imported = {name: page.name for page in pages for name in form.findall(page.read_text())}
+
+    assert "coterie" in imported
+    assert {name: page for name, page in imported.items() if name not in promised} == {}

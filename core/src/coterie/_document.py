@@ -13,7 +13,7 @@ from coterie.errors import Misuse
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["DocumentKind", "kind_of", "record_to_dict"]
+__all__ = ["DocumentKind", "kind_of", "record_to_dict", "said_of"]
 
 MAX_TOLD = 8
 
@@ -57,9 +57,7 @@ class DocumentKind:
 
         A single refusal of coterie's own is returned as it is, with its class.
         """
-        details = sorted(
-            error.errors(include_url=False, include_input=False), key=lambda detail: detail["type"] not in _UNKNOWN
-        )
+        details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] not in _UNKNOWN)
         cause = _cause(details[0])
         if len(details) == 1 and cause is not None:
             return cause
@@ -72,7 +70,7 @@ class DocumentKind:
         cause = _cause(detail)
         if cause is not None:
             return f"at {place}: {cause}"
-        return f"at {place}: {self._unknown(detail['loc']) if detail['type'] in _UNKNOWN else detail['msg']}"
+        return f"at {place}: {self._unknown(detail['loc']) if detail['type'] in _UNKNOWN else said_of(detail)}"
 
     def _unknown(self, place: Sequence[int | str]) -> str:
         above = [step for step in place[:-1] if isinstance(step, str)]
@@ -90,6 +88,15 @@ class DocumentKind:
 
     def _refused(self, why: str) -> Misuse:
         return self.error(f"{self.what} {why}")
+
+
+def said_of(detail: Mapping[str, Any]) -> str:
+    """What pydantic says of one mistake; and what to do where YAML has read a word as something else."""
+    given = detail.get("input")
+    if detail["type"] in ("string_type", "invalid_key") and isinstance(given, bool):
+        words = "yes, on and true" if given else "no, off and false"
+        return f"a truth value, where a text should be: YAML reads {words} so; put the word in quotes"
+    return str(detail["msg"])
 
 
 def kind_of(value: object) -> str:

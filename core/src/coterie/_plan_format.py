@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
+from coterie._document import said_of
 from coterie._json import JsonValue
 from coterie._rules.saga_policy import SagaPolicy
 from coterie.approval import Approval, Field
@@ -189,9 +190,7 @@ def _as_plan_error(error: ValidationError, *, root: str) -> Misuse:
 
     A single refusal of coterie's own is returned as it is, with its class.
     """
-    details = sorted(
-        error.errors(include_url=False, include_input=False), key=lambda detail: detail["type"] not in _UNKNOWN
-    )
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] not in _UNKNOWN)
     cause = _cause(details[0])
     if len(details) == 1 and cause is not None:
         return cause
@@ -205,7 +204,7 @@ def _mistake(detail: Mapping[str, Any], root: str) -> str:
     cause = _cause(detail)
     if cause is not None:
         return f"at {place}: {cause}"
-    return f"at {place}: {_unknown_field(detail['loc'], root) if detail['type'] in _UNKNOWN else detail['msg']}"
+    return f"at {place}: {_unknown_field(detail['loc'], root) if detail['type'] in _UNKNOWN else said_of(detail)}"
 
 
 def _unknown_field(place: Sequence[int | str], root: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from dataclasses import field as part
 from typing import Any, Literal, TypeAlias, get_args
@@ -27,6 +28,7 @@ MOST_VALUE_CHARS = 10_000
 MOST_NUMBER = 2**63
 
 _TYPES = get_args(FieldType)
+_REJECTS = ("reject",)
 # Controls, halves of characters, and what turns the direction of the text around it.
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # Forms have these beside the fields.
@@ -55,6 +57,10 @@ class Field:
     choices: Sequence[FieldValue] = part(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
+        with _as_policy():
+            self._check()
+
+    def _check(self) -> None:
         if self.type not in _TYPES:
             raise PolicyError(f"a field has the type {self.type!r}; use one of {', '.join(_TYPES)}")
         check_text(self.title, "the title of a field", most=MOST_NAME_CHARS)
@@ -84,20 +90,24 @@ class Approval:
     names that may answer; nobody named: anybody may.
 
     Raises:
-        PolicyError, Misuse: names what cannot work.
+        PolicyError: names what cannot work.
     """
 
     __pydantic_config__ = _STRICT
 
     question: str
     choices: Sequence[str] = part(default=("approve", "reject"), kw_only=True)
-    rejects: Sequence[str] = part(default=("reject",), kw_only=True)
+    rejects: Sequence[str] = part(default=_REJECTS, kw_only=True)
     fields: Mapping[str, Field] = part(default_factory=dict, kw_only=True)
     timeout_s: float | None = part(default=None, kw_only=True)
     on_timeout: str | None = part(default=None, kw_only=True)
     assignees: Sequence[str] = part(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
+        with _as_policy():
+            self._check()
+
+    def _check(self) -> None:
         set_ = object.__setattr__
         check_text(self.question, "the question of an approval", least=1, most=MOST_QUESTION_CHARS)
         set_(self, "choices", _names(self.choices, "the choices of an approval", most=MOST_CHOICES))
@@ -109,7 +119,9 @@ class Approval:
         unknown = [name for name in self.rejects if name not in self.choices]
         if unknown or len(self.rejects) == len(self.choices):
             problem = f"{unknown[0]!r} is none of its choices" if unknown else "they are all of its choices"
-            raise PolicyError(f"the approval {self.question!r} has rejects={list(self.rejects)!r}: {problem}")
+            default = "; that is the default: say which choices reject, or rejects: [] if none does"
+            said = default if self.rejects == _REJECTS else ""
+            raise PolicyError(f"the approval {self.question!r} has rejects={list(self.rejects)!r}: {problem}{said}")
         self._check_timeout()
 
     @property
@@ -222,6 +234,17 @@ def misfit(kind: FieldType, value: object) -> str | None:
         # Also no NaN, which compares with nothing.
         fits = abs(value) < MOST_NUMBER
     return None if fits else f"{value!r:.200} is not of the type {kind}"
+
+
+@contextmanager
+def _as_policy() -> Iterator[None]:
+    """Whatever is wrong within is a setting that cannot work."""
+    try:
+        yield
+    except PolicyError:
+        raise
+    except Misuse as error:
+        raise PolicyError(str(error)) from None
 
 
 def _document(value: Any) -> dict[str, Any]:

@@ -5,11 +5,11 @@
     │  ├─ PolicyError         a setting that cannot work
     │  ├─ PlanError           CycleFound, DuplicateTask, UnknownDependency
     │  ├─ MachineError        a state machine that cannot run: UnknownState
-    │  ├─ IllegalTransition   a machine's state does not take the event; nothing was changed
+    │  ├─ IllegalTransition   a machine's state does not take the event, which changes nothing
     │  ├─ UnknownAgentType    nobody in the team serves the type
     │  ├─ UnknownAgent        a pool has no agent of that id
     │  ├─ UnknownObjective    no template is meant by it, or several are
-    │  ├─ UnknownRun          the journal has no run of that id
+    │  ├─ UnknownRun          the journal has no run of that id, or one of another kind
     │  ├─ NotAsked            nobody asks what is answered, or asks something else by now
     │  ├─ AlreadyDecided      somebody else has answered before
     │  ├─ AskedElsewhere      a scheduler asks, and is to be answered there
@@ -166,7 +166,7 @@ class UnknownState(MachineError):
 
 
 class IllegalTransition(Misuse):
-    """No transition of a machine's state takes the event, or none of its guards holds; nothing was changed.
+    """No transition of a machine's state takes the event, or none of its guards holds; it changed nothing.
 
     state, visit: where the machine is, and how many states it had entered by then. events: what it takes there.
     """
@@ -178,10 +178,10 @@ class IllegalTransition(Misuse):
         self.state = state
         self.visit = visit
         self.events = tuple(events)
-        takes = _listed(self.events)
+        takes = _listed(self.events) if self.events else "nothing"
         super().__init__(
             f"the machine {machine!r} is in the state {state!r} (visit {visit}) and does not take the event {event!r}: "
-            f"{why}; it takes: {takes}; nothing was changed"
+            f"{why}; it takes: {takes}; the event changed nothing"
         )
 
 
@@ -230,13 +230,14 @@ class UnknownObjective(Misuse):
 
 
 class UnknownRun(Misuse):
-    """The journal has no run of that id, in this namespace."""
+    """The journal has no run of that id, in this namespace, or it is none of what is asked for; then that is `said`."""
 
-    def __init__(self, workflow_id: str, where: str) -> None:
+    def __init__(self, workflow_id: str, where: str, *, said: str | None = None) -> None:
         self.workflow_id = workflow_id
         super().__init__(
-            f"there is no run {workflow_id!r} in the journal {where!r}; list what there is with 'coterie runs list', "
-            "or name another namespace or store"
+            said
+            or f"there is no run {workflow_id!r} in the journal {where!r}; list what there is with "
+            "'coterie runs list', or name another namespace or store"
         )
 
 
@@ -247,12 +248,15 @@ class NotAsked(Misuse):
 class AlreadyDecided(Misuse):
     """A person answered what somebody had answered before. That stands, and is `decision`, as JSON."""
 
-    def __init__(self, task_id: str, decision: Mapping[str, object], *, at: str) -> None:
+    def __init__(self, task_id: str, decision: Mapping[str, object], *, at: str, run: str, rejected: bool) -> None:
         self.task_id = task_id
+        again = f"coterie runs forget {run} {task_id}"
+        if rejected:
+            again = f"coterie runs resume {run}' asks again, once the run has ended; or '{again}"
         self.decision = decision
         super().__init__(
             f"{task_id!r} is decided: {decision['by']!r} chose {decision['choice']!r} at {at}, and the first answer "
-            "stands; to have it asked again, have the task forgotten with 'coterie runs forget'"
+            f"stands; to have it asked again: '{again}'"
         )
 
 
@@ -265,8 +269,8 @@ class AskedElsewhere(Misuse):
         self.where = where
         super().__init__(
             f"{task_id!r} is asked by {place}, which does not look into the journal before it is answered there"
-            f"{': ' + where if where else ''}; answer it there, or record the answer here anyway (anyway=True, "
-            "--anyway): the task takes it when it is looked at next"
+            f"{': ' + where if where else ''}; answer it there, or record the answer here anyway (--anyway, "
+            "anyway=True): the task takes it when it is looked at next"
         )
 
 
@@ -291,15 +295,16 @@ class NoDeadLetter(Misuse):
 
 
 class PlanChanged(Misuse):
-    """A run is to go on, but the plan is not the one that it began with."""
+    """A run is to go on, but the plan, or the state machine, is not the one that it began with."""
 
     def __init__(self, workflow_id: str, *, begun_with: str, given: str) -> None:
         self.workflow_id = workflow_id
         self.begun_with = begun_with
         self.given = given
         super().__init__(
-            f"the run {workflow_id!r} began with the plan {begun_with}, and is to go on with {given}; give another "
-            "workflow_id, or allow it with allow_changes=True: then what changed, and what follows from it, is run anew"
+            f"the run {workflow_id!r} began with {begun_with}, and is to go on with {given}; give it another id "
+            "(workflow_id, --run-id), or allow the change (allow_changes=True, 'coterie machine run --allow-changes', "
+            "'coterie runs resume --plan'): then what changed, and what follows from it, is run anew"
         )
 
 
@@ -351,11 +356,11 @@ class NoLiveAgent(Refused):
 class ClaimedElsewhere(Refused):
     """Another process is at the same work; what it does will be there to be replayed. `owner` says who."""
 
-    def __init__(self, what: str, *, owner: str, retry_after_s: float) -> None:
+    def __init__(self, what: str, *, owner: str, retry_after_s: float, instead: str | None = None) -> None:
         self.owner = owner
+        step = instead or f"wait for it, or ask again in {retry_after_s:.3g} s"
         super().__init__(
-            f"{owner or 'another process'} is at work on {what}; it has said so within the last moments: wait for it, "
-            f"or ask again in {retry_after_s:.3g} s",
+            f"{owner or 'another process'} is at work on {what}; it has said so within the last moments: {step}",
             retry_after_s=retry_after_s,
         )
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 from coterie._json import JsonValue
 from coterie.errors import MachineError, Misuse
 from coterie.ids import AgentType, TaskId, check_name
-from coterie.task import Operator, Retry, Task, When
+from coterie.task import Operator, Retry, Task, When, checked_comparison
 
 __all__ = ["TRIGGERS", "Action", "Ending", "Go", "Guard", "State"]
 
@@ -44,7 +44,7 @@ class Guard:
     value: JsonValue = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", self.condition.value)
+        object.__setattr__(self, "value", checked_comparison(self.pointer, self.op, self.value, what="a guard"))
 
     @property
     def condition(self) -> When:

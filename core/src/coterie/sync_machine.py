@@ -93,6 +93,10 @@ class StateMachineRun:
         """See `coterie.StateMachineRun.output`."""
         return sync.run(self._wrapped.output(state))
 
+    def shown_output(self, state: str, *, most_bytes: int = 8192) -> str:
+        """See `coterie.StateMachineRun.shown_output`."""
+        return sync.run(self._wrapped.shown_output(state, most_bytes=most_bytes))
+
     def wait(self) -> MachineStatus:
         """See `coterie.StateMachineRun.wait`."""
         return sync.run(self._wrapped.wait())

@@ -11,7 +11,7 @@ from coterie.approval import Approval
 from coterie.errors import Misuse, PolicyError
 from coterie.ids import AgentType, TaskId, check_name, content_hash
 
-__all__ = ["Compensation", "ForEach", "Retry", "Task", "TriggerRule", "Undoable", "When"]
+__all__ = ["Compensation", "ForEach", "Retry", "Task", "TriggerRule", "Undoable", "When", "checked_comparison"]
 
 TriggerRule = Literal["all_success", "all_done", "one_success", "none_failed"]
 Operator = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "exists"]
@@ -72,10 +72,7 @@ class When:
     value: JsonValue = None
 
     def __post_init__(self) -> None:
-        _check_pointer(self.pointer, "when")
-        if self.op not in _OPERATORS:
-            raise PolicyError(f"when has the operator {self.op!r}; use one of {', '.join(_OPERATORS)}")
-        object.__setattr__(self, "value", require_json(self.value, "when value"))
+        object.__setattr__(self, "value", checked_comparison(self.pointer, self.op, self.value, what="when"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +253,18 @@ def _check_parts(task: Task) -> None:
             f"{task.id!r} reads the output of {reads[0]!r}, and the trigger rule one_success could start it before "
             f"that has ended; use all_success, none_failed or all_done, or make {reads[0]!r} its only dependency"
         )
+
+
+def checked_comparison(pointer: str, op: str, value: object, *, what: str) -> JsonValue:
+    """The value that is compared with. what: what compares, for messages.
+
+    Raises:
+        PolicyError: the pointer or the operator is none. Misuse: the value is not JSON.
+    """
+    _check_pointer(pointer, what)
+    if op not in _OPERATORS:
+        raise PolicyError(f"{what} has the operator {op!r}; use one of {', '.join(_OPERATORS)}")
+    return require_json(value, f"{what} value")
 
 
 def _check_pointer(pointer: str, what: str) -> None:

@@ -96,7 +96,7 @@ async def test_a_run_that_nobody_knows_and_a_task_that_asks_nothing_are_told(des
     running = desk.start(plan_of())
     await desk.asked()
 
-    with pytest.raises(NotAsked, match="it asks: 'sign-off'"):
+    with pytest.raises(NotAsked, match="the run asks: 'sign-off'"):
         await desk.people.answer(RUN, "draft", "approve", by="ann")
     with pytest.raises(Misuse):
         await desk.people.answer(RUN, "no/name", "approve", by="ann")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import io
 import json
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
-from coterie import Approval, Event, Orchestrator, Plan, Task
+from coterie import Orchestrator
 from coterie.cli.app import app
-from coterie.cli.board import Board
-from coterie.cli.progress import LineProgress, LiveProgress
 from coterie.cli.sources import load_team, read_plan
 from coterie.journal import Journal
 from coterie.stores.opening import open_journal_store
@@ -57,6 +55,18 @@ async def write(task_input, ctx):
     return {"text": os.environ.get("TEXT", "hello"), "of": ctx.task_id}
 """
 
+SLOW = """
+import asyncio
+from coterie import Team
+
+team = Team("press")
+
+
+@team.agent("sleeper")
+async def sleep(task_input):
+    await asyncio.sleep(1000)
+"""
+
 
 @pytest.fixture(autouse=True)
 def place(folder, monkeypatch):
@@ -66,7 +76,10 @@ def place(folder, monkeypatch):
     monkeypatch.setenv("COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S", "0")
     (folder / "paper.yaml").write_text(PAPER)
     (folder / "plain.yaml").write_text(PLAIN)
+    (folder / "slow.yaml").write_text("{name: slow, tasks: [{id: wait, agent_type: sleeper}]}")
     (folder / "press_team.py").write_text(TEAM)
+    # Another folder's, which a command in this process has loaded.
+    monkeypatch.delitem(sys.modules, "press_team", raising=False)
 
 
 def invoke(*argv: str):
@@ -104,7 +117,7 @@ def begin(start):
         process.communicate()
 
 
-def left(plan: str) -> None:
+def left(plan: str, run: str = "r1") -> None:
     """A run that asks, and nobody is at any more."""
 
     found, team = read_plan(plan), load_team("press_team:team")
@@ -115,7 +128,7 @@ def left(plan: str) -> None:
         orchestrator = Orchestrator(
             team, journal=journal, on_event=lambda event: asked.set() if event.name == "approval.asked" else None
         )
-        running = asyncio.create_task(orchestrator.execute_workflow(found, workflow_id="r1"))
+        running = asyncio.create_task(orchestrator.execute_workflow(found, workflow_id=run))
         async with asyncio.timeout(60):
             await asked.wait()
         running.cancel()
@@ -145,7 +158,7 @@ def test_a_person_sees_the_line_to_type_and_the_run_goes_on_when_it_is_typed(beg
     assert (running.returncode, done.exit_code) == (0, 0), err + done.output
     assert (asked["run"], asked["task"], asked["role"], asked["place"]) == ("r1", "sign-off", "editor", "process")
     assert asked["choices"] == ["approve", "later", "reject"]
-    assert "sign-off: asks editor: Publish [bold]it[/bold]? (answer: coterie approve r1 sign-off)" in err
+    assert "sign-off: asks editor: Publish [bold]it[/bold]? (answer: coterie approve r1 sign-off --set copies=…)" in err
     assert done.stdout == "r1: ann chose approve for sign-off\n"
     assert "succeeded" in out
     assert seen("approvals")["approvals"] == []
@@ -166,6 +179,32 @@ def test_a_no_fails_the_run_and_says_whose_it_was(begin):
     assert running.returncode == 1
     assert (decision["choice"], decision["by"]) == ("later", "bob")
     assert "was answered 'later' by 'bob' at " in out + err
+
+
+@pytest.mark.parametrize(("end", "state"), [(signal.SIGKILL, "waiting"), (signal.SIGTERM, "cancelled")])
+def test_a_question_outlives_whoever_asked_and_nobody_cleans_it_away(begin, coterie, end, state):
+    running = begin()
+
+    running.send_signal(end)
+    running.communicate(timeout=60)
+    reaped = seen("reap", "--idle", "0s")["runs"]
+    pruned = seen("runs", "prune", "--older-than", "0s")["runs"]
+
+    assert (reaped, pruned) == ([], [])
+    assert seen("runs")["runs"][0]["state"] == seen("runs", "show", "r1")["state"] == state
+    assert seen("approve", "r1", "sign-off", "--by", "ann", "--set", "copies=5")["decision"]["by"] == "ann"
+    assert coterie("runs", "resume", "r1").returncode == 0
+    assert seen("runs", "erase", "r1")["erased"]
+
+
+def test_whoever_waits_for_what_is_forgotten_ends_and_says_how_to_ask_again(begin):
+    running = begin()
+
+    invoke("runs", "forget", "r1", "sign-off")
+
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "coterie runs resume r1" in out + err
 
 
 def test_by_default_one_answers_under_the_login_name(plain):
@@ -210,6 +249,7 @@ def test_the_second_answer_is_refused_with_whose_the_first_was(plain):
 
     assert done.exit_code == 2
     assert "'ann' chose 'approve' at " in done.stderr
+    assert "to have it asked again: 'coterie runs forget r1 ask'" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -225,7 +265,7 @@ def test_the_second_answer_is_refused_with_whose_the_first_was(plain):
         (("approve", "r1", "sign-off", "--choice", "later"), "give it with 'coterie reject'"),
         (("reject", "r1", "sign-off", "--choice", "approve"), "give it with 'coterie approve'"),
         (("reject", "r1", "sign-off", "--choice", "never", "--by", "ann"), "one of 'approve', 'later', 'reject'"),
-        (("approve", "r1", "draft"), "it asks: 'sign-off'"),
+        (("approve", "r1", "draft"), "the run asks: 'sign-off'"),
         (("approve", "r2", "sign-off"), "there is no run 'r2'"),
         (("approvals", "--run", "r2"), "there is no run 'r2'"),
     ],
@@ -251,8 +291,11 @@ def test_a_choice_that_is_not_there_is_said(place):
     assert "has no choice that rejects; its choices are go" in done.stderr
 
 
-def test_nobody_is_asked_anything(folder):
-    assert "nobody is asked anything in sqlite://" in invoke("approvals", "list").stdout
+def test_where_no_task_waits_it_is_said_where_machines_are(folder):
+    told = invoke("approvals", "list").stdout
+
+    assert "no task waits for an approval in sqlite://" in told
+    assert "(namespace 'default'); state machines that wait are in 'coterie runs'" in told
 
 
 def test_without_a_journal_nobody_could_answer(coterie):
@@ -267,30 +310,72 @@ def test_a_plan_is_valid_without_an_agent_for_the_role(folder):
     assert "people  editor" in invoke("validate", "plain.yaml").stdout
 
 
-PLAN = Plan("p", [Task("ask", "editor", approval=Approval("[bold]Go?"))])
-ASKED = Event("approval.asked", "r1", "ask", {"question": "[bold]Go?", "place": "process"})
+def test_what_has_not_asked_has_asked_nobody_or_is_to_ask_anew_is_told_apart(paper):
+    unknown = invoke("approve", "r1", "nosuch", "--by", "ann")
+    done = invoke("approve", "r1", "draft", "--by", "ann")
+    invoke("runs", "forget", "r1", "sign-off")
+    forgotten = invoke("approve", "r1", "sign-off", "--by", "ann")
+
+    assert "has not asked anything so far, or there is none; the run asks: 'sign-off'" in unknown.stderr
+    assert "has ended, and asked nobody; the run asks: 'sign-off'" in done.stderr
+    assert "is to be asked anew; 'coterie runs resume r1' does so, unless a process is at the run" in forgotten.stderr
+    assert "the run asks nothing now" in forgotten.stderr
 
 
-def test_on_the_board_a_task_that_asks_is_neither_waiting_nor_done():
-    board = Board(PLAN)
-    board.apply(Event("task.started", "r1", "ask", {"agent_type": "editor"}))
+def test_who_comes_second_is_told_the_whole_command_that_has_it_asked_again(plain):
+    invoke("reject", "r1", "ask", "--by", "ann")
 
-    board.apply(ASKED)
+    done = invoke("approve", "r1", "ask", "--by", "bob")
 
-    row = board.rows["ask"]
-    assert (row.state, row.question, row.how) == ("asking", "[bold]Go?", "coterie approve r1 ask")
-    assert board.done == 0
-    board.apply(Event("task.finished", "r1", "ask", {"state": "succeeded", "duration_s": 1.0}))
-    assert (row.state, board.done) == ("succeeded", 1)
+    assert "'coterie runs resume r1' asks again, once the run has ended" in done.stderr
+    assert "'coterie runs forget r1 ask'" in done.stderr
 
 
-async def test_on_a_terminal_and_in_lines_the_line_to_type_is_shown():
-    for kind, terminal in ((LiveProgress, True), (LineProgress, False)):
-        screen = io.StringIO()
-        progress = kind(PLAN, Console(file=screen, force_terminal=terminal, width=120))
+def test_a_run_that_is_quiet_still_says_what_it_asks_and_the_whole_line_that_answers(start):
+    running = start("run", "paper.yaml", "--team", "press_team:team", "--run-id", "r1", "--quiet")
+    try:
+        line = running.stderr.readline()
+    finally:
+        running.kill()
+        running.communicate()
 
-        async with progress.showing():
-            progress.on_event(Event("task.started", "r1", "ask", {"agent_type": "editor"}))
-            progress.on_event(ASKED)
+    assert line.endswith("(answer: coterie approve r1 sign-off --set copies=…)\n")
 
-        assert "[bold]Go? (answer: coterie approve r1 ask)" in screen.getvalue()
+
+def test_a_run_that_is_stopped_says_how_it_goes_on_and_that_its_question_stands(begin):
+    running = begin()
+
+    running.send_signal(signal.SIGINT)
+
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped; what sign-off asks can still be answered; the run goes on with: coterie runs resume r1" in err
+    answered = invoke("approve", "r1", "sign-off", "--by", "ann", "--set", "copies=1")
+    assert "go on with it: coterie runs resume r1" in answered.stdout
+    assert invoke("runs", "resume", "r1").exit_code == 0
+
+
+def test_what_is_asked_can_be_copied_where_there_is_no_terminal(place, monkeypatch):
+    long = f"airflow.{'x' * 110}"
+    Path("plain.yaml").write_text(PLAIN.replace('"Go?"', f'"{"Go on? " * 60}"'), "utf-8")
+    left("plain.yaml", long)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    asked, runs, shown = (invoke(*argv).stdout for argv in (("approvals",), ("runs",), ("runs", "show", long)))
+
+    assert f"{long}  ask " in asked
+    assert f"{long}  " in runs
+    assert long in shown
+
+
+def test_a_run_that_is_stopped_between_its_agents_says_how_it_goes_on(start, folder):
+    (folder / "press_team.py").write_text(SLOW)
+    running = start("run", "slow.yaml", "--team", "press_team:team", "--run-id", "r1")
+    while "started" not in running.stderr.readline():
+        pass
+
+    running.send_signal(signal.SIGINT)
+
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "stopped; the run goes on with: coterie runs resume r1" in err

@@ -161,7 +161,7 @@ def test_a_new_version_of_an_agent_runs_anew_and_what_follows_may(coterie, seen,
         "first": ("runs", "changed"),
         "each": ("may_run", None),
         "long": ("may_run", None),
-        "last": ("may_run", None),
+        "last": ("may_run", "goes_on"),
     }
     assert told["tasks"][1]["after"] == ["first"]
     assert resumed["status"] == "succeeded"
@@ -197,6 +197,7 @@ def test_a_run_at_work_in_another_process_is_running_and_nobody_else_s(begun, co
     told = coterie("runs", "diff", "r1")
     reaped = seen("reap", "--idle", "0s")
     pruned = seen("runs", "prune", "--older-than", "0s")
+    not_erased = coterie("runs", "erase", "r1")
 
     assert shown["state"] == listed[0]["state"] == "running"
     assert shown["claim"]["alive"]
@@ -206,6 +207,9 @@ def test_a_run_at_work_in_another_process_is_running_and_nobody_else_s(begun, co
     assert "is at work on the run 'r1'" in refused.stderr
     assert f"process {begun.pid} on " in told.stdout
     assert reaped["runs"] == pruned["runs"] == []
+    assert not_erased.returncode == 1
+    assert f"process {begun.pid} on " in not_erased.stderr
+    assert "end it first" in not_erased.stderr
     assert begun.poll() is None
     assert calls() == {"first": 1, "each/a": 1, "each/b": 1, "long": 1}
 
@@ -254,6 +258,17 @@ def test_an_interrupted_run_is_cancelled_and_goes_on(begun, seen, calls, folder)
     assert seen("runs", "show", "r1")["state"] == "cancelled"
     assert seen("runs", "resume", "r1")["status"] == "succeeded"
     assert calls() == {"long": 1, "last": 1}
+    assert seen("runs", "erase", "r1")["erased"]
+
+
+def test_people_are_told_why_what_failed_runs_behind_what_was_forgotten(coterie, monkeypatch):
+    failed_run(coterie, monkeypatch)
+    coterie("runs", "forget", "r1", "long")
+
+    text = "\n".join(" ".join(line.split()) for line in coterie("runs", "diff", "r1").stdout.splitlines())
+
+    assert "long runs was to be forgotten" in text
+    assert "last may run failed; depends on how long ends" in text
 
 
 def test_a_team_that_is_gone_is_named_by_the_refusal_and_another_can_be_given(coterie, seen, monkeypatch, folder):

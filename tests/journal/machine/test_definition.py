@@ -67,6 +67,7 @@ def a(*transitions: Go, **more: Any) -> State:
         (lambda: State("a", transitions=Go("b")), "pass a list of Go"),
         (lambda: State("a", action="worker"), "the action of the state 'a' is 'worker'; pass an Action"),
         (lambda: Go("b", "x", when=Guard()), "pass a list of Guard"),
+        (lambda: Guard("/n", "gte", 1), "a guard has the operator 'gte'; use one of "),
         (lambda: Guard("n"), "the pointer 'n'; a JSON pointer is empty or starts with '/'"),
         (lambda: Guard("/n", "like", 1), "the operator 'like'; use one of eq, ne"),
         (lambda: Guard("/n", "eq", {1, 2}), "is a set, not JSON"),

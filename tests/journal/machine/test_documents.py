@@ -120,7 +120,7 @@ def test_a_machine_is_read_from_a_file(tmp_path: Path, name: str, text: str):
         ),
         (
             document(transitions=[{"to": "b", "trigger": True}]),
-            "at states/0/transitions/0/trigger: Input should be a valid",
+            "at states/0/transitions/0/trigger: a truth value, where a text should be",
         ),
         (document(transitions=[{"to": "b", "trigger": "x", "when": [{"pointr": "/a"}]}]), "did you mean 'pointer'?"),
         (document(transitions=[{"to": "c", "trigger": "x"}]), "the state 'a' goes on 'x' to 'c'"),
@@ -229,3 +229,14 @@ def test_the_schema_is_json_schema():
     assert StateMachine.json_schema()["additionalProperties"] is False
     assert not list(Draft202012Validator(StateMachine.json_schema()).iter_errors(FULL.to_dict()))
     assert list(Draft202012Validator(StateMachine.json_schema()).iter_errors(document(timout_s=5)))
+
+
+def test_a_trigger_that_yaml_reads_as_a_truth_value_is_to_be_quoted():
+    text = (
+        "{name: m, initial: a, states: [{name: a, transitions: [{to: b, trigger: yes}]}, {name: b, final: succeeded}]}"
+    )
+
+    with pytest.raises(MachineError, match="a truth value, where a text should be: YAML reads yes, on and true so"):
+        StateMachine.from_yaml(text)
+
+    assert StateMachine.from_yaml(text.replace("yes", '"yes"')).state("a").events == ("yes",)

@@ -109,7 +109,10 @@ def test_an_event_whose_guards_do_not_hold_changes_nothing():
 
     for payload in (None, {"level": 1, "name": "ann"}, {"level": 2}, {"level": "2", "name": "ann"}):
         answer = world.send("approve", payload, event_id="a1")
-        assert (answer.verdict, answer.why) == ("illegal", "no guard of its transitions holds")
+        assert (answer.verdict, answer.why) == (
+            "illegal",
+            "no guard of its transitions holds: to 'done' if /level ge 2 and /name exists",
+        )
 
     assert world.texts == before
     assert world.send("approve", {"level": 2, "name": None}, event_id="a1").verdict == "moved"
@@ -241,7 +244,8 @@ def test_a_refused_event_after_a_time_out_leaves_the_time_out_taken():
 
     answer = world.send("approve", event_id="a1")
 
-    assert (answer.verdict, answer.why) == ("illegal", "it has ended")
+    why = "the time-out of 'a' was due, and was taken first; then it has ended"
+    assert (answer.verdict, answer.why) == ("illegal", why)
     assert world.state == "lost"
 
 

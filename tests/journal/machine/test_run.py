@@ -228,8 +228,8 @@ async def test_what_moves_is_told_once_to_whoever_listens(desk: Desk):
 
     assert [event.name for event in told] == ["machine.moved"] * 2
     assert [event.fields for event in told] == [
-        {"state": "draft", "trigger": "succeeded", "to": "review", "visit": 1, "who": ""},
-        {"state": "review", "trigger": "approve", "to": "done", "visit": 2, "who": "ann"},
+        {"state": "draft", "trigger": "succeeded", "to": "review", "visit": 1, "who": "", "error": ""},
+        {"state": "review", "trigger": "approve", "to": "done", "visit": 2, "who": "ann", "error": ""},
     ]
 
 
@@ -251,6 +251,31 @@ async def test_outputs_that_lie_in_an_artifact_store_are_asked_and_carried(desk:
     with pytest.raises(Misuse, match="there is no artifact store here"):
         await desk.run.output("b")
     assert len((await desk.store.read(RUN))["machine/visit/1"]) < 1000
+
+
+@pytest.mark.parametrize(("chars", "reads"), [(2000, 1), (300_000, 0)])
+async def test_what_an_action_gave_is_shown_and_one_that_is_large_is_named_and_not_read(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chars: int, reads: int
+):
+    async def work(task_input: dict[str, Any], _: Any) -> Any:
+        return "x" * chars
+
+    desk.work = work
+    artifacts, loads = ArtifactStore(f"file://{tmp_path}"), []
+    await execute_machine(desk.orchestrator(artifacts=artifacts), ONCE, workflow_id=RUN)
+    load = artifacts.load
+
+    async def noted(ref: Any) -> Any:
+        loads.append(ref)
+        return await load(ref)
+
+    monkeypatch.setattr(artifacts, "load", noted)
+
+    shown = await StateMachineRun(desk.journal, RUN, artifacts=artifacts).shown_output("a", most_bytes=500)
+
+    assert len(loads) == reads
+    assert ("xxx" in shown, f"{chars + 2:,} bytes, at file://" in shown) == (bool(reads), not reads)
+    assert len(shown) < 600
 
 
 async def test_a_small_output_needs_no_artifact_store_to_be_read(desk: Desk, tmp_path: Path):

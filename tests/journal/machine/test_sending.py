@@ -36,7 +36,7 @@ async def test_an_event_that_is_not_taken_is_refused_and_changes_nothing(desk: D
     assert await desk.store.read(RUN) == before
     assert str(caught.value) == (
         "the machine 'review' is in the state 'review' (visit 2) and does not take the event 'publish': "
-        "no transition is on it; it takes: 'approve', 'reject'; nothing was changed"
+        "no transition is on it; it takes: 'approve', 'reject'; the event changed nothing"
     )
     error = caught.value
     assert (error.event, error.state, error.visit, error.events) == ("publish", "review", 2, ("approve", "reject"))
@@ -46,7 +46,7 @@ async def test_an_event_that_is_not_taken_is_refused_and_changes_nothing(desk: D
 async def test_a_machine_that_has_ended_takes_no_event(desk: Desk):
     await desk.execute(ONCE)
 
-    with pytest.raises(IllegalTransition, match="it has ended; it takes: none"):
+    with pytest.raises(IllegalTransition, match="it has ended; it takes: nothing;"):
         await desk.run.send("approve")
     assert not await desk.run.cancel()
 
@@ -205,11 +205,23 @@ async def test_an_unknown_run_is_told_as_such(desk: Desk):
         ({"event": "a", "payload": "x" * 70_000}, "the payload of 'a' has over 65536 bytes"),
         ({"event": "a", "who": "x" * 201}, "who is 'xxx"),
         ({"event": "a", "event_id": "x" * 201}, "event_id is 'xxx"),
+        ({"event": "a", "who": "ann\x1b[2J"}, "who holds control characters"),
     ],
 )
 async def test_a_sending_that_cannot_be_kept_is_refused(desk: Desk, arguments: dict[str, Any], message: str):
     with pytest.raises(Misuse, match=message):
         await desk.run.send(**arguments)
+
+
+@pytest.mark.parametrize("who", ["x" * 201, "ann\x1b[2J"])
+async def test_who_cancels_has_a_name_that_can_be_kept_and_shown(desk: Desk, who: str):
+    desk.start(REVIEW)
+    await desk.until("review")
+
+    with pytest.raises(Misuse, match="who "):
+        await desk.run.cancel(who=who)
+
+    assert (await desk.run.status()).status is None
 
 
 async def test_an_event_whose_answer_was_lost_is_sent_again_without_harm(desk: Desk):

@@ -23,6 +23,7 @@ Each visit is left once, and its record is written in the same step as the state
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
@@ -125,6 +126,8 @@ def take(table: Table, head: Head, what: Input, now: int) -> Step:
         visits = (left,)
     took = _TAKEN.get((head.phase, type(what)))
     step = took(table, head, what, now) if took is not None else _not_taken(head, what)
+    if visits and step.verdict == "illegal":
+        step = step._replace(why=f"the time-out of {visits[0].state!r} was due, and was taken first; then {step.why}")
     if visits or step.visits:
         return step._replace(visits=visits + step.visits, verdict="moved" if step.verdict == "idle" else step.verdict)
     # A clock that was set back must be written down, or whoever only looks would never see time pass.
@@ -154,7 +157,8 @@ def _take_event(table: Table, head: Head, what: Sent, now: int) -> Step:
         return Step(head, "illegal", why="no transition is on it")
     way = table.choose(head.state, what.name, what.payload)
     if way is None:
-        return Step(head, "illegal", why="no guard of its transitions holds")
+        guards = "; ".join(_told(way) for way in table.ways[head.state, what.name])
+        return Step(head, "illegal", why=f"no guard of its transitions holds: {guards}")
     cause = Cause(what.name, event_id=what.event_id, payload=what.payload, who=what.who)
     head, left = _leave(table, replace(head, event=head.visit), way, cause, now)
     return Step(head, "moved", (left,))
@@ -261,6 +265,15 @@ def _record(head: Head, cause: Cause, now: int, *, to: str | None = None, passed
 def _the(way: Way | None) -> Way:
     assert way is not None, "a state with a time-out has a transition on it, without a guard"
     return way
+
+
+def _told(way: Way) -> str:
+    """What a transition asks of the payload."""
+    asked = []
+    for one in way.conditions:
+        value = "" if one.op == "exists" else f" {json.dumps(one.value, ensure_ascii=False):.100}"
+        asked.append(f"{one.pointer or 'the payload'} {one.op}{value}")
+    return f"to {way.to!r} if {' and '.join(asked)}"
 
 
 def _exhausted(bound: str) -> Error:

@@ -21,10 +21,13 @@ EndStatus: TypeAlias = Literal["succeeded", "failed", "cancelled"]
 
 
 class Error(NamedTuple):
-    """Why a machine failed that no transition caught."""
+    """Why an action failed, or a machine that no transition caught."""
 
     type: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}"
 
 
 class Cause(NamedTuple):
@@ -128,6 +131,12 @@ class Visit:
     event_id: str = ""
     payload: JsonValue = None
     who: str = ""
+
+    @property
+    def error(self) -> Error | None:
+        """Why its action failed, if it did."""
+        found = None if self.result is None else self.result.get("error")
+        return Error(str(found["type"]), str(found["message"])) if isinstance(found, Mapping) else None
 
     def text(self) -> str:
         """What is stored."""

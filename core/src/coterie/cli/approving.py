@@ -15,15 +15,16 @@ from coterie._rules.timeline import SECOND
 from coterie.approval import Approval, Decision, Field
 from coterie.approvals import Approvals, PendingApproval
 from coterie.cli.fleet.times import clock_time, instant, span
-from coterie.cli.machine.telling import login_name
+from coterie.cli.person import login_name
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.session import JournalMode
 from coterie.cli.streams import write_json
-from coterie.cli.summary import output_console
+from coterie.cli.summary import output_console, print_listing
 from coterie.cli.words import answer_line
 from coterie.errors import Misuse
 from coterie.journal import Journal
 from coterie.journal.view import view_run
+from coterie.ports import JournalStore
 
 __all__ = ["Reply", "answer_command", "approval_document", "approvals_command", "asked_lines"]
 
@@ -35,20 +36,22 @@ _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0
 def approvals_command(place: JournalPlace, *, run: str | None, limit: int, as_json: bool) -> int:
     """What is asked and not answered; of one run with what it is about."""
 
-    async def found() -> tuple[list[PendingApproval], float, str]:
+    async def found() -> tuple[list[PendingApproval], float, JournalStore]:
         async with place.opened() as journal:
             pending = await Approvals(journal).pending(run, limit=limit)
-            return pending, await _now_s(journal, pending), journal.store.url
+            return pending, await _now_s(journal, pending), journal.store
 
-    pending, now_s, url = asyncio.run(found())
+    pending, now_s, store = asyncio.run(found())
     if as_json:
-        write_json({"journal": url, "approvals": [approval_document(one) for one in pending]})
+        write_json({"journal": store.url, "approvals": [approval_document(one) for one in pending]})
         return 0
     console = output_console()
     if not pending:
-        console.print(f"nobody is asked anything in {url}", markup=False, soft_wrap=True)
+        where = f"{store.url} (namespace {store.namespace!r})"
+        line = f"no task waits for an approval in {where}; state machines that wait are in 'coterie runs'"
+        console.print(line, markup=False, soft_wrap=True)
         return 0
-    console.print(_table(pending, now_s))
+    print_listing(console, _table(pending, now_s, on_terminal=console.is_terminal))
     if run is not None:
         for one in pending:
             console.print("")
@@ -143,16 +146,16 @@ def asked_lines(one: PendingApproval) -> list[str]:
     else:
         lines += [f"  {_title(name, given)}" for name, given in one.approval.fields.items()]
         lines.append(f"  choices: {', '.join(one.approval.choices)}")
-        required = [name for name, given in one.approval.fields.items() if given.required and given.default is None]
-        values = "".join(f" --set {name}=…" for name in required)
-        lines.append(f"  answer: {answer_line(one.workflow_id, one.task_id)}{values}")
+        lines.append(f"  answer: {answer_line(one.workflow_id, one.task_id, one.approval)}")
     return lines
 
 
-def _table(pending: Sequence[PendingApproval], now_s: float) -> Table:
+def _table(pending: Sequence[PendingApproval], now_s: float, *, on_terminal: bool) -> Table:
     table = Table(box=None, pad_edge=False)
+    # An address is too long for most terminals.
+    whole = ("run", "task") if on_terminal else ("run", "task", "at")
     for title in ("run", "task", "question", "for", "asked", "left", "at"):
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title in whole)
     for one in pending:
         people = ", ".join(one.approval.assignees) or one.role
         left = "" if one.until is None else span(round(max(0.0, one.until - now_s) * SECOND))

@@ -46,6 +46,7 @@ class Board:
     def __init__(self, plan: Plan) -> None:
         self.plan_name = plan.name
         self.rows = {task.id: Row(task.id, task.agent_type, task.foreach is not None) for task in plan.tasks}
+        self._approvals = {task.id: task.approval for task in plan.tasks if task.approval is not None}
         self.counts: Counter[RowState] = Counter({"waiting": len(self.rows)})
         self.status: RunStatus | None = None
         self._running: dict[TaskId, None] = {}
@@ -80,7 +81,8 @@ class Board:
             row.attempt = fields["attempt"] + 1
             self._enter(row, "retrying")
         elif event.name == "approval.asked":
-            row.question, row.how = fields["question"], answer_line(event.workflow_id, row.task_id)
+            how = answer_line(event.workflow_id, row.task_id, self._approvals[row.task_id])
+            row.question, row.how = fields["question"], how
             self._enter(row, "asking")
         elif event.name == "item.finished":
             row.items_total = fields["total"]

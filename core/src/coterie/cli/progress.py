@@ -51,8 +51,10 @@ class Progress(Protocol):
 
 def progress_for(plan: Plan, *, quiet: bool) -> Progress:
     """What suits standard error."""
-    console = Console(stderr=True, quiet=quiet)
-    return LiveProgress(plan, console) if console.is_terminal and not quiet else LineProgress(plan, console)
+    console = Console(stderr=True)
+    if quiet:
+        return LineProgress(plan, Console(stderr=True, quiet=True), asking=console)
+    return LiveProgress(plan, console) if console.is_terminal else LineProgress(plan, console)
 
 
 class LiveProgress:
@@ -113,11 +115,15 @@ class LiveProgress:
 
 
 class LineProgress:
-    """One line for what begins and ends; of a large plan, only what fails, and each tenth of the whole."""
+    """One line for what begins and ends; of a large plan, only what fails, and each tenth of the whole.
 
-    def __init__(self, plan: Plan, console: Console) -> None:
+    asking: where people are told what they are asked, if elsewhere: without an answer nothing goes on.
+    """
+
+    def __init__(self, plan: Plan, console: Console, *, asking: Console | None = None) -> None:
         self._board = Board(plan)
         self._console = console
+        self._asking = asking or console
         self._began = time.monotonic()
         self._told_items: Counter[str] = Counter()
         self._brief = len(plan.tasks) > _LINES_LIMIT
@@ -127,7 +133,8 @@ class LineProgress:
         row = self._board.apply(event)
         line = self._line(event, row) if row is not None else None
         if line is not None:
-            self.say(f"[{time.monotonic() - self._began:7.1f} s] {line}")
+            console = self._asking if event.name == "approval.asked" else self._console
+            _print(console, f"[{time.monotonic() - self._began:7.1f} s] {line}")
 
     @asynccontextmanager
     async def showing(self) -> AsyncIterator[None]:
@@ -136,7 +143,7 @@ class LineProgress:
 
     def say(self, line: str) -> None:
         """One line."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _print(self._console, line)
 
     def abandon(self) -> None:
         """Nothing to do."""
@@ -170,6 +177,10 @@ class LineProgress:
         every = max(total // 4, 1)
         told = total >= 20 and row.items_done % every == 0
         return f"{row.task_id}: {row.items_done:,} of {total:,} items" if told else None
+
+
+def _print(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _told(row: Row) -> str:

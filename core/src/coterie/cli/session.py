@@ -6,23 +6,27 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
+from rich.console import Console
+
 from coterie._json import JsonValue
+from coterie.approvals import Approvals
 from coterie.artifacts import ArtifactStore
 from coterie.cli.failure import DEBUG
 from coterie.cli.logs import logs_told
 from coterie.cli.progress import Progress, progress_for
 from coterie.cli.stopping import Stopping
 from coterie.cli.streams import reserved_stdout
-from coterie.errors import Misuse
+from coterie.errors import CoterieError, Misuse
 from coterie.ids import check_workflow_id, new_workflow_id
 from coterie.journal import Intent, Journal
 from coterie.plan import Plan
 from coterie.result import WorkflowResult
 from coterie.runtime import Runtime
+from coterie.saga import SagaResult
 from coterie.stores.opening import open_journal_store
 from coterie.team import Team
 
@@ -101,7 +105,21 @@ async def _perform(
                     result = await runtime.orchestrator.execute_workflow(
                         job.plan, workflow_id=run_id, params=job.params, intent=job.intent
                     )
+            undone = isinstance(result, SagaResult) and result.went_back
+            if journal is not None and result.status == "cancelled" and not undone:
+                await _tell_stopped(journal, run_id)
             return result, await after(result, runtime.artifacts)
+
+
+async def _tell_stopped(journal: Journal, run: str) -> None:
+    """How the run goes on, and whose questions stand meanwhile; also to who wanted no progress."""
+    console, asked = Console(stderr=True), []
+    # A journal that cannot be read now must not hide how the run ended.
+    with suppress(CoterieError):
+        asked = [one.task_id for one in await Approvals(journal).of_run(run) if one.is_open]
+    stands = f"what {', '.join(asked)} asks can still be answered; " if asked else ""
+    line = f"stopped; {stands}the run goes on with: coterie runs resume {run}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -19,9 +20,10 @@ from coterie.result import TaskResult, WorkflowResult
 from coterie.saga import SagaResult
 from coterie.saga.telling import undo_summary
 
-__all__ = ["output_console", "print_outputs", "print_run"]
+__all__ = ["output_console", "print_listing", "print_outputs", "print_run"]
 
 _ROWS = 40
+_WIDEST = 10_000
 _OUTPUT_LINES = 20
 _LINE_CHARS = 100
 _FAILED_ITEMS = 5
@@ -34,6 +36,17 @@ def output_console() -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 120
     return console
+
+
+def print_listing(console: Console, table: Table) -> None:
+    """A table of which the columns that do not wrap can be copied, and found by other programs.
+
+    On a terminal the other columns give way first; where there is none, the lines are as wide as they need to be.
+    """
+    if not console.is_terminal:
+        room = console.options.update(max_width=_WIDEST)
+        console.width = max(console.width, Measurement.get(console, room, table).minimum)
+    console.print(table)
 
 
 def print_run(console: Console, plan: Plan, result: WorkflowResult, *, notes: bool = True) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from coterie.approval import Approval
+from coterie.markdown import harmless
+
 __all__ = ["MARKS", "STYLES", "answer_line", "clipped", "count_of", "seconds"]
 
 MARKS = {
@@ -30,14 +33,15 @@ STYLES = {
 }
 
 
-def answer_line(run: str, task_id: str) -> str:
-    """What a person types to say yes to a task. Neither name needs quotes in any shell."""
-    return f"coterie approve {run} {task_id}"
+def answer_line(run: str, task_id: str, approval: Approval) -> str:
+    """What a person types to say yes to a task. No name needs quotes in any shell."""
+    asked = [name for name, field in approval.fields.items() if field.required and field.default is None]
+    return " ".join([f"coterie approve {run} {task_id}", *(f"--set {name}=…" for name in asked)])
 
 
 def clipped(text: str, most: int) -> str:
-    """A text in one line, at most so long."""
-    line = " ".join(text.split())
+    """Anybody's text in one line, at most so long."""
+    line = harmless(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

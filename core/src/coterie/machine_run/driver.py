@@ -215,6 +215,7 @@ class _Driver:
                 "to": left.to,
                 "visit": left.number,
                 "who": left.who,
+                "error": "" if left.error is None else str(left.error),
             }
             self._on_event(Event("machine.moved", self._file.run, None, fields))
             self._told = left.number

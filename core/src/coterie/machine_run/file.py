@@ -20,7 +20,7 @@ from coterie.journal.header import Header
 from coterie.journal.place import place_of
 from coterie.machine import StateMachine
 
-__all__ = ["Definition", "MachineFile", "action_task_id"]
+__all__ = ["Definition", "MachineFile", "action_task_id", "is_machine"]
 
 # Somebody else was faster each time: so often, and he who asks would rather know.
 _TRIES = 1000
@@ -48,6 +48,12 @@ class Definition:
 def action_task_id(state: str, visit: int) -> str:
     """What the action of one visit is called as a task of its run; no two of a run are called the same."""
     return f"{state}-{visit}"
+
+
+async def is_machine(journal: Journal, run: WorkflowId) -> bool:
+    """Whether a run of the journal is that of a machine."""
+    texts, _ = await journal.store.get(run, (HEAD,))
+    return HEAD in texts
 
 
 class MachineFile:
@@ -96,7 +102,7 @@ class MachineFile:
         if known is None or version not in (None, known.machine.hash):
             texts, _ = await self.journal.store.get(self.run, (DEFINITION,))
             if DEFINITION not in texts:
-                raise self._unknown()
+                raise await self._unknown()
             known = self._definition = Definition.read(texts[DEFINITION])
         return known
 
@@ -108,7 +114,7 @@ class MachineFile:
         """
         texts, now = await self.journal.store.get(self.run, (HEAD,))
         if HEAD not in texts:
-            raise self._unknown()
+            raise await self._unknown()
         return self._seen(Head.read(texts[HEAD], HEAD)), now
 
     async def ask(self, what: Input) -> Answer:
@@ -123,7 +129,7 @@ class MachineFile:
             decide = partial(rule.apply, table=machine.table, what=what, version=machine.hash, visit=visit)
             answer = await self.journal.store.change(self.run, rule.paths_of(what, visit), decide)
             if answer.head is None:
-                raise self._unknown()
+                raise await self._unknown()
             self._seen(answer.head)
             if answer.verdict == "changed":
                 self._definition = None
@@ -158,8 +164,13 @@ class MachineFile:
         self._visit = head.visit
         return head
 
-    def _unknown(self) -> UnknownRun:
-        return UnknownRun(self.run, self.journal.store.url)
+    async def _unknown(self) -> UnknownRun:
+        header = await self.journal.header(self.run)
+        if header is None:
+            return UnknownRun(self.run, self.journal.store.url)
+        plan = f"the plan {header.plan_name!r}" if header.plan_name else "tasks of no plan"
+        said = f"{self.run!r} is a run of {plan}, and no machine; see it with: coterie runs show {self.run}"
+        return UnknownRun(self.run, self.journal.store.url, said=said)
 
 
 def error_value(record: Record) -> JsonValue:

@@ -9,6 +9,7 @@ from coterie._json import JsonValue, canonical_bytes, require_json
 from coterie._rules.machine import Cancel, Sent
 from coterie._rules.machine_record import Visit
 from coterie._rules.machine_texts import Receipt
+from coterie.approval import check_text
 from coterie.artifacts import ArtifactStore
 from coterie.errors import IllegalTransition, MissingOutput, Misuse
 from coterie.ids import WorkflowId, check_name, check_workflow_id
@@ -17,7 +18,9 @@ from coterie.journal.bell import Bell, until_rung
 from coterie.machine_run.carried import loaded
 from coterie.machine_run.file import MachineFile
 from coterie.machine_run.status import MachineStatus, status_of
+from coterie.markdown import LOADED_BYTES, fenced
 from coterie.ports import StateStore
+from coterie.ref import Ref
 from coterie.result import output_from_dict
 
 __all__ = ["LOOK_S", "StateMachineRun", "look_pause_s"]
@@ -69,13 +72,13 @@ class StateMachineRun:
 
         Raises:
             IllegalTransition: the machine does not take it where it is; nothing was changed.
-            UnknownRun: there is no such machine. Misuse: the id is that of another event, or the payload is not JSON.
+            UnknownRun: there is no such machine. Misuse: the id is that of another event, the payload is not JSON, or
+                `who` cannot be shown on any screen.
             Unavailable: the journal's store failed; whether the event was taken is not known: send it again.
         """
         check_name(event, "the event")
-        for what, text in (("who", who), ("event_id", event_id or "")):
-            if not isinstance(text, str) or len(text) > _LONGEST:
-                raise Misuse(f"{what} is {text!r:.200}; give a text of at most {_LONGEST} characters")
+        check_text(who, "who", most=_LONGEST)
+        check_text(event_id or "", "event_id", most=_LONGEST)
         value = require_json(payload, "the payload")
         if len(canonical_bytes(value)) > MOST_PAYLOAD_BYTES:
             raise Misuse(
@@ -102,8 +105,9 @@ class StateMachineRun:
         """End the machine where it is; its action is ended too. False: it was over already.
 
         Raises:
-            UnknownRun: there is no such machine.
+            UnknownRun: there is no such machine. Misuse: `who` cannot be kept.
         """
+        check_text(who, "who", most=_LONGEST)
         answer = await self._file.ask(Cancel(who))
         await self._bell.ring()
         return answer.verdict == "moved"
@@ -129,13 +133,18 @@ class StateMachineRun:
         Raises:
             MissingOutput: it has not succeeded so far.
         """
-        head, _ = await self._file.head()
-        number = head.outputs.get(state)
-        record = await self._file.action_record(state, number) if number is not None else None
-        if record is None:
-            known = ", ".join(head.outputs) or "none"
-            raise MissingOutput(f"no action of the state {state!r} has succeeded so far; those that have: {known}")
-        return await loaded(output_from_dict(record.result.get("output")), self._artifacts)
+        return await loaded(await self._stored(state), self._artifacts)
+
+    async def shown_output(self, state: str, *, most_bytes: int = 8192) -> str:
+        """The same as Markdown, for whoever decides: its beginning. What is large is named, and not read for that.
+
+        Raises:
+            MissingOutput: as `output`.
+        """
+        stored = await self._stored(state)
+        if isinstance(stored, Ref) and stored.size_bytes > LOADED_BYTES:
+            return fenced(f"{stored.size_bytes:,} bytes, at {stored.uri}", most_bytes=most_bytes)
+        return fenced(await loaded(stored, self._artifacts), most_bytes=most_bytes)
 
     async def wait(self) -> MachineStatus:
         """Wait until the machine is over. Somebody must run it; this does not."""
@@ -144,6 +153,15 @@ class StateMachineRun:
                 await until_rung(rung, look_pause_s())
                 rung.clear()
         return status
+
+    async def _stored(self, state: str) -> JsonValue | Ref:
+        head, _ = await self._file.head()
+        number = head.outputs.get(state)
+        record = await self._file.action_record(state, number) if number is not None else None
+        if record is None:
+            known = ", ".join(head.outputs) or "none"
+            raise MissingOutput(f"no action of the state {state!r} has succeeded so far; those that have: {known}")
+        return output_from_dict(record.result.get("output"))
 
 
 def look_pause_s() -> float:

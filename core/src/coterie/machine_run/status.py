@@ -21,7 +21,8 @@ class MachineStatus:
 
     visit: how many states it has entered, this one included. entered_at: when this one, in seconds since the epoch, on
     the store's clock. phase: `acting`, `waiting` or `over`. events: what it takes here. timeout_in_s: how long until
-    its time-out; None if there is none. status, error: how it ended, once it is over.
+    its time-out; None if there is none. overdue_s: for how long that has been due, and nobody has taken it. status,
+    error: how it ended, once it is over.
     """
 
     workflow_id: WorkflowId
@@ -35,6 +36,7 @@ class MachineStatus:
     timeout_in_s: float | None = None
     status: EndStatus | None = None
     error: ErrorInfo | None = None
+    overdue_s: float = 0.0
 
     @property
     def exit_code(self) -> int:
@@ -73,11 +75,15 @@ def status_of(workflow_id: WorkflowId, machine: StateMachine, head: Head, now: i
         due_s(head, now),
         head.status,
         ErrorInfo(head.error.type, head.error.message) if head.error is not None else None,
+        max(0.0, -_left_s(head, now)) if head.due is not None else 0.0,
     )
 
 
 def due_s(head: Head, now: int) -> float | None:
     """Seconds until the time-out of the visit; 0 if it is due, None if there is none."""
-    if head.due is None:
-        return None
-    return max(0, head.due - moment({**head.time.stamp()}, now).at) / SECOND
+    return None if head.due is None else max(0.0, _left_s(head, now))
+
+
+def _left_s(head: Head, now: int) -> float:
+    """The same; less than 0 once it is due."""
+    return ((head.due or 0) - moment({**head.time.stamp()}, now).at) / SECOND

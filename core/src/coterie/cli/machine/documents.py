@@ -24,6 +24,7 @@ def status_document(status: MachineStatus) -> dict[str, Any]:
         "phase": status.phase,
         "events": list(status.events),
         "timeout_in_s": status.timeout_in_s,
+        "overdue_s": status.overdue_s,
         "status": status.status,
         "error": None if error is None else {"type": error.type, "message": error.message},
     }

@@ -19,6 +19,7 @@ from coterie.cli.session import JournalMode
 from coterie.cli.sources import artifacts_url
 from coterie.cli.stopping import Stopping
 from coterie.cli.streams import reserved_stdout, write_json
+from coterie.cli.words import clipped
 from coterie.errors import UnknownRun
 from coterie.events import Event
 from coterie.ids import check_workflow_id, new_workflow_id
@@ -29,6 +30,9 @@ from coterie.runtime import Runtime
 from coterie.team import Team
 
 __all__ = ["MachineJob", "run_command"]
+
+# Longer errors are in `coterie runs show`.
+_ERROR_CHARS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,11 @@ async def _run(job: MachineJob, run: str, telling: _Telling) -> MachineStatus:
     ):
         stopping = Stopping(runtime.orchestrator, telling)
         with stopping.heard(), stopping.at_work():
-            await telling.begin(StateMachineRun(journal, run))
+            job.machine.bind(job.params)
+            header = await journal.header(run)
+            # A run of something else is refused below: then nothing is said of it.
+            if header is None or job.allow_changes or header.plan_hash in (None, job.machine.hash):
+                await telling.begin(StateMachineRun(journal, run))
             intent = Intent(goes_on=True, allow_changes=job.allow_changes)
             return await runtime.orchestrator.execute_machine(
                 job.machine, workflow_id=run, params=job.params, intent=intent
@@ -100,13 +108,14 @@ class _Telling:
 
     async def begin(self, run: StateMachineRun) -> None:
         """Say which run it is, and where, if it goes on."""
-        self.say(f"run {self._run} of the machine {self._machine.name!r}")
-        state, visit = self._machine.initial, 1
+        state, visit, over = self._machine.initial, 1, False
         with suppress(UnknownRun):
             status = await run.status()
-            state, visit = status.state, status.visit
+            state, visit, over = status.state, status.visit, status.status is not None
         self._known = visit - 1
-        self._waits(state, visit)
+        self.say(f"run {self._run} of the machine {self._machine.name!r}")
+        if not over:
+            self._waits(state, visit)
 
     def on_event(self, event: Event) -> None:
         """Say where it has gone since."""
@@ -115,7 +124,8 @@ class _Telling:
         fields = event.fields
         by = f" by {fields['who']}" if fields["who"] else ""
         to = f" -> {fields['to']}" if fields["to"] is not None else ""
-        self.say(f"{fields['visit']}. {fields['state']}: {fields['trigger']}{by}{to}")
+        why = f": {clipped(fields['error'], _ERROR_CHARS)}" if fields["error"] else ""
+        self.say(f"{fields['visit']}. {fields['state']}: {fields['trigger']}{by}{to}{why}")
         if fields["to"] is not None:
             self._waits(fields["to"], fields["visit"] + 1)
 

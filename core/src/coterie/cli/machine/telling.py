@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 from dataclasses import asdict, dataclass
 
 from coterie._json import JsonValue
 from coterie._rules.machine_texts import Receipt
+from coterie.cli.machine.looking import is_left, left_line
 from coterie.cli.machine.place import written
+from coterie.cli.person import login_name
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.session import JournalMode
 from coterie.cli.streams import write_json
@@ -17,7 +18,7 @@ from coterie.cli.summary import output_console
 from coterie.errors import Misuse
 from coterie.machine_run import StateMachineRun
 
-__all__ = ["Sending", "cancel_command", "login_name", "send_command"]
+__all__ = ["Sending", "cancel_command", "send_command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +34,34 @@ class Sending:
 
 def send_command(place: JournalPlace, run: str, sending: Sending, *, journal: JournalMode, as_json: bool) -> int:
     """Send an event; it is taken, durably, when this says so."""
-    payload, who = _payload(sending.payload), login_name() if sending.who is None else sending.who
+    payload, who = _payload(sending.payload), _named(sending.who)
 
-    async def send() -> Receipt:
+    async def send() -> tuple[Receipt, bool]:
         async with written(place, journal) as opened:
-            return await StateMachineRun(opened, run).send(
+            machine = StateMachineRun(opened, run)
+            receipt = await machine.send(
                 sending.event, payload, who=who, event_id=sending.event_id, visit=sending.visit
             )
+            return receipt, not as_json and await is_left(opened, await machine.status())
 
-    receipt = asyncio.run(send())
+    receipt, left = asyncio.run(send())
     if as_json:
         write_json({"run": run, **asdict(receipt)})
     else:
         to = f"to {receipt.to!r}" if receipt.to is not None else "to its end"
         _say(f"{run}: {receipt.event!r} was taken: from {receipt.state!r} (visit {receipt.visit}) {to}")
+        if left:
+            _say(left_line(run))
     return 0
 
 
 def cancel_command(place: JournalPlace, run: str, *, who: str | None, journal: JournalMode, as_json: bool) -> int:
     """End a machine where it is."""
+    by = _named(who)
 
     async def cancel() -> bool:
         async with written(place, journal) as opened:
-            return await StateMachineRun(opened, run).cancel(who=login_name() if who is None else who)
+            return await StateMachineRun(opened, run).cancel(who=by)
 
     cancelled = asyncio.run(cancel())
     if as_json:
@@ -65,13 +71,11 @@ def cancel_command(place: JournalPlace, run: str, *, who: str | None, journal: J
     return 0
 
 
-def login_name() -> str:
-    """Who is at the keyboard, as far as the machine knows; empty if it does not."""
-    try:
-        return getpass.getuser()
-    # Nobody's name is known to the system, as for some service users.
-    except (OSError, KeyError, ImportError):
-        return ""
+def _named(who: str | None) -> str:
+    """Whom the history names; nobody only where the machine knows no login name."""
+    if who is not None and not who.strip():
+        raise Misuse("--who is empty; name who does it, or leave it out: then it is the login name")
+    return login_name() if who is None else who
 
 
 def _payload(text: str | None) -> JsonValue:

@@ -21,6 +21,7 @@ from coterie.journal import Intent
 from coterie.journal.forecast import Forecast, ForecastTask, forecast
 from coterie.journal.listing import plan_of
 from coterie.journal.view import RunView, view_run
+from coterie.machine_run.file import is_machine
 from coterie.plan import Plan
 from coterie.team import Team
 
@@ -113,6 +114,12 @@ def _show(view: RunView, seen: Forecast) -> None:
 async def _found(asked: Continued) -> tuple[RunView, Plan, Team]:
     async with asked.place.opened() as journal:
         view = await view_run(journal, asked.run)
+        if await is_machine(journal, asked.run):
+            raise Misuse(
+                f"{asked.run!r} is a run of the state machine {view.header.plan_name!r}, and no plan's; "
+                f"it goes on with: coterie machine run MACHINE --team TEAM --run-id {asked.run}; "
+                f"where it is, says: coterie machine show {asked.run}"
+            )
     team_path = asked.team or view.header.team
     if team_path is None:
         raise Misuse(f"the journal does not say whose team did {asked.run!r}; name it with --team")
@@ -137,7 +144,9 @@ def _would(task: ForecastTask) -> Text:
 
 def _why(task: ForecastTask) -> str:
     if task.why is not None:
-        return _WHY[task.why]
+        # Whatever else they give, those before it may fail, and so keep it from running.
+        end = "end" if task.after[1:] else "ends"
+        return _WHY[task.why] + (f"; depends on how {', '.join(task.after)} {end}" if task.after else "")
     if task.prospect == "may_run" and task.after:
         return f"if {', '.join(task.after)} gives something else"
     unknown = {

@@ -11,7 +11,7 @@ from typing import Any
 from coterie._json import JsonValue
 from coterie._rules.timeline import SECOND
 from coterie.cli.fleet.times import clock_time, instant
-from coterie.cli.machine.telling import login_name
+from coterie.cli.person import login_name
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.session import JournalMode
 from coterie.cli.streams import write_json
@@ -134,7 +134,9 @@ def _following(view: RunView, left: Leftovers) -> list[str]:
     there = {"airflow": ", or clear the DAG run's last task", "prefect": ", or retry the flow run"}.get(engine, "")
     if left.letters:
         return [f"to have what is left tried again: coterie runs resume {run}{there}"]
-    return [f"nothing is left; to conclude the run: coterie runs resume {run}{there}; once more, and it begins anew"]
+    also = {"airflow": ", or clear the whole DAG run", "prefect": ", or retry the flow run"}.get(engine, "")
+    anew = f"to have it done anew after that: the same again{also}"
+    return [f"nothing is left; to conclude the run: coterie runs resume {run}{there}; {anew}"]
 
 
 def _hand_document(one: UndoneByHand) -> dict[str, Any]:

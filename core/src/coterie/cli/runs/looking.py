@@ -17,7 +17,7 @@ from coterie.cli.runs.documents import run_document, run_state, spent, unit_docu
 from coterie.cli.runs.letters import leftovers_document, leftovers_lines, leftovers_of
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.streams import write_json
-from coterie.cli.summary import output_console
+from coterie.cli.summary import output_console, print_listing
 from coterie.cli.words import count_of, seconds
 from coterie.errors import CoterieError
 from coterie.journal.listing import ListedItem, listed_items, plan_of
@@ -47,7 +47,7 @@ def list_command(place: JournalPlace, *, limit: int, as_json: bool) -> int:
         return 0
     table = Table(box=None, pad_edge=False)
     for title in ("run", "state", "plan", "begun", "by"):
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title == "run")
     for view in views:
         table.add_row(
             Text(view.workflow_id),
@@ -56,7 +56,7 @@ def list_command(place: JournalPlace, *, limit: int, as_json: bool) -> int:
             _ago(view.header.begun_at),
             Text(view.header.engine_run, style="dim"),
         )
-    console.print(table)
+    print_listing(console, table)
     if after is not None:
         told = f"--limit {min(2 * limit, MOST_LISTED)} shows them" if limit < MOST_LISTED else "these were begun last"
         console.print(f"and more; {told}", style="dim", markup=False)
@@ -109,15 +109,15 @@ def _show(view: RunView, items: Mapping[str, ListedItem]) -> None:
     if view.claim is not None and view.claim.alive:
         console.print(f"  held   by {view.claim.owner}", markup=False, soft_wrap=True)
     ended = [unit for unit in view.units if unit.state is not None]
-    work_s = sum(unit.duration_s for unit in ended)
+    work_s = sum(unit.work_s for unit in ended)
     console.print(f"  so far {count_of(len(ended), 'end')} recorded: {spent(view.usage, work_s)}", markup=False)
-    console.print(_table(view, items))
+    print_listing(console, _table(view, items))
 
 
 def _table(view: RunView, items: Mapping[str, ListedItem]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("task", "state", "took", "attempts", "agent", "by"):
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title == "task")
     places = {name: (item.task_id, item.index) for name, item in items.items()}
     for unit in sorted(view.units, key=lambda unit: places.get(unit.name, (unit.name, 0))):
         item = items.get(unit.name)
