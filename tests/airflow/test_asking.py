@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 from airflow.sdk import Param
+from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time import task_runner
 
 from airflow_provider_coterie import CoterieApprovalOperator, CoterieWorkflowOperator
 from airflow_provider_coterie.asking import Answer, Question, form_of, put, told
-from coterie import Approval
-from coterie.errors import Misuse
+from airflow_provider_coterie.operators.approval import _Reply
+from airflow_provider_coterie.operators.plan_task import Surroundings
+from coterie import Approval, Approvals, Intent, Journal, Runtime, Team
+from coterie.approvals import Place
+from coterie.errors import Misuse, Unavailable
+from coterie.stores.journal_memory import MemoryJournalStore
 from tests.airflow.conftest import connection
 from tests.airflow.reviewing import TEAM_PATH, signed
 
@@ -68,8 +74,10 @@ def test_what_is_not_shown_is_answered_with_its_code():
 
     assert answer.choice("12ab34") == "approve"
     assert answer.values == {}
-    with pytest.raises(Misuse, match=r"ann answered an earlier question.*answer with its code, ffffff"):
+    with pytest.raises(Misuse, match=r"ann gave the code '12ab34', which is wrong: .* has the code ffffff"):
         answer.choice("ffffff")
+    with pytest.raises(Misuse, match=r"ann answered an earlier question.*answer with its code, ffffff"):
+        replace(answer, code="").choice("ffffff")
 
 
 @pytest.mark.parametrize("options", [[], ["approve", "reject"]])
@@ -108,6 +116,48 @@ def test_an_approval_operator_is_told_what_to_ask_once():
         CoterieApprovalOperator(task_id="a")
     with pytest.raises(Misuse, match="asks nothing, or two things"):
         CoterieApprovalOperator(task_id="a", question="This?", approval=Approval("That?"))
+
+
+def test_an_answer_is_held_while_the_journal_is_away(artifacts, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", connection(artifacts, store="redis://127.0.0.1:1/0"))
+    operator = CoterieApprovalOperator(task_id="a", question="Publish it?")
+    names = {"map_index": -1, "dag_id": "one", "task_id": "a", "run_id": "r1"}
+    pushed = {"xcom_push": lambda *_: None, "get_task_breadcrumbs": lambda **_: []}
+    ti = SimpleNamespace(id=uuid4(), **names, **pushed)
+    dag_run = SimpleNamespace(conf={}, dag_id="one", run_id="r1", clear_number=0)
+    event = {"chosen_options": ["approve"], "responded_by_user": {"id": "7", "name": "ann"}}
+
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.resume({"ti": ti, "dag_run": dag_run}, event, asked_id="abc.0.1", code="12ab34")
+    with pytest.raises(TaskDeferred) as again:
+        operator.resume({"ti": ti, "dag_run": dag_run}, {"woken_by": "time"}, **deferred.value.kwargs)
+
+    assert deferred.value.kwargs == {"asked_id": "abc.0.1", "code": "12ab34", "answer": event}
+    assert again.value.kwargs == deferred.value.kwargs
+    with pytest.raises(Unavailable):
+        operator.execute({"ti": ti, "dag_run": dag_run})
+
+
+@pytest.mark.parametrize("choice", ["approve", "reject"])
+@pytest.mark.parametrize("first", [None, "approve", "reject"])
+async def test_whoever_answers_second_is_told_with_a_warning(artifacts, monkeypatch, choice, first):
+    said = []
+    levels = {level: partial(lambda level, *_: said.append(level), level) for level in ("info", "warning")}
+    monkeypatch.setattr(CoterieApprovalOperator, "log", SimpleNamespace(**levels))
+    operator = CoterieApprovalOperator(task_id="a", question="Publish it?")
+    task, journal = operator.task_of(), Journal(MemoryJournalStore())
+    event = {"chosen_options": [choice], "responded_by_user": {"id": "7", "name": "ann"}}
+    async with Runtime(Team("people"), artifacts=f"file://{artifacts}", journal=journal) as runtime:
+        identity = SimpleNamespace(workflow_id="r1", epoch=0)
+        here = runtime.orchestrator, runtime.artifacts, identity
+        around = Surroundings(Team("people"), *here, upstream={}, params={}, plan=None, intent=Intent())
+        asked = await runtime.orchestrator.ask(task, place=Place("process", ""), workflow_id="r1")
+        if first is not None:
+            await Approvals(journal).answer("r1", "a", first, by="ben")
+
+        await operator._decided(around, task, _Reply(asked.id, "", event))
+
+    assert said == ["info" if first is None else "warning"]
 
 
 def test_a_plan_in_which_a_person_decides_is_refused_where_it_would_hold_a_worker(artifacts, tmp_path, monkeypatch):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from airflow_provider_coterie import CoterieStateMachineOperator, machine_turn
-from airflow_provider_coterie.machine_turn import Parked, Seen, Turn
+from airflow_provider_coterie.asking import Answer
+from airflow_provider_coterie.machine_turn import Ended, Parked, Seen, Turn, status_document
 from coterie import Policies, Runtime, StateMachine, StateMachineRun, Team
 from coterie.breaker import BreakerPolicy, CircuitBreaker
-from coterie.errors import BreakerOpen
+from coterie.errors import BreakerOpen, Unavailable
 from coterie.journal import Intent, Journal
-from coterie.machine_run import execute_machine
+from coterie.machine_run import MachineStatus, execute_machine
+from coterie.result import ErrorInfo
 from coterie.state import Action, Go, State
 from coterie.stores.journal_memory import MemoryJournalStore
 from tests.airflow.conftest import connection
@@ -105,6 +108,24 @@ def test_without_a_journal_it_is_refused_with_what_to_set(artifacts, monkeypatch
         operator.execute({"ti": ti, "dag_run": dag_run})
 
 
+def test_an_answer_is_held_while_the_journal_is_away(artifacts, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", connection(artifacts, store="redis://127.0.0.1:1/0"))
+    operator = CoterieStateMachineOperator(task_id="machine", machine=machine, team_path=TEAM_PATH)
+    dag_run = SimpleNamespace(conf={}, dag_id="one", run_id="r6", clear_number=0)
+    context = {"ti": SimpleNamespace(id="of-the-try", map_index=-1), "dag_run": dag_run}
+    event = {"chosen_options": ["approve"], "responded_by_user": {"id": "7", "name": "ann"}}
+    seen = asdict(Seen(workflow_id="r6.machine", asked=2))
+
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.resume(context, event, seen)
+    with pytest.raises(TaskDeferred) as again:
+        operator.resume(context, {"woken_by": "time", "first_refused_at": 1.0}, **deferred.value.kwargs)
+
+    assert deferred.value.kwargs == again.value.kwargs == {"seen": seen, "held": event}
+    with pytest.raises(Unavailable):
+        operator.resume(context, {"woken_by": "machine"}, seen)
+
+
 SKIPPABLE = StateMachine(
     "skippable",
     [
@@ -113,6 +134,10 @@ SKIPPABLE = StateMachine(
         State("done", final="succeeded"),
     ],
     initial="work",
+)
+
+SIGNED = StateMachine(
+    "signed", [State("wait", transitions=[Go("done", "approve")]), State("done", final="succeeded")], initial="wait"
 )
 
 
@@ -146,6 +171,7 @@ async def test_an_action_that_an_event_ends_while_it_is_refused_is_left_behind(a
             asks=True,
             on_event=lambda _: None,
             tell=lambda _: None,
+            warn=lambda _: None,
         )
 
         came = await turn.take(None)
@@ -154,6 +180,35 @@ async def test_an_action_that_an_event_ends_while_it_is_refused_is_left_behind(a
     assert len(refused) == 1
     assert isinstance(came, Parked)
     assert (came.status.state, came.question.options) == ("wait", ("approve", "skip"))
+
+
+def turn_of(runtime, **fields):
+    defaults = {
+        "team": Team("people"), "machine": SIGNED, "params": {}, "run": "r1", "intent": Intent(), "seen": Seen(),
+        "ticket": "t", "asks": True, "on_event": lambda _: None, "tell": lambda _: None, "warn": lambda _: None,
+    }  # fmt: skip
+    return Turn(runtime=runtime, **defaults | fields)
+
+
+@pytest.mark.parametrize(("users", "taken"), [((), True), (("7", "8"), True), (("8",), False)])
+async def test_an_answer_counts_of_those_who_may_give_it_whoever_might_when_it_was_first_asked(artifacts, users, taken):
+    said = []
+    journal = Journal(MemoryJournalStore())
+    async with Runtime(Team("people"), artifacts=f"file://{artifacts}", journal=journal) as runtime:
+        await turn_of(runtime).take(None)
+
+        answer = Answer(("approve",), {}, ("ann", "7"), 1.0)
+        came = await turn_of(runtime, seen=Seen(asked=1), users=users, warn=said.append).take(answer)
+
+    assert isinstance(came, Ended) is taken
+    assert said == ([] if taken else ["what ann chose was not taken: 8 may answer"])
+
+
+def test_an_error_of_whatever_name_is_told():
+    error = ErrorInfo("E" * 1000, "why " * 75)
+    status = MachineStatus("r1", "m", "0" * 64, "lost", 2, 0.0, "over", status="failed", error=error)
+
+    assert status_document(status)["error"] == {"type": error.type, "message": ""}
 
 
 def test_the_example_goes_on_with_what_is_sent_from_elsewhere(in_airflow, state_url):

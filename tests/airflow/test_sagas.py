@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_coterie import plan_to_dag, plan_to_task_group, triggers
 from airflow_provider_coterie.note import note_of
+from airflow_provider_coterie.operators.plan_task import PlanTaskOperator
 from airflow_provider_coterie.wire import pack_status
 from coterie import ArtifactStore, Orchestrator, Plan, SagaResult, Task
 from coterie.journal import Intent, Journal
@@ -187,8 +189,11 @@ def test_a_run_that_airflow_began_and_undid_is_not_undone_again_in_process(run, 
 
 
 def test_a_run_that_was_undone_elsewhere_does_not_go_forward_here_and_one_that_goes_on_there_does(
-    run, folder, state_url, artifacts
+    run, folder, state_url, artifacts, monkeypatch
 ):
+    said = []
+    logger = SimpleNamespace(info=lambda *_: None, warning=lambda words, *more: said.append(words % more))
+    monkeypatch.setattr(PlanTaskOperator, "log", logger)
     order(folder, "+app", "fail")
     in_process(state_url, artifacts, folder, "hopping", agents.fleet)
     done = ledger(folder)
@@ -197,6 +202,8 @@ def test_a_run_that_was_undone_elsewhere_does_not_go_forward_here_and_one_that_g
 
     assert ledger(folder) == done
     assert set(states(told).values()) == {"skipped", "failed"}
+    assert said[0].startswith("net does not begin: the run, or what this builds on, was undone")
+    assert said[0].endswith("clear all tasks of the DAG run")
     assert states(told)["workflow_result"] == "failed"
     assert saga_of(told).outcome == "compensated"
     assert [one.state for one in saga_of(told)] == ["succeeded", "succeeded", "succeeded", "skipped", "failed"]

@@ -47,6 +47,14 @@ async def test_without_a_store_a_long_message_is_cut():
     assert packed["error"]["message"].startswith("ééé")
 
 
+async def test_an_error_with_a_name_that_is_too_long_is_recorded_all_the_same():
+    named = TaskResult("t", "failed", error=ErrorInfo("E" * 1000, "why"), attempts=1)
+
+    packed = await pack_record(None, named)
+
+    assert packed["error"] == {"type": "E" * 1000, "message": ""}
+
+
 async def test_a_record_leaves_the_output_to_the_return_value(store):
     packed = await pack_record(store, TaskResult("t", "succeeded", REF, items=ItemCounts(5, 1)))
 

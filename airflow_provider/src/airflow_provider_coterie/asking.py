@@ -89,7 +89,12 @@ class Answer:
         """
         if len(self.options) != 1:
             raise Misuse(f"{self.by} chose {list(self.options)!r}; choose one")
-        if code and self.code != code:
+        if code and self.code and self.code != code:
+            raise Misuse(
+                f"{self.by} gave the code {self.code!r}, which is wrong: what is asked now has the code {code}; read "
+                "it in the task's log, and answer with that"
+            )
+        if code and not self.code:
             raise Misuse(
                 f"{self.by} answered an earlier question, whose words Airflow still shows; read what is asked now in "
                 f"the task's log, and answer with its code, {code}"

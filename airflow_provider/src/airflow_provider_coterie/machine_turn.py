@@ -70,9 +70,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """What a turn needs. runtime: open, with a journal. tell: given each line for the task's log.
+    """What a turn needs. runtime: open, with a journal.
 
-    ticket: of the place in a pool's queue; another one in each try.
+    tell, warn: given each line for the task's log; `warn` those that say what became of an answer in vain.
+
+    ticket: of the place in a pool's queue; another one in each try. users: the ids of those who may answer; nobody
+    named: whoever the server lets.
     """
 
     runtime: Runtime
@@ -86,6 +89,8 @@ class Turn:
     asks: bool
     on_event: Listener
     tell: Callable[[str], None]
+    warn: Callable[[str], None]
+    users: tuple[str, ...] = ()
 
     async def take(self, answer: Answer | None) -> Ended | Parked | Refusal:
         """Send the answer, if there is one, and go as far as it goes."""
@@ -123,7 +128,11 @@ class Turn:
         A question that an earlier try left open is answered in vain: what has become of the machine is not known here.
         """
         if not self.seen.asked:
-            self.tell(f"what {answer.by} chose was not taken: this try has not asked so far")
+            self.warn(f"what {answer.by} chose was not taken: this try has not asked so far")
+            return
+        # The server goes by those who might when it was first asked.
+        if self.users and not set(self.users).intersection(answer.names):
+            self.warn(f"what {answer.by} chose was not taken: {', '.join(self.users)} may answer")
             return
         # Sent again, as its sending was not seen to end, it is the same; another answer is not.
         event_id = f"airflow.{self.ticket}.{answer.at}"
@@ -131,7 +140,7 @@ class Turn:
             event, payload = answer.choice(self.seen.code), dict(answer.values) or None
             await run.send(event, payload, who=str(answer.by)[:200], event_id=event_id, visit=self.seen.asked)
         except Misuse as error:
-            self.tell(f"what {answer.by} chose was not taken: {error}")
+            self.warn(f"what {answer.by} chose was not taken: {error}")
 
     async def _run(self, run: StateMachineRun) -> MachineStatus:
         left_s = await self._patience_s(run)
@@ -201,7 +210,7 @@ class Turn:
 
 async def _shown(run: StateMachineRun, state: str) -> str:
     try:
-        return fenced(await run.output(state))
+        return await run.shown_output(state)
     # Who is asked decides whether to decide without it.
     except (ArtifactError, MissingOutput) as error:
         return fenced(f"it cannot be read: {error}")
@@ -219,7 +228,7 @@ def status_document(status: MachineStatus) -> dict[str, Any]:
     error = status.error
     if error is None:
         return document
-    message = error.message
-    while len(json.dumps({**document, "error": {"type": error.type, "message": message}})) > MAX_STATUS_BYTES:
-        message = message[: len(message) // 2]
-    return {**document, "error": {"type": error.type, "message": message}}
+    told = {"type": error.type, "message": error.message}
+    while told["message"] and len(json.dumps({**document, "error": told})) > MAX_STATUS_BYTES:
+        told["message"] = told["message"][: len(told["message"]) // 2]
+    return {**document, "error": told}

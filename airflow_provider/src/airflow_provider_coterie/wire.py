@@ -46,8 +46,7 @@ async def pack_record(store: ArtifactStore | None, result: TaskResult) -> dict[s
     if store is not None and _size(document) > MAX_RECORD_BYTES:
         with suppress(CoterieError):
             return await store.put(document)
-    while _size(document) > MAX_RECORD_BYTES and "error" in document:
-        message = document["error"]["message"]
+    while _size(document) > MAX_RECORD_BYTES and (message := document.get("error", {}).get("message")):
         document["error"] = {**document["error"], "message": message[: len(message) // 2]}
     return document
 

@@ -180,13 +180,8 @@ class CoterieAgentOperator(PlanTaskOperator):
         )
 
     def _defer(self, wait: Wait) -> NoReturn:
-        from airflow_provider_coterie.triggers import CoterieRefusalTrigger
-
         self.log.info("waiting without a worker for a %s, until %s", wait.wait_for, _clock(wait.gives_up_at))
-        trigger = CoterieRefusalTrigger(
-            coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict()
-        )
-        self.defer(trigger=trigger, method_name="resume")
+        self.defer_for(wait)
 
 
 def _clock(instant: float) -> str:

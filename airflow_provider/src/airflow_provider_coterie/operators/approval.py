@@ -19,7 +19,7 @@ from airflow_provider_coterie.waiting import ClaimWait, claim_wait
 from airflow_provider_coterie.wire import stored
 from coterie import Approval, ArtifactStore, Asked, Decision, Field, Ref, Task, TaskResult, Team
 from coterie.approvals import Place
-from coterie.errors import ClaimedElsewhere, Misuse
+from coterie.errors import ClaimedElsewhere, Misuse, Unavailable
 from coterie.ids import TaskId
 from coterie.journal.place import place_of
 
@@ -38,6 +38,11 @@ class _Reply:
     asked_id: str = ""
     code: str = ""
     event: Mapping[str, Any] | None = None
+
+    def kept(self) -> dict[str, Any]:
+        """For `resume`, while it cannot be taken."""
+        event = None if self.event is None else dict(self.event)
+        return {"asked_id": self.asked_id, "code": self.code, "answer": event}
 
     def decision(self, task: Task) -> Decision | None:
         """What was decided; None: the time was over.
@@ -128,7 +133,8 @@ class CoterieApprovalOperator(PlanTaskOperator):
 
         Raises:
             AirflowFailException: it was rejected, or nobody answered in time; a retry would not help.
-            TaskAwaitingInput: it waits for a person. TaskDeferred: another process runs the whole of the run.
+            TaskAwaitingInput: it waits for a person. TaskDeferred: another process runs the whole of the run, or a
+                store is away while an answer is there.
         """
         return self._go(context, _Reply())
 
@@ -157,10 +163,14 @@ class CoterieApprovalOperator(PlanTaskOperator):
                 came = await self._came(around, task, place, reply)
                 return (around.store, await stored(around.store, came)) if isinstance(came, TaskResult) else came
 
-            came = self.perform(context, work)
+            try:
+                came = self.perform(context, work)
+            except Unavailable as error:
+                if reply.event is None:
+                    raise
+                self.hold_answer(error, reply.kept())
             if isinstance(came, ClaimWait):
-                kept = None if reply.event is None else dict(reply.event)
-                self.defer_until_free(came, {"asked_id": reply.asked_id, "code": reply.code, "answer": kept})
+                self.defer_until_free(came, reply.kept())
             if isinstance(came, Asked):
                 self._put(context, came)
             return self.finish(context, *came)
@@ -184,11 +194,11 @@ class CoterieApprovalOperator(PlanTaskOperator):
     async def _decided(self, around: Surroundings, task: Task, reply: _Reply) -> TaskResult:
         decision = reply.decision(task)
         result = await around.orchestrator.decide(task, decision, asked_id=reply.asked_id, **_known(around))
-        answered = "the time is over" if decision is None else f"{decision.by} answered {decision.choice!r}"
-        # Which may be another answer's doing, that stood first.
         stands = await loaded(around.store, result.output)
-        outcome = f"{stands['choice']!r}, by {stands['by']}" if isinstance(stands, dict) else result.error
-        self.log.info("%s; it is decided: %s", answered, outcome)
+        outcome = f"{stands['choice']!r}, by {stands['by']}" if isinstance(stands, dict) else str(result.error)
+        answered = "the time is over" if decision is None else f"{decision.by} answered {decision.choice!r}"
+        tell = self.log.info if decision is None or _is_what(decision, stands, outcome) else self.log.warning
+        tell("%s; it is decided: %s", answered, outcome)
         return result
 
     def _put(self, context: Context, asked: Asked) -> NoReturn:
@@ -200,6 +210,13 @@ class CoterieApprovalOperator(PlanTaskOperator):
         left = None if asked.left_s is None else timedelta(seconds=max(0.0, asked.left_s))
         kept = {"asked_id": asked.id, "code": "" if is_shown else question.code}
         raise TaskAwaitingInput(method_name="resume", kwargs=kept, timeout=left)
+
+
+def _is_what(decision: Decision, stands: Any, outcome: str) -> bool:
+    """Whether it is this answer that stands, and not one that came first. outcome: names who rejected, and by what."""
+    if isinstance(stands, dict):
+        return (stands["choice"], stands["by"]) == (decision.choice, decision.by)
+    return f"answered {decision.choice!r} by {decision.by!r}" in outcome
 
 
 def _known(around: Surroundings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -11,14 +12,18 @@ from airflow.sdk import BaseOperator, Context
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
 from airflow_provider_coterie.identity import RunIdentity
 from airflow_provider_coterie.ledger import Ledger
-from airflow_provider_coterie.waiting import ClaimWait
+from airflow_provider_coterie.waiting import ClaimWait, Wait
 from airflow_provider_coterie.work import Work
 from coterie import Runtime, Team
+from coterie.errors import Unavailable
 from coterie.events import Listener
 from coterie.journal import Intent
 from coterie.journal.intent import OnClear
 
 __all__ = ["JournalledOperator", "is_success"]
+
+# Between two attempts to take an answer while a store is away.
+AGAIN_S = 30.0
 
 
 class JournalledOperator(BaseOperator):
@@ -101,12 +106,34 @@ class JournalledOperator(BaseOperator):
                 ledger.close()
             raise
 
+    def defer_for(self, wait: Wait, kept: Mapping[str, object] | None = None) -> NoReturn:
+        """Wait outside of any worker until asking again may help; then `resume`, with what it is to be given beside."""
+        from airflow_provider_coterie.triggers import CoterieRefusalTrigger
+
+        trigger = CoterieRefusalTrigger(
+            coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict()
+        )
+        self.defer(trigger=trigger, method_name="resume", kwargs=dict(kept or {}))
+
     def defer_until_free(self, wait: ClaimWait, kept: Mapping[str, object] | None = None) -> NoReturn:
         """Wait outside of any worker until nobody is at the work; then `resume`, with what it is to be given beside."""
         from airflow_provider_coterie.triggers import CoterieClaimTrigger
 
         trigger = CoterieClaimTrigger(coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict())
         self.defer(trigger=trigger, method_name="resume", kwargs=dict(kept or {}))
+
+    def hold_answer(self, error: Unavailable, kept: Mapping[str, object]) -> NoReturn:
+        """Wait with a person's answer in hand until a store may be there again: the next try would not have it."""
+        self.log.warning("the answer is held, and given again in %.0f s: %s", AGAIN_S, error)
+        now = time.time()
+        wait = Wait(
+            wait_for="time",
+            agent_type="person",
+            first_refused_at=now,
+            retry_at=now + AGAIN_S,
+            gives_up_at=now + 2 * AGAIN_S,
+        )
+        self.defer_for(wait, kept)
 
 
 def is_success(task_instance: Any) -> bool:

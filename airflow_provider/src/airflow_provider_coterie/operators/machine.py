@@ -18,7 +18,6 @@ from airflow_provider_coterie.machine_runs import note_told, run_of
 from airflow_provider_coterie.machine_trigger import CoterieMachineTrigger
 from airflow_provider_coterie.machine_turn import Ended, Parked, Refusal, Seen, Turn, status_document
 from airflow_provider_coterie.operators.journalled import JournalledOperator, is_success
-from airflow_provider_coterie.triggers import CoterieRefusalTrigger
 from airflow_provider_coterie.waiting import ClaimWait
 from airflow_provider_coterie.wire import STATUS_KEY
 from coterie import Ref, StateMachine, sync
@@ -86,16 +85,30 @@ class CoterieStateMachineOperator(JournalledOperator):
         """
         return self._go(context, Seen(), None)
 
-    def resume(self, context: Context, event: Mapping[str, Any], seen: Mapping[str, Any] | None = None) -> Ref:
-        """Go on, after an answer, an event from elsewhere, a time-out, or a refusal that is over; as `execute`."""
+    def resume(
+        self,
+        context: Context,
+        event: Mapping[str, Any],
+        seen: Mapping[str, Any] | None = None,
+        held: Mapping[str, Any] | None = None,
+    ) -> Ref:
+        """Go on, after an answer, an event from elsewhere, a time-out, or a refusal that is over; as `execute`.
+
+        held: the event of an answer that came while a store was away.
+        """
         before = Seen(**seen or {})
+        event = event if held is None else held
         answer = Answer.of(event)
         if answer is None:
             self.log.info("resumed, woken by: %s", event.get("woken_by"))
             since = event.get("first_refused_at")
             return self._go(context, replace(before, refused_at=None if since is None else float(since)), None)
         self.log.info("answered by %s: %s", answer.by or "nobody", ", ".join(answer.options))
-        return self._go(context, before, answer)
+        try:
+            return self._go(context, before, answer)
+        except Unavailable as error:
+            # Sent again, it is the same.
+            self.hold_answer(error, {"seen": asdict(before), "held": dict(event)})
 
     def accepted(self, task_instance: Any) -> None:
         """The journal is told that Airflow knows of the end: should the task be cleared, that is a wish for another."""
@@ -156,6 +169,8 @@ class CoterieStateMachineOperator(JournalledOperator):
                         asks=self.asks,
                         on_event=self._heard(ledger, seen.told),
                         tell=self.log.info,
+                        warn=self.log.warning,
+                        users=self.assigned_users,
                     )
                     came = await turn.take(answer)
                     if isinstance(came, Ended) and came.status.status != "succeeded":
@@ -239,7 +254,4 @@ class CoterieStateMachineOperator(JournalledOperator):
         seen = replace(seen, asked=0, code="", refused_visit=refusal.visit, refused_at=None)
         if isinstance(refusal.wait, ClaimWait):
             self.defer_until_free(refusal.wait, {"seen": asdict(seen)})
-        trigger = CoterieRefusalTrigger(
-            coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=refusal.wait.to_dict()
-        )
-        self.defer(trigger=trigger, method_name="resume", kwargs={"seen": asdict(seen)})
+        self.defer_for(refusal.wait, {"seen": asdict(seen)})

@@ -28,6 +28,8 @@ __all__ = ["PlanTaskOperator", "Surroundings"]
 
 T = TypeVar("T")
 
+_CLEAR_ALL = f"{ANEW}: clear all tasks of the DAG run"
+
 
 class _NotAdmitted(Exception):  # no error: the run goes back, not forward
     """The task's run was undone, or is being."""
@@ -108,7 +110,9 @@ class PlanTaskOperator(JournalledOperator):
                 return self._perform(context, work)
         except _NotAdmitted:
             self.record(context, None, TaskResult(self.task_of().id, "cancelled"))
-            raise AirflowSkipException(ANEW) from None
+            # Of a task that is skipped, Airflow's own log may not say why.
+            self.log.warning("%s does not begin: %s", self.task_id, _CLEAR_ALL)
+            raise AirflowSkipException(_CLEAR_ALL) from None
         except LeaseLost:
             raise
         except Unavailable as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException
@@ -67,7 +67,7 @@ class CoterieSagaResultOperator(CoterieResultOperator):
             except CoterieError as error:
                 raise AirflowFailException(f"{type(error).__name__}: {error}") from error
             if isinstance(ended, Wait):
-                self._defer(ended)
+                self.defer_for(ended)
             ref, result = ended
             if result.dead_letters:
                 self.log.warning("something stands: %s", what_next(result, again="clear this task"))
@@ -122,14 +122,6 @@ class CoterieSagaResultOperator(CoterieResultOperator):
                 if record or unasked.intersection(task.upstream):
                     unasked.add(task.id)
         return {name: end for name, end in ends.items() if name not in unasked}
-
-    def _defer(self, wait: Wait) -> NoReturn:
-        from airflow_provider_coterie.triggers import CoterieRefusalTrigger
-
-        trigger = CoterieRefusalTrigger(
-            coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict()
-        )
-        self.defer(trigger=trigger, method_name="resume")
 
 
 class _Progress:
