@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,9 +18,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelling
 
+from coterie import Orchestrator
 from coterie.journal import Journal
 from coterie.journal.view import RunView, view_run
 from coterie.stores.opening import open_journal_store
+from prefect_coterie import shutdown
 from tests.prefect.runs import eventually, flow_run
 from tests.prefect.stopping import FOLDER, RUN_ID
 
@@ -180,3 +183,20 @@ async def _deployment():
             return (await client.read_deployment_by_name("only_flow/stopping")).id
         except ObjectNotFound:
             return None
+
+
+def test_a_loop_that_somebody_blocks_keeps_no_process_alive(monkeypatch: pytest.MonkeyPatch):
+    blocked, sent = asyncio.new_event_loop(), threading.Event()
+    monkeypatch.setattr(shutdown, "_send", sent.set)
+    monkeypatch.setattr(shutdown, "_CONCLUDE_S", 0.1)
+    monkeypatch.setattr(shutdown, "_live", {(blocked, Orchestrator(graceful_shutdown_timeout_s=0.1))})
+
+    with shutdown.graceful():
+        os.kill(os.getpid(), signal.SIGTERM)
+        passed_on = sent.wait(20)
+        sent.clear()
+
+    # What was asked of it meanwhile.
+    blocked.run_until_complete(asyncio.sleep(0.3))
+    blocked.close()
+    assert passed_on

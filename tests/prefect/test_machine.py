@@ -21,11 +21,11 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Cancelling
 
-from coterie import StateMachineRun
+from coterie import MachineStatus, StateMachineRun
 from coterie.errors import IllegalTransition, PolicyError, UnknownRun
 from coterie.journal import Journal
 from coterie.stores.opening import open_journal_store
-from prefect_coterie import CoterieStore, machine_to_flow
+from prefect_coterie import CoterieStore, RunFailed, machine_state, machine_to_flow
 from prefect_coterie.people import standstill
 from tests.prefect import billed, reviewed
 from tests.prefect.billed import bills
@@ -73,6 +73,8 @@ async def test_people_answer_paused_flow_runs_until_the_machine_is_over(run_id: 
         form, text = await question(shown)
         await answer(flow_run_id, event="revise", who="ann", payload={"comment": ", but shorter"})
         await asked_in(flow_run_id, 4)
+        await logged(flow_run_id, "paused: 'review' (visit 4) waits for approve, revise (or: coterie machine send")
+        await logged(flow_run_id, "visit 2: review, revise by ann, to draft")
         await answer(flow_run_id, event="approve", who="ben", payload={"level": 2})
 
     state = running.result()
@@ -197,6 +199,18 @@ async def test_a_time_out_ends_the_pause(run_id: str):
     assert [state.name for state in await states_of(flow_run_id)][-3:] == ["Paused", "Running", "Failed"]
 
 
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+async def test_the_state_of_a_machine_that_ended_otherwise_raises_what_became_of_it(status: Any):
+    ended = MachineStatus("r1", "review", "hash", "dropped", 3, 0.0, "over", status=status)
+
+    state = machine_state(ended)
+
+    assert state.name == status.capitalize()
+    with pytest.raises(RunFailed, match=f"'r1' ended {status}: the machine ended in the state 'dropped'") as raised:
+        await state.aresult()
+    assert raised.value.data == await state.aresult(raise_on_failure=False)
+
+
 async def states_of(flow_run_id: UUID) -> list[State[Any]]:
     async with get_client() as client:
         return sorted(await client.read_flow_run_states(flow_run_id), key=lambda state: state.timestamp)
@@ -269,6 +283,9 @@ async def test_a_flow_that_was_killed_while_it_was_paused_is_gone_on_with_by_ano
 
     assert (await running).is_completed()
     assert len(bills()) == 1
+    # What was left before is in the log of the flow run that left it.
+    await logged(after.id, "visit 2: review, approve, to published")
+    assert await logged(after.id, "visit 1:", lines=0) == []
 
 
 async def test_a_flow_run_that_is_cancelled_while_it_is_paused_ends_and_leaves_the_machine(run_id: str):

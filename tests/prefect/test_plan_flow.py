@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow
 from prefect.states import State
 
-from coterie import ForEach, Plan, Task, Team, WorkflowResult
+from coterie import ArtifactStore, ForEach, Plan, Ref, Task, Team, WorkflowResult
 from coterie.errors import Misuse, UnknownAgentType
-from prefect_coterie import CoterieArtifacts, CoterieTeam, plan_to_flow, run_plan
+from prefect_coterie import CoterieArtifacts, CoterieTeam, RunFailed, final_state, plan_to_flow, run_plan
 from tests.prefect.runs import artifacts_of, flow_run, run, run_here, task_runs
 from tests.prefect.trial import TEAM, everything, hello
 
@@ -125,6 +128,34 @@ async def test_a_result_can_be_read_back_from_the_server(store_url: str):
     assert failed is not None
     record = await failed.aresult(raise_on_failure=False)
     assert record["error"] == {"type": "RuntimeError", "message": "it broke"}
+
+
+async def test_a_failed_run_raises_what_became_of_it_where_nobody_asks_for_the_state(store_url: str):
+    broken = plan_to_flow(Plan("broken", [Task("bad", "broken")]), team=TEAM, artifacts=store_url)
+
+    words = r"the run 'r-\d+' ended failed: 1 of 1 tasks did not succeed: bad failed"
+    with pytest.raises(RunFailed, match=words) as raised:
+        await broken(coterie_run_id=f"r-{os.getpid()}")
+
+    assert raised.value.data is not None
+    found = await ArtifactStore(store_url).load(Ref.deserialize(raised.value.data["stored"]))
+    assert WorkflowResult.from_dict(found)["bad"].state == "failed"
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert (str(again), again.data) == (str(raised.value), raised.value.data)
+
+
+async def test_a_partial_run_that_fails_a_flow_of_ones_own_raises_it_too_and_its_state_can_be_read(store_url: str):
+    @flow
+    async def own() -> State[Any]:
+        return final_state(await run_plan(partly(), team=TEAM, artifacts=store_url), on_partial="fail")
+
+    state: State[Any] = await own(return_state=True)
+
+    assert (state.type, state.name) == ("FAILED", "Partial")
+    assert (await state.aresult(raise_on_failure=False))["status"] == "partial"
+    for ask in (state.aresult, state.result, own):
+        with pytest.raises(RunFailed, match="ended partial: 1 of 2 tasks"):
+            await ask()
 
 
 async def test_an_agent_type_that_nobody_serves_is_refused_before_anything_runs(store_url: str):

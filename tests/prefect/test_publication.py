@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from coterie import Plan, Task, TaskResult, WorkflowResult
-from prefect_coterie import plan_to_flow, publish_report
+from coterie import (
+    Go,
+    Orchestrator,
+    Plan,
+    State,
+    StateMachine,
+    StateMachineRun,
+    Task,
+    TaskResult,
+    WorkflowResult,
+)
+from coterie.journal import Journal
+from coterie.machine_run import Shift, execute_machine
+from coterie.stores.journal_memory import MemoryJournalStore
+from prefect_coterie import plan_to_flow, publication, publish_machine, publish_report
 from prefect_coterie.publication import MAX_MARKDOWN_BYTES, bounded
 from tests.prefect.runs import artifacts_of, run
 from tests.prefect.trial import TEAM
@@ -44,6 +58,27 @@ async def test_without_a_report_there_is_the_table(store_url: str):
     ended = await run(plan_to_flow(plan, team=TEAM, artifacts=store_url, publish=publish_report), store_url)
 
     assert set(await artifacts_of(ended.flow_run_id)) == {"silent-result"}
+
+
+async def test_the_table_of_a_machine_has_its_last_visits(monkeypatch: pytest.MonkeyPatch):
+    tables: list[list[dict[str, Any]]] = []
+
+    async def noted(*, table: list[dict[str, Any]], **_: Any) -> None:
+        tables.append(table)
+
+    monkeypatch.setattr(publication, "acreate_table_artifact", noted)
+    monkeypatch.setattr(publication, "MAX_ROWS", 2)
+    loop = [State("a", transitions=[Go("b", "on")]), State("b", transitions=[Go("a", "on"), Go("end", "stop")])]
+    machine = StateMachine("m", [*loop, State("end", final="succeeded")], initial="a", max_steps=9)
+    journal = Journal(MemoryJournalStore())
+    run = StateMachineRun(journal, "r1")
+    await execute_machine(Orchestrator(journal=journal), machine, workflow_id="r1", shift=Shift())
+    for event in ("on", "on", "on", "stop"):
+        await publish_machine(await run.status(), machine, run)
+        await run.send(event)
+    await publish_machine(await run.status(), machine, run)
+
+    assert [[row["visit"] for row in rows] for rows in tables] == [[], [1], [1, 2], [2, 3], [3, 4]]
 
 
 def test_markdown_within_the_bound_is_left_alone():

@@ -8,17 +8,22 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
-from prefect import get_client
+from prefect import flow, get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry
+from prefect.states import AwaitingRetry, Cancelled, Running, Suspended
 
-from coterie import Approvals, StateMachineRun
+from coterie import Approvals, Orchestrator, StateMachineRun, Task, Team
 from coterie.journal import Journal
+from coterie.stores.journal_memory import MemoryJournalStore
 from coterie.stores.opening import open_journal_store
 from prefect_coterie import wake_suspended
+from prefect_coterie.people.standstill import start_again
+from prefect_coterie.people.waking import needs_somebody
 from tests.prefect import billed
 from tests.prefect.billed import bills
 from tests.prefect.people import answer, asked_in, question, until
@@ -26,6 +31,11 @@ from tests.prefect.runs import eventually, flow_run
 from tests.prefect.test_deployment import final, prefect
 
 pytestmark = [pytest.mark.prefect]
+
+
+@flow
+def nothing() -> None:
+    """Do nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +113,30 @@ async def test_a_suspended_review_goes_on_with_the_answer_and_with_what_is_sent_
     assert ended.state is not None
     assert ended.state.is_completed()
     assert len(bills()) == 2
+
+
+@pytest.mark.parametrize("since", [Running(), Cancelled(), Suspended(pause_key="another")])
+async def test_who_was_resumed_or_ended_in_the_meantime_is_not_started_again(since: State[Any]):
+    suspended: State[Any] = Suspended(pause_key="one")
+    async with get_client() as client:
+        flow_run_id = (await client.create_flow_run(nothing)).id
+        await client.set_flow_run_state(flow_run_id, since, force=True)
+
+        assert not await start_again(flow_run_id, suspended)
+
+        found = (await client.read_flow_run(flow_run_id)).state
+    assert found is not None
+    assert found.name == since.name
+
+
+async def test_a_run_that_this_journal_knows_otherwise_is_left_alone_and_keeps_nobody_asleep():
+    journal = Journal(MemoryJournalStore())
+    team = Team("team")
+    team.agent("worker")(lambda _: None)
+    await Orchestrator(team, journal=journal).execute_workflow([Task("a", "worker")], workflow_id="r1")
+
+    assert await needs_somebody(journal, {"run": "r1", "visit": 1})
+    assert await needs_somebody(journal, {"run": "r2", "visit": 1})
 
 
 async def test_whoever_answers_a_suspended_review_that_has_moved_on_wakes_it(served: None, run_id: str):

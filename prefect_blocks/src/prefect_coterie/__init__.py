@@ -15,6 +15,7 @@ from prefect_coterie.people.waking import wake_suspended
 from prefect_coterie.plan_run import final_state, run_plan
 from prefect_coterie.pool_block import CoterieResourcePool
 from prefect_coterie.publication import publish_machine, publish_report, publish_result
+from prefect_coterie.run_state import RunFailed
 from prefect_coterie.state_block import CoterieStore
 from prefect_coterie.tasks import arun_agent, run_agent
 
@@ -27,6 +28,7 @@ __all__ = [
     "CoterieResourcePool",
     "CoterieStore",
     "CoterieTeam",
+    "RunFailed",
     "arun_agent",
     "decompose",
     "final_state",

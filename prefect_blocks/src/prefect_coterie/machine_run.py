@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Completed
 
 from coterie import Field, MachineStatus, StateMachine, StateMachineRun
 from coterie.errors import PolicyError
@@ -16,6 +16,7 @@ from prefect_coterie.location import check_reach, check_state_reach
 from prefect_coterie.people.machine import Attendant, attended
 from prefect_coterie.people.standstill import Person, check_person
 from prefect_coterie.publication import PublishMachine, publish_machine
+from prefect_coterie.run_state import cancelled, failed
 from prefect_coterie.session import Job, shared_session
 from prefect_coterie.shown_orchestrator import ShownOrchestrator
 from prefect_coterie.source import (
@@ -110,6 +111,7 @@ def machine_state(status: MachineStatus) -> State[Any]:
     """The state for a flow to return: Completed, Failed or Cancelled, as the machine ended.
 
     Its data is a small JSON object: workflow_id, status, machine (name and hash), the final state and the visits.
+    Where it is not Completed, calling the flow raises `RunFailed`; with `return_state=True` it returns this state.
     """
     data = {
         "workflow_id": status.workflow_id,
@@ -122,6 +124,4 @@ def machine_state(status: MachineStatus) -> State[Any]:
     message = f"the machine ended in the state {status.state!r} after {status.visit} visits{why}"
     if status.status == "succeeded":
         return Completed(message=message, data=data)
-    if status.status == "cancelled":
-        return Cancelled(message=message, data=data)
-    return Failed(message=message, data=data)
+    return cancelled(data, message) if status.status == "cancelled" else failed(data, message)

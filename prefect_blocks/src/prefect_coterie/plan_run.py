@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefect.context import FlowRunContext
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Completed
 
 from coterie import Plan, SagaResult, WorkflowResult
 from coterie.conclude import conclude
@@ -19,6 +19,7 @@ from prefect_coterie.journalling import intent_here, journal_of
 from prefect_coterie.location import check_reach, check_state_reach
 from prefect_coterie.people.approval import People
 from prefect_coterie.people.standstill import Person, check_person
+from prefect_coterie.run_state import cancelled, failed
 from prefect_coterie.session import Job, recorded, shared_session
 from prefect_coterie.shutdown import graceful
 from prefect_coterie.source import (
@@ -127,7 +128,8 @@ def final_state(result: WorkflowResult, stored: Ref | None = None, *, on_partial
 
     Its data is a small JSON object: workflow_id, status, plan (name and hash) and `stored`, the reference to the
     whole `WorkflowResult` if it was stored. Where the run was undone, `saga` says what came of that, and the first of
-    what is left. A partial result fails the flow only where `on_partial` is "fail".
+    what is left. A partial result fails the flow only where `on_partial` is "fail". Where it is not Completed, calling
+    the flow raises `RunFailed`; with `return_state=True` it returns this state.
     """
     data = {
         "workflow_id": result.workflow_id,
@@ -142,11 +144,10 @@ def final_state(result: WorkflowResult, stored: Ref | None = None, *, on_partial
     if result.status == "succeeded":
         return Completed(message=message, data=data)
     if result.status == "partial":
-        kind = Completed if on_partial == "succeed" else Failed
-        return kind(name="Partial", message=message, data=data)
-    if result.status == "cancelled":
-        return Cancelled(message=message, data=data)
-    return Failed(message=message, data=data)
+        if on_partial == "fail":
+            return failed(data, message, name="Partial")
+        return Completed(name="Partial", message=message, data=data)
+    return cancelled(data, message) if result.status == "cancelled" else failed(data, message)
 
 
 def _summary(result: WorkflowResult) -> str:

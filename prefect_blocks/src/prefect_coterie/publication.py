@@ -74,7 +74,8 @@ async def publish_report(
 
 async def publish_machine(status: MachineStatus, machine: StateMachine, run: StateMachineRun) -> None:
     """Create a table artifact, `<machine>-history`: one row a visit, the last `MAX_ROWS`, and where it is now."""
-    left = await run.history(after=max(0, status.visit - MAX_ROWS), limit=MAX_ROWS)
+    # The visit where it is was not left.
+    left = await run.history(after=max(0, status.visit - 1 - MAX_ROWS), limit=MAX_ROWS)
     rows = [_visit_row(visit) for visit in left]
     here = f"is in the state **{status.state}**" if status.status is None else f"ended **{status.status}**"
     events = f", and takes {', '.join(f'`{event}`' for event in status.events)}" if status.events else ""

@@ -6,17 +6,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prefect import task
+from prefect.logging import get_run_logger
 from prefect.states import Cancelled
 from prefect.utilities.annotations import opaque
 
-from coterie import JsonValue, Orchestrator, Plan, Task, TaskResult
-from coterie.errors import Unavailable
+from coterie import JsonValue, MachineStatus, Orchestrator, Plan, StateMachine, StateMachineRun, Task, TaskResult
+from coterie.errors import Unavailable, UnknownRun
+from coterie.events import Event
 from coterie.ids import TaskId, WorkflowId
 from coterie.journal import Intent
+from coterie.machine_run import execute_machine
 from prefect_coterie.policy import OPTIONS
 from prefect_coterie.record import read_record
 from prefect_coterie.tasks import Outcome, returned
@@ -48,6 +52,36 @@ class ShownOrchestrator(Orchestrator):
     def __init__(self, shared: Orchestrator) -> None:
         # Of one object, with two faces: whatever changes in it changes for both.
         self.__dict__ = shared.__dict__
+
+    async def execute_machine(
+        self,
+        machine: StateMachine,
+        *,
+        workflow_id: WorkflowId | None = None,
+        params: Mapping[str, JsonValue] | None = None,
+        intent: Intent | None = None,
+    ) -> MachineStatus:
+        """See `Orchestrator.execute_machine`; the flow run's log says where it goes from here on."""
+        since = await self._visit_of(workflow_id)
+
+        def heard(event: Event) -> None:
+            if self._listener is not None:
+                self._listener(event)
+            if event.fields["visit"] >= since:
+                get_run_logger().info("%s", _moved(event.fields))
+
+        with self._call():
+            return await execute_machine(
+                self, machine, workflow_id=workflow_id, params=params, intent=intent, on_event=heard
+            )
+
+    async def _visit_of(self, workflow_id: WorkflowId | None) -> int:
+        """At which visit a machine is; 1 if it has not begun."""
+        if workflow_id is None or self.keeping is None:
+            return 1
+        with suppress(UnknownRun):
+            return (await StateMachineRun(self.keeping.journal, workflow_id).status()).visit
+        return 1
 
     async def execute_task(
         self,
@@ -86,3 +120,9 @@ class ShownOrchestrator(Orchestrator):
             # Said to the server first.
             raise asyncio.CancelledError if state.is_cancelled() else found
         return TaskResult.from_dict(found)
+
+
+def _moved(fields: Mapping[str, Any]) -> str:
+    by = f" by {fields['who']}" if fields["who"] else ""
+    to = f", to {fields['to']}" if fields["to"] is not None else ""
+    return f"visit {fields['visit']}: {fields['state']}, {fields['trigger']}{by}{to}"

@@ -50,9 +50,9 @@ async def drained(orchestrator: Orchestrator) -> AsyncIterator[None]:
     """
     entry = asyncio.get_running_loop(), orchestrator
     _live.add(entry)
-    if _installed is not None and _installed.begun:
-        await orchestrator.drain(timeout_s=0)
     try:
+        if _installed is not None and _installed.begun:
+            await orchestrator.drain(timeout_s=0)
         yield
     finally:
         _live.discard(entry)
@@ -124,8 +124,10 @@ class _Handler:
         person: Future[bool] = Future()
         threading.Thread(target=copy_context().run, args=(self._ask, person), daemon=True).start()
         pending: set[Future[Any]] = {person, *drains}
-        while pending & drains and not (person.done() and person.result()):
-            _, pending = wait(pending, return_when=FIRST_COMPLETED)
+        # A loop that somebody blocks answers nobody.
+        until = time.monotonic() + _longest_s() + _CONCLUDE_S
+        while pending & drains and not (person.done() and person.result()) and time.monotonic() < until:
+            _, pending = wait(pending, timeout=until - time.monotonic(), return_when=FIRST_COMPLETED)
         until = time.monotonic() + _CONCLUDE_S
         while not (self._left or pending & drains or self._has_left_undone()) and time.monotonic() < until:
             time.sleep(_LOOK_S)
@@ -150,6 +152,10 @@ class _Handler:
             _log.warning("shutdown.not_asked: %r", error)
         finally:
             person.set_result(found)
+
+
+def _longest_s() -> float:
+    return max((each.graceful_shutdown_timeout_s for _, each in tuple(_live)), default=0.0)
 
 
 def _send() -> None:

@@ -92,7 +92,10 @@ class People:
             await self._nothing_else_runs()
             # All of them: any one that is answered elsewhere lets others begin.
             about: dict[str, Any] = {"run": run, "asked": dict(self._open)}
-            return Question(_form(asked), _text(asked, run, task_id, refused), about)
+            elsewhere = f" (or: coterie approve {run} {task_id})" if self._job.journal is not None else ""
+            return Question(
+                _form(asked), _text(asked, run, task_id, refused), f"{task_id} asks a person{elsewhere}", about
+            )
 
         async def is_settled() -> bool:
             return await case.is_settled(asked)

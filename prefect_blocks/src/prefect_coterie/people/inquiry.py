@@ -42,10 +42,14 @@ class Answer:
 
 
 class Question(NamedTuple):
-    """What a person is shown: the fields, and a text in Markdown. about: what `wake_suspended` is told of it."""
+    """What a person is shown: the fields, and a text in Markdown.
+
+    line: what is asked, in one line of the log. about: what `wake_suspended` is told of it.
+    """
 
     form: type[RunInput]
     text: str
+    line: str
     about: Mapping[str, JsonValue]
 
 
@@ -108,9 +112,9 @@ class Inquiry:
                 asked = await question()
                 await show(name, asked.form, asked.text, asked.about)
                 if how == "pause":
-                    await pause(name, poll_s=self._poll_s)
+                    await pause(name, poll_s=self._poll_s, about=asked.line)
                     return await self._last()
-                raise Pause(state=await _finished(_suspended(name, is_settled)))
+                raise Pause(state=await _finished(_suspended(name, asked.line, is_settled)))
 
     async def _last(self) -> Answer | None:
         """The last answer that was not given yet; None if there is none."""
@@ -141,11 +145,11 @@ async def _until(is_settled: _Look) -> None:
         look_s = min(look_s * _GROWTH, _LONGEST_LOOK_S)
 
 
-async def _suspended(name: str, is_settled: _Look) -> State[Any]:
-    state = await suspend(name)
+async def _suspended(name: str, line: str, is_settled: _Look) -> State[Any]:
+    state = await suspend(name, about=line)
     if await is_settled():
         # Nobody would notice once this process has ended.
-        await start_again(flow_run_here().id)
+        await start_again(flow_run_here().id, state)
     return state
 
 

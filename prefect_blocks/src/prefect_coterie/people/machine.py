@@ -19,9 +19,8 @@ from prefect.logging import get_run_logger
 from pydantic import Field as Part
 from pydantic import create_model
 
-from coterie import Field, MachineStatus, StateMachine, StateMachineRun
+from coterie import Field, JsonValue, MachineStatus, StateMachine, StateMachineRun
 from coterie.errors import ArtifactError, MissingOutput, Misuse, Unavailable, UnknownRun
-from coterie.markdown import fenced
 from prefect_coterie.people.form import MOST_BYTES, choice, filled_in, plain, values_of
 from prefect_coterie.people.inquiry import LOOK_S, Answer, Inquiry, Question, ended
 from prefect_coterie.people.standstill import KEY_PREFIX, Person, flow_run_here
@@ -106,9 +105,8 @@ class Attendant:
 
         async def question() -> Question:
             text = await self._text(status, refused)
-            return Question(
-                _form(status.events, self._fields), text, {"run": status.workflow_id, "visit": status.visit}
-            )
+            about: dict[str, JsonValue] = {"run": status.workflow_id, "visit": status.visit}
+            return Question(_form(status.events, self._fields), text, _line(status), about)
 
         async def is_left() -> bool:
             found = await self._status()
@@ -179,7 +177,7 @@ class Attendant:
 
     async def _output(self, state: str, most: int) -> str:
         try:
-            return fenced(await self._run.output(state), most_bytes=most)
+            return await self._run.shown_output(state, most_bytes=most)
         except MissingOutput:
             return ""
         # A person may decide without it.
@@ -190,6 +188,12 @@ class Attendant:
 def _waits_for_somebody(status: MachineStatus) -> bool:
     """Whether only an event, or a time-out that is to come, leads on."""
     return status.phase == "waiting" and bool(status.events) and status.timeout_in_s != 0
+
+
+def _line(status: MachineStatus) -> str:
+    """What is asked, for the log."""
+    send = f"coterie machine send {status.workflow_id} EVENT --visit {status.visit}"
+    return f"{status.state!r} (visit {status.visit}) waits for {', '.join(status.events)} (or: {send})"
 
 
 def _key_of(status: MachineStatus) -> str:

@@ -112,8 +112,10 @@ async def about_of(client: PrefectClient, run: FlowRun) -> dict[str, Any] | None
     return found
 
 
-async def pause(name: str, *, poll_s: float) -> None:
+async def pause(name: str, *, poll_s: float, about: str) -> None:
     """Pause the flow run with the form of this name until it is resumed. Cancelled, it ends the pause.
+
+    about: one line for the log, that says what is asked.
 
     Raises:
         Abort: somebody ended the flow run, or started it again elsewhere.
@@ -125,7 +127,7 @@ async def pause(name: str, *, poll_s: float) -> None:
         proposing = asyncio.ensure_future(_propose(client, run_id, state))
         try:
             await asyncio.shield(proposing)
-            get_run_logger().info("paused: %s; resume the flow run with the answer", name)
+            get_run_logger().info("paused: %s; resume the flow run with the answer", about)
             await _resumed(client, run_id, mark, poll_s)
         except asyncio.CancelledError:
             await asyncio.wait({proposing})
@@ -134,8 +136,10 @@ async def pause(name: str, *, poll_s: float) -> None:
             raise
 
 
-async def suspend(name: str) -> State[Any]:
+async def suspend(name: str, *, about: str) -> State[Any]:
     """Suspend the flow run with the form of this name: for whoever raises `Pause` with this state then.
+
+    about: as for `pause`.
 
     Not to be cancelled: a flow run that the server takes for suspended must end.
 
@@ -145,14 +149,18 @@ async def suspend(name: str) -> State[Any]:
     state: State[Any] = Suspended(pause_key=str(uuid4()), state_details=_details(name))
     async with get_client() as client:
         await _propose(client, flow_run_here().id, state)
-    get_run_logger().info("suspended: %s; resume the flow run with the answer", name)
+    get_run_logger().info("suspended: %s; resume the flow run with the answer", about)
     return state
 
 
-async def start_again(run_id: UUID) -> bool:
-    """Have a suspended flow run started again, without an answer. False: it is not suspended any more."""
+async def start_again(run_id: UUID, suspended: State[Any]) -> bool:
+    """Have a flow run that is suspended in this state started again, without an answer. False: it is not any more."""
     resuming: State[Any] = Scheduled(name="Resuming")
     async with get_client() as client:
+        # The server takes it in any state: of one that somebody has resumed, a second process would be started.
+        found = (await client.read_flow_run(run_id)).state
+        if found is None or found.state_details.pause_key != suspended.state_details.pause_key:
+            return False
         answer = await client.set_flow_run_state(run_id, resuming)
     return answer.status == SetStateStatus.ACCEPT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
 from coterie import StateMachineRun
+from coterie.errors import StateFormatError, UnknownRun
+from coterie.ids import WorkflowId
 from coterie.journal import Journal
 from coterie.journal.approval import ApprovalFile
 from prefect_coterie.people.approval import still_asked
@@ -19,7 +22,9 @@ from prefect_coterie.people.standstill import about_of, start_again
 from prefect_coterie.source import store_or_default
 from prefect_coterie.state_block import CoterieStore
 
-__all__ = ["wake_suspended"]
+__all__ = ["needs_somebody", "wake_suspended"]
+
+_log = logging.getLogger("coterie.people")
 
 _PAGE = 200
 
@@ -40,7 +45,9 @@ async def wake_suspended(store: CoterieStore | None = None) -> list[UUID]:
         async with get_client() as client:
             for run in await _suspended(client):
                 about = await about_of(client, run)
-                if about is not None and not await _needs_somebody(journal, about) and await start_again(run.id):
+                if about is None or run.state is None or await needs_somebody(journal, about):
+                    continue
+                if await start_again(run.id, run.state):
                     woken.append(run.id)
     finally:
         await journal.aclose()
@@ -60,12 +67,24 @@ async def _suspended(client: PrefectClient) -> list[FlowRun]:
             return found
 
 
-async def _needs_somebody(journal: Journal, about: Mapping[str, Any]) -> bool:
+async def needs_somebody(journal: Journal, about: Mapping[str, Any]) -> bool:
+    """Whether a person is still needed for what a flow run tells of its question, as far as this journal knows.
+
+    Raises:
+        Unavailable: the journal failed.
+    """
     run = about["run"]
-    known, _ = await journal.store.get(run, ("run",))
-    if not known:
+    try:
+        known, _ = await journal.store.get(run, ("run",))
         # That of another journal.
+        return not known or await _is_open(journal, run, about)
+    except (UnknownRun, StateFormatError) as error:
+        # Others are woken all the same.
+        _log.warning("suspended.not_seen: left alone: %s", error)
         return True
+
+
+async def _is_open(journal: Journal, run: WorkflowId, about: Mapping[str, Any]) -> bool:
     if "visit" in about:
         status = await StateMachineRun(journal, run).status()
         return bool(status.visit == about["visit"] and status.phase == "waiting" and status.timeout_in_s != 0)
