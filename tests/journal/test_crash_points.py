@@ -70,13 +70,8 @@ def in_a_file(tmp_path: Path, nursery: Nursery, bills: Billing) -> Callable[...,
 
 @pytest.fixture
 def on_a_server(tmp_path: Path, nursery: Nursery, bills: Billing, server: Server) -> Callable[..., Crashes]:
-    def revive() -> None:
-        assert server.process is not None
-        if server.process.poll() is not None:
-            server.start()
-
     def crashes(size: int, engine: str) -> Crashes:
-        subject = Coterie(server.url, tmp_path, size=size, engine=engine, revive=revive)
+        subject = Coterie(server.url, tmp_path, size=size, engine=engine, revive=server.revive)
         return Crashes(subject, nursery, bills, tmp_path)
 
     return crashes

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 __all__ = [
     "SYNCED",
@@ -128,6 +130,17 @@ class Server:
         """Kill it and start it on the same port; without persistence it comes back empty."""
         self.kill()
         self.start()
+
+    def revive(self) -> None:
+        """Start it again if somebody else has killed it."""
+        try:
+            with redis.Redis(host=HOST, port=self.port, socket_timeout=START_S, retry=Retry(NoBackoff(), 0)) as client:
+                client.ping()
+        except redis.ConnectionError:
+            # It answers nobody from then on, and ends a moment later.
+            assert self.process is not None
+            self.process.wait(START_S)
+            self.start()
 
     def pause(self) -> None:
         """SIGSTOP: connections stay, nothing is answered."""
