@@ -163,16 +163,16 @@ async def test_a_flow_run_that_a_person_cancels_stops_at_once(tmp_path: Path):
             await called(tmp_path, "ends")
             await client.set_flow_run_state(begun.id, Cancelling())
 
-        def final(found: FlowRun) -> bool:
-            return found.state is not None and found.state.is_final()
-
-        cancelled = await eventually(lambda: flow_run(begun.id), final)
+        # Where Prefect tells the process twice, it says that it crashed, before whoever cancelled it has the last word.
+        await eventually(lambda: flow_run(begun.id), is_cancelled)
         await called(tmp_path, "ends", "cancelled")
 
-    assert cancelled.state is not None
-    assert cancelled.state.is_cancelled(), cancelled.state
     left = await journalled(tmp_path)
     assert all(unit.claim is None for unit in left.units)
+
+
+def is_cancelled(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_cancelled()
 
 
 async def _deployment():
