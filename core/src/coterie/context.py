@@ -336,7 +336,7 @@ class TaskContext:
             return b""
         results, lines = self.run.results, self.run.output_lines
         try:
-            return b"".join([lines[name] for name in sorted(names)])
+            return b"".join(map(lines.__getitem__, sorted(names)))
         except KeyError:
             for name in names:
                 if name not in lines and name in results:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from functools import partial
 from itertools import count
@@ -217,7 +217,10 @@ class PlanRun:
             self._begun[i] = True
             if queue:
                 self._call_worker()
-            ended = await self._perform(i, slot)
+            try:
+                ended = await self._perform(i, slot)
+            except BaseException as error:  # noqa: BLE001
+                ended = self._crashed(error)
             if self._kept is None or not self._entered(i, ended, self._kept):
                 self._settling = True
                 self._settle(i, ended)
@@ -232,7 +235,8 @@ class PlanRun:
                 self._call_worker()
                 await asyncio.sleep(0)
 
-    async def _perform(self, i: int, slot: Slot) -> Ended:
+    def _perform(self, i: int, slot: Slot) -> Awaitable[Ended]:
+        """Begin a task; no coroutine itself, as one costs as much as all that is done here."""
         task, run = self._tasks[i], self.run
         try:
             if self._kept is not None:
@@ -242,13 +246,10 @@ class PlanRun:
             if self._listener is not None:
                 self._emit("task.started", task.id, agent_type=task.agent_type, agent_id=slot.agent.id)
         # A listener is broken: the run stops and `execute` raises it.
-        except BaseException as error:  # noqa: BLE001
+        except BaseException:
             slot.release()
-            return self._crashed(error)
-        try:
-            return await perform(context, slot, self._clock, self._listener)
-        except BaseException as error:  # noqa: BLE001
-            return self._crashed(error)
+            raise
+        return perform(context, slot, self._clock, self._listener)
 
     async def _conditional(self, i: int, task: Task) -> None:
         """Perform a task with a condition, a foreach or an approval."""

@@ -55,7 +55,7 @@ class KeptTasks:
         """Take the end of a task; whether it is settled later, when it is durable."""
         context = self._contexts.pop(i)
         unit = context.unit
-        if not is_recorded(ended):
+        if ended.state != "succeeded" and not is_recorded(ended):
             return False
         assert isinstance(unit, Unit)
         self._book.enter(unit, context, ended, i)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from coterie._json import JsonValue, canonical_bytes
+from coterie._json import canonical_bytes
 from coterie._rules.journal_text import FINGERPRINT_DIGITS, FORMAT, LOCAL, Record, dumped
 from coterie.attempt import Ended
 from coterie.context import TaskContext
@@ -16,8 +16,8 @@ from coterie.ref import Ref
 
 __all__ = ["Ending"]
 
-_NULL = "null"
-_NULL_HASH = sha256(b"null").hexdigest()
+# Of no output: its text, and its SHA-256.
+_NOTHING = '"value":null', sha256(b"null").hexdigest()
 
 
 class Ending:
@@ -61,11 +61,13 @@ class Ending:
     def _success(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
         """What `_any` gives of an ordinary success, put together by hand: half the time of it is JSON otherwise."""
         output = ended.output
-        if isinstance(output, Ref):
+        if output is None:
+            value, digest = _NOTHING
+        elif isinstance(output, Ref):
             value, digest = f'"ref":{dumped(output.serialize())}', output.sha256
         else:
-            text, digest = _hashed(output)
-            value = f'"value":{text}'
+            content = canonical_bytes(output)
+            value, digest = f'"value":{content.decode()}', sha256(content).hexdigest()
         if context.item_key is None:
             context.run.output_lines[context.task_id] = output_line(context.task_id, digest)
         # Agents' ids need no escapes.
@@ -75,11 +77,3 @@ class Ending:
             f'"r":{{"state":"succeeded","output":{{{value}}},"attempts":{ended.attempts}{agent},'
             f'"duration_s":{ended.duration_s:.6f}}}{self._alike}}}'
         )
-
-
-def _hashed(output: JsonValue) -> tuple[str, str]:
-    """The canonical text of an output, and its SHA-256."""
-    if output is None:
-        return _NULL, _NULL_HASH
-    content = canonical_bytes(output)
-    return content.decode(), sha256(content).hexdigest()

@@ -86,9 +86,9 @@ class SagaRun(PlanRun):
         try:
             await self._note_begun(self._tasks[i])
         # As when a listener is broken: the run stops and `execute` raises it.
-        except BaseException as error:  # noqa: BLE001
+        except BaseException:
             slot.release()
-            return self._crashed(error)
+            raise
         return await super()._perform(i, slot)
 
     async def _conditional(self, i: int, task: Task) -> None:
