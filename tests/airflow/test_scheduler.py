@@ -209,7 +209,9 @@ def test_every_xcom_of_every_run_is_small(runs):
     for run in runs.values():
         run.wait()
 
-    assert {max(run.xcom_sizes().values(), default=0) <= 1024 for run in runs.values()} == {True}
+    sizes = [size for run in runs.values() for size in run.xcom_sizes().values()]
+    assert len(sizes) > len(runs)
+    assert max(sizes) <= 1024
 
 
 def test_the_connection_form_shows_its_fields(server):

@@ -219,6 +219,7 @@ class PlanRun:
                 self._call_worker()
             try:
                 ended = await self._perform(i, slot)
+            # Cancelled, or what breaks the run: it stops then, and `execute` raises it.
             except BaseException as error:  # noqa: BLE001
                 ended = self._crashed(error)
             if self._kept is None or not self._entered(i, ended, self._kept):
