@@ -16,7 +16,8 @@ from coterie._rules import budget as rule
 from coterie._rules.budget import Allowance, Booked, Settled, Window
 from coterie._rules.timeline import SECOND
 from coterie.clock import Clock
-from coterie.errors import BudgetExhausted, BudgetSpent, CoterieError, Misuse, Unavailable, in_words
+from coterie.errors import BudgetExhausted, BudgetSpent, CoterieError, Misuse, Unavailable
+from coterie.errors.root import in_words
 from coterie.events import Event, Listener
 from coterie.ids import check_name
 from coterie.ports import StateStore

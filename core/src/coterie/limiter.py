@@ -14,7 +14,8 @@ from coterie._rules.decided import Operation
 from coterie._rules.quota import LONGEST_WAIT_S, Quota, Reserved
 from coterie._rules.timeline import SECOND
 from coterie.clock import Clock, SystemClock
-from coterie.errors import Misuse, QuotaSpent, Unavailable, in_words
+from coterie.errors import Misuse, QuotaSpent, Unavailable
+from coterie.errors.root import in_words
 from coterie.events import Listener
 from coterie.ids import check_name
 from coterie.ports import StateStore

@@ -26,8 +26,8 @@ from coterie.errors import (
     Refused,
     StaleToken,
     TaskTimedOut,
-    in_words,
 )
+from coterie.errors.root import in_words
 from coterie.ids import AgentId, AgentType, TaskId, check_workflow_id
 
 __all__ = [

@@ -1,0 +1,32 @@
+"""The root of all errors, and the words that their messages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["CoterieError", "in_words", "listed"]
+
+
+class CoterieError(Exception):
+    """The root: catch it to catch everything that coterie raises on purpose."""
+
+
+def in_words(duration_s: float) -> str:
+    """`0.5 s`, `90 s`, `32 min`, `5 h 3 min`, `2 d 4 h`: as messages have it."""
+    if duration_s < 120:
+        return f"{duration_s:.3g} s"
+    minutes = round(duration_s / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h"
+
+
+def listed(names: Iterable[str], limit: int = 20) -> str:
+    """Names for a message, sorted and quoted; of many, the first."""
+    every = sorted(names)
+    shown = ", ".join(repr(name) for name in every[:limit]) or "none"
+    return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
