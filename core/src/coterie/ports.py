@@ -7,9 +7,22 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, Protocol, TypeAlias, TypeVar
 
 from coterie._rules.decided import Decide, State
+from coterie._rules.log import (
+    Appended,
+    DeadPage,
+    Delivery,
+    GroupStatus,
+    Message,
+    Position,
+    Reading,
+    Retention,
+    Taken,
+    Terms,
+    TopicStatus,
+)
 from coterie._rules.written import Change, Guard, Page
 
-__all__ = ["Blob", "BlobStore", "Durability", "JournalStore", "Notice", "Scope", "StateStore"]
+__all__ = ["Blob", "BlobStore", "Durability", "JournalStore", "LogStore", "Notice", "Scope", "StateStore"]
 
 T = TypeVar("T")
 
@@ -226,6 +239,173 @@ class JournalStore(Protocol):
 
     async def remove(self, run: str) -> bool:
         """Remove a run with all that belongs to it; whether there was one."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what was begun, give up connections, within a bound; safe to call twice."""
+        ...
+
+
+class LogStore(Protocol):
+    """Topics of messages, and the groups that work through them. Async, for one event loop at a time.
+
+    A topic's and a group's name are 1 to 200 letters, digits, and `._-/`, beginning with a letter or digit; a
+    consumer's is any text of 1 to 200 characters without control characters, and belongs to one life of one process:
+    another one never uses it again. The namespace is the store's own affair. Everything about one topic is atomic where
+    it says so; nothing is across topics.
+
+    **Delivery.** Each message goes to one consumer of each group, at least once: until it is acknowledged by who holds
+    it. A consumer holds messages while it is heard of (`take`, `beat`); one that was not for `Terms.lease_s` is dead:
+    what it held goes to others, with a failure noted ("... was not heard of ...") and its number grown. While a message
+    of a key is held, or waits to be delivered again, no later one of that key is delivered in the group; they come in
+    the order of the log. A dead letter no longer stands in the way.
+
+    When a call that writes returns, what it wrote is as durable as `durability` says. Every call has a deadline of the
+    store's own.
+
+    Raises, from every call:
+        Unavailable: the store did not answer in time, or failed; `__cause__` is the driver's error. Whether something
+            was written is then not known; appending the same ids again is safe within `Retention.dedup_s`.
+        StateFormatError: what lies there is of a newer coterie, or damaged.
+        Misuse: a name, position or number that cannot be.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the topics lie, without credentials."""
+        ...
+
+    @property
+    def scope(self) -> Scope:
+        """Who shares them."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """What sets this deployment's topics apart."""
+        ...
+
+    @property
+    def durability(self) -> Durability:
+        """What survives."""
+        ...
+
+    async def append(self, topic: str, messages: Sequence[Message], *, retention: Retention) -> Sequence[Appended]:
+        """Add messages at the end of a topic, all or none, in order; those who watch it are told.
+
+        One whose id the topic remembers is not added again: its old position is the answer, also within one call.
+
+        Raises:
+            TopicFull: there is no room, and none is made.
+            OversizedMessage: a text is over 1 MiB as UTF-8. Misuse: over 1000 messages at once.
+        """
+        ...
+
+    async def read(self, topic: str, *, after: Position = "", limit: int = 100, types: Sequence[str] = ()) -> Reading:
+        """Messages from behind a position on, for anybody, in order. types: patterns, as of `Terms`.
+
+        At most `limit`, and fewer where that would take long; `Reading.after` leads on. A topic that does not exist is
+        empty.
+        """
+        ...
+
+    async def locate(self, topic: str, at: int | None) -> Position:
+        """The position behind which all messages lie that were appended at `at` (microseconds since the epoch, by the
+        store's clock) or later; of None, the end: the position of the last message.
+        """
+        ...
+
+    async def take(
+        self,
+        topic: str,
+        group: str,
+        consumer: str,
+        *,
+        terms: Terms,
+        limit: int,
+        done: Sequence[Position] = (),
+    ) -> Taken:
+        """Acknowledge what is done, be heard of, and take at most `limit` more messages, in one step.
+
+        The group begins with the first call; limit 0 takes none, and may make it begin.
+        """
+        ...
+
+    async def acknowledge(
+        self, topic: str, group: str, consumer: str, positions: Sequence[Position]
+    ) -> Sequence[Position]:
+        """Be done with messages; answers those that this consumer did not hold any more, which changes nothing."""
+        ...
+
+    async def give_back(
+        self,
+        topic: str,
+        group: str,
+        consumer: str,
+        position: Position,
+        *,
+        delay_s: float = 0.0,
+        reason: str | None = None,
+        max_deliveries: int | None = None,
+    ) -> Delivery | None:
+        """Have a message delivered again, by whoever takes next, `delay_s` seconds from now at the earliest.
+
+        reason: why it failed: noted, at most 2000 characters of it. Without one the delivery does not count.
+        max_deliveries: where it has been delivered so often, it is made a dead letter instead, which is the answer; 0
+        makes it one at once. A message that this consumer does not hold any more is left alone.
+        """
+        ...
+
+    async def beat(self, topic: str, group: str, consumer: str, *, lease_s: float) -> bool:
+        """Be heard of. False: the consumer had been taken for dead, or has left; what it held is not its own now."""
+        ...
+
+    async def leave(self, topic: str, group: str, consumer: str, *, died: bool = False) -> int:
+        """End a consumer: what it holds goes to others at once; answers how much that was.
+
+        died: somebody else says so, who knows that it has: a failure is noted, as if its lease had ended. Else nothing
+        of it counts.
+        """
+        ...
+
+    async def groups(self, topic: str) -> Sequence[GroupStatus]:
+        """The groups of a topic, by name."""
+        ...
+
+    async def drop_group(self, topic: str, group: str) -> bool:
+        """End a group with its dead letters; whether there was one. Its consumers begin it anew when they take."""
+        ...
+
+    async def topics(self) -> Sequence[TopicStatus]:
+        """All topics, by name."""
+        ...
+
+    async def drop_topic(self, topic: str) -> bool:
+        """Remove a topic with all its groups; whether there was one."""
+        ...
+
+    async def dead_letters(self, topic: str, group: str, *, limit: int = 100, after: str | None = None) -> DeadPage:
+        """What was given up, the oldest first; it is kept until it is requeued or discarded, whatever the retention."""
+        ...
+
+    async def requeue(self, topic: str, group: str, positions: Sequence[Position]) -> Sequence[Position]:
+        """Have dead letters delivered again in their group, with deliveries counted anew and their failures kept;
+        answers those that were there.
+        """
+        ...
+
+    async def discard(self, topic: str, group: str, positions: Sequence[Position]) -> Sequence[Position]:
+        """Remove dead letters; answers those that were there."""
+        ...
+
+    async def watch(self, topic: str, notice: Notice) -> None:
+        """Have `notice` called when there may be something new to take or read; with None, when that may have been
+        missed. Once this returns, nothing that is appended is missed silently.
+        """
+        ...
+
+    async def unwatch(self, topic: str, notice: Notice) -> None:
+        """Stop calling `notice`; unknown ones are ignored."""
         ...
 
     async def aclose(self) -> None:

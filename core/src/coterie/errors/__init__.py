@@ -15,6 +15,8 @@
     │  ├─ AskedElsewhere      a scheduler asks, and is to be answered there
     │  ├─ NoDeadLetter        what is said to be undone by hand was not left to anybody
     │  ├─ PlanChanged         a run is to go on with another plan than it began with
+    │  ├─ MalformedEvent      a text that is no CloudEvent; UntrustedEvent, OversizedMessage
+    │  ├─ WorkerIdTaken       another worker of this id is alive
     │  └─ MissingOutput       an output was asked of a task that has none
     ├─ Refused                not now: wait `retry_after_s` seconds, then ask again; no attempt was made
     │  ├─ BreakerOpen         the agent, or every agent of the type, is suspended
@@ -22,6 +24,7 @@
     │  ├─ PoolBusy            every slot is taken and the time to wait is over
     │  ├─ BudgetSpent         the window's tokens or money are used up
     │  ├─ NoLiveAgent         nobody serves the type at the moment
+    │  ├─ TopicFull           a topic takes no more until its consumers have worked some off
     │  └─ ClaimedElsewhere    another process is at the same work
     ├─ Final                  the work was tried and is over: a retry by the scheduler would only repeat it
     │  ├─ StepFailed          the agent failed; CommandFailed for a subprocess, ItemsFailed for a foreach,
@@ -30,10 +33,13 @@
     │  ├─ TaskTimedOut        the agent, or the person, did not answer in time
     │  ├─ BudgetExhausted     the tokens or money of the run are used up
     │  ├─ CompensationFailed  a step of a run that failed was not undone
+    │  ├─ RemoteFailed        a remote worker says how; CallCancelled, CallAbandoned
+    │  ├─ NoReply             nobody answered a request in time
     │  └─ PlanRejected        a plan that a model made broke the rules to the end
     ├─ ArtifactError          MissingArtifact, CorruptArtifact, ForbiddenLocation
     ├─ AgentUnavailable       a remote agent did not answer, or cannot now: tried again by the task's own retry
     │  └─ AgentThrottled      it works, but is asked too often
+    ├─ EventsLost             messages were dropped before their consumer got to them
     ├─ BadAnswer              a remote agent answered, but not what was promised
     ├─ LeaseLost              a slot was held too long, or given back before
     │  └─ StaleToken          somebody else holds it now, with a higher token; WorkTakenOver: does this work now
@@ -47,6 +53,18 @@ Messages quote values with ``!r`` and end with the next step.
 from __future__ import annotations
 
 from coterie.errors.agent import AgentThrottled, AgentUnavailable, BadAnswer
+from coterie.errors.bus import (
+    CallAbandoned,
+    CallCancelled,
+    EventsLost,
+    MalformedEvent,
+    NoReply,
+    OversizedMessage,
+    RemoteFailed,
+    TopicFull,
+    UntrustedEvent,
+    WorkerIdTaken,
+)
 from coterie.errors.final import (
     AgentRejected,
     ApprovalRejected,
@@ -115,6 +133,8 @@ __all__ = [
     "BreakerOpen",
     "BudgetExhausted",
     "BudgetSpent",
+    "CallAbandoned",
+    "CallCancelled",
     "ClaimedElsewhere",
     "CommandFailed",
     "CompensationFailed",
@@ -123,18 +143,22 @@ __all__ = [
     "CycleFound",
     "Diverged",
     "DuplicateTask",
+    "EventsLost",
     "Final",
     "ForbiddenLocation",
     "IllegalTransition",
     "ItemsFailed",
     "LeaseLost",
     "MachineError",
+    "MalformedEvent",
     "MissingArtifact",
     "MissingOutput",
     "Misuse",
     "NoDeadLetter",
     "NoLiveAgent",
+    "NoReply",
     "NotAsked",
+    "OversizedMessage",
     "PlanChanged",
     "PlanError",
     "PlanRejected",
@@ -142,10 +166,12 @@ __all__ = [
     "PoolBusy",
     "QuotaSpent",
     "Refused",
+    "RemoteFailed",
     "StaleToken",
     "StateFormatError",
     "StepFailed",
     "TaskTimedOut",
+    "TopicFull",
     "Unavailable",
     "UnknownAgent",
     "UnknownAgentType",
@@ -153,5 +179,7 @@ __all__ = [
     "UnknownObjective",
     "UnknownRun",
     "UnknownState",
+    "UntrustedEvent",
     "WorkTakenOver",
+    "WorkerIdTaken",
 ]
