@@ -255,10 +255,11 @@ class LogStore(Protocol):
     it says so; nothing is across topics.
 
     **Delivery.** Each message goes to one consumer of each group, at least once: until it is acknowledged by who holds
-    it. A consumer holds messages while it is heard of (`take`, `beat`); one that was not for `Terms.lease_s` is dead:
-    what it held goes to others, with a failure noted ("... was not heard of ...") and its number grown. While a message
-    of a key is held, or waits to be delivered again, no later one of that key is delivered in the group; they come in
-    the order of the log. A dead letter no longer stands in the way.
+    it. A consumer holds messages while it is heard of (`take`, `beat`); one that was not for `Terms.lease_s` is dead as
+    soon as another's `take` finds that: what it held goes to others, with a failure noted ("... was not heard of ...")
+    and its number grown. Of one key, one message at a time is held in a group, and while one is, or waits to be
+    delivered again, no later one is delivered, not even to the same consumer; they come in the order of the log. A dead
+    letter no longer stands in the way; requeued, it comes before later ones of its key, but not while one is held.
 
     When a call that writes returns, what it wrote is as durable as `durability` says. Every call has a deadline of the
     store's own.
@@ -293,10 +294,12 @@ class LogStore(Protocol):
     async def append(self, topic: str, messages: Sequence[Message], *, retention: Retention) -> Sequence[Appended]:
         """Add messages at the end of a topic, all or none, in order; those who watch it are told.
 
-        One whose id the topic remembers is not added again: its old position is the answer, also within one call.
+        One whose id the topic remembers is not added again: its old position is the answer, also within one call, and
+        it is not remembered for longer. Retention takes effect here: what is too much or too old goes when something is
+        added, and only then. All who append to one topic ought to give the same.
 
         Raises:
-            TopicFull: there is no room, and none is made.
+            TopicFull: there is no room, and none is made; nothing was changed.
             OversizedMessage: a text is over 1 MiB as UTF-8. Misuse: over 1000 messages at once.
         """
         ...
@@ -305,7 +308,7 @@ class LogStore(Protocol):
         """Messages from behind a position on, for anybody, in order. types: patterns, as of `Terms`.
 
         At most `limit`, and fewer where that would take long; `Reading.after` leads on. A topic that does not exist is
-        empty.
+        empty. Who reads from the beginning, "", has lost nothing: the beginning is what is still there.
         """
         ...
 
@@ -327,7 +330,12 @@ class LogStore(Protocol):
     ) -> Taken:
         """Acknowledge what is done, be heard of, and take at most `limit` more messages, in one step.
 
-        The group begins with the first call; limit 0 takes none, and may make it begin.
+        The group begins with the first call; limit 0 takes none, and may make it begin. First what is done is
+        acknowledged, then those who were not heard of are found, then messages are delivered: what was given back or
+        freed comes before what the group has not got to, unless by priority. One that was delivered
+        `Terms.max_deliveries` times already is made a dead letter instead, and told as `Taken.dead`. `Taken.lost` are
+        all that the group had not got to, whatever their type; of a group that begins behind a position, also those
+        behind it that were gone by then.
         """
         ...
 
@@ -352,7 +360,8 @@ class LogStore(Protocol):
 
         reason: why it failed: noted, at most 2000 characters of it. Without one the delivery does not count.
         max_deliveries: where it has been delivered so often, it is made a dead letter instead, which is the answer; 0
-        makes it one at once. A message that this consumer does not hold any more is left alone.
+        makes it one at once. A message that this consumer does not hold any more is left alone. By priority it stands
+        where it stood.
         """
         ...
 
@@ -385,7 +394,9 @@ class LogStore(Protocol):
         ...
 
     async def dead_letters(self, topic: str, group: str, *, limit: int = 100, after: str | None = None) -> DeadPage:
-        """What was given up, the oldest first; it is kept until it is requeued or discarded, whatever the retention."""
+        """What was given up, in the order of the log; it is kept until it is requeued or discarded, whatever the
+        retention. after: the cursor of a page.
+        """
         ...
 
     async def requeue(self, topic: str, group: str, positions: Sequence[Position]) -> Sequence[Position]:
