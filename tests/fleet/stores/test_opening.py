@@ -1,4 +1,4 @@
-"""A URL, or the environment, names a state store; nothing is shown of it but its scheme."""
+"""A URL, or the environment, names a state store, or a log store; nothing is shown of it but its scheme."""
 
 # Files of tests are small and near.
 # ruff: noqa: ASYNC240
@@ -14,8 +14,11 @@ import pytest
 
 from coterie._rules.decided import Decided
 from coterie.errors import Misuse
+from coterie.ports import Durability
+from coterie.stores.log_memory import MemoryLogStore
+from coterie.stores.log_sqlite import SqliteLogStore
 from coterie.stores.memory import MemoryStateStore
-from coterie.stores.opening import default_path, open_state_store
+from coterie.stores.opening import default_path, open_log_store, open_state_store
 from coterie.stores.sqlite import SqliteStateStore
 
 REDIS = ["redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"]
@@ -129,3 +132,88 @@ def test_opening_loads_no_driver():
     )
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+# The log store
+
+
+@pytest.mark.parametrize("durability", [None, "none"])
+def test_a_log_in_memory(durability: Durability | None):
+    store = open_log_store("memory://", "mine", durability=durability)
+
+    assert isinstance(store, MemoryLogStore)
+    assert (store.url, store.scope, store.namespace, store.durability) == ("memory://", "process", "mine", "none")
+
+
+@pytest.mark.parametrize(
+    ("state", "log"),
+    [
+        ("/var/lib/x/state.db", "/var/lib/x/state.events.db"),
+        ("/var/lib/x/state", "/var/lib/x/state.events"),
+        ("/var/lib/x/a.b.sqlite3", "/var/lib/x/a.b.events.sqlite3"),
+    ],
+)
+def test_the_log_lies_beside_the_state(state: str, log: str):
+    store = open_log_store(f"sqlite://{state}", "mine")
+
+    assert isinstance(store, SqliteLogStore)
+    assert (store.url, store.scope, store.namespace) == (f"sqlite://{log}", "machine", "mine")
+
+
+@pytest.mark.parametrize("url", [None, "", "sqlite://"])
+def test_without_a_path_the_log_lies_where_the_user_keeps_state(url: str | None, tmp_path: Path):
+    assert open_log_store(url, "mine").url == f"sqlite://{tmp_path}/home/.local/state/coterie/state.events.db"
+
+
+@pytest.mark.parametrize(("durability", "meant"), [(None, "strict"), ("strict", "strict"), ("relaxed", "relaxed")])
+def test_a_log_in_a_file_is_strict_unless_somebody_says_otherwise(durability: Durability | None, meant: str):
+    assert open_log_store("sqlite:///a/b.db", "mine", durability=durability).durability == meant
+
+
+@pytest.mark.parametrize(("durability", "meant"), [(None, "relaxed"), ("strict", "strict"), ("relaxed", "relaxed")])
+async def test_a_log_in_redis_is_as_its_server_keeps_it_unless_somebody_says_otherwise(
+    durability: Durability | None, meant: str
+):
+    store = open_log_store("redis://user:s3cret@localhost", "mine", durability=durability)
+
+    assert store.durability == meant
+    assert "s3cret" not in store.url
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "durability"),
+    [
+        ("memory://", "strict"),
+        ("memory://", "relaxed"),
+        ("sqlite:///a/b", "none"),
+        ("redis://user:s3cret@host", "none"),
+        ("sqlite:///a/b", "FULL"),
+    ],
+)
+def test_a_log_that_cannot_be_so_durable_is_refused(url: str, durability: Durability):
+    with pytest.raises(Misuse, match=f"a log .*cannot be '{durability}'") as caught:
+        open_log_store(url, "mine", durability=durability)
+
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["postgres://user:s3cret@host/db", "s3cret", "sqlite://s3cret.db", "memory://s3cret"])
+def test_a_url_that_no_log_store_has_is_refused_without_showing_it(url: str):
+    with pytest.raises(Misuse) as caught:
+        open_log_store(url, "mine")
+
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///a/b", "redis://localhost"])
+def test_a_namespace_of_a_log_is_a_name(url: str):
+    with pytest.raises(Misuse, match="namespace"):
+        open_log_store(url, "a/b")
+
+
+def test_a_log_in_redis_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("coterie.stores.opening.find_spec", lambda name: None)
+
+    with pytest.raises(Misuse, match=r"pip install 'coterie\[redis\]'"):
+        open_log_store("redis://user:s3cret@host", "mine")

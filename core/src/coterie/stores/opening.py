@@ -1,4 +1,4 @@
-"""Open the state store, or the journal store, that a URL, or the environment, names."""
+"""Open the state store, the journal store, or the log store, that a URL, or the environment, names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 
 from coterie.errors import Misuse
 from coterie.ids import check_name
-from coterie.ports import Durability, JournalStore, StateStore
+from coterie.ports import Durability, JournalStore, LogStore, StateStore
 
-__all__ = ["default_path", "open_journal_store", "open_state_store"]
+__all__ = ["default_path", "open_journal_store", "open_log_store", "open_state_store"]
 
 _Lasting: TypeAlias = Literal["strict", "relaxed"]
 
@@ -68,12 +68,37 @@ def open_journal_store(
     scheme, rest, given, named_by = _parts(url, "journal", named_by)
     if scheme == "memory":
         return _open_memory_journal(rest, namespace, durability)
-    lasting = _lasting(durability, scheme)
+    lasting = _lasting(durability, scheme, "a journal")
     return (
         _open_sqlite_journal(rest, namespace, lasting)
         if scheme == "sqlite"
         else _open_redis_journal(given, namespace, lasting, named_by)
     )
+
+
+def open_log_store(
+    url: str | None, namespace: str, *, durability: Durability | None = None, named_by: str | None = None
+) -> LogStore:
+    """The log store at `url`, as `open_state_store` takes it; nothing is connected or made before it is used.
+
+    In files, the log lies beside the state, in a database of its own: of `sqlite:///path/state.db` it is
+    `/path/state.events.db`.
+
+    durability: "strict", what was acknowledged survives a power cut; or "relaxed", it survives the end of any process,
+        and in Redis what its server's own settings say. None: "strict" in files, "relaxed" in Redis. In memory, nothing
+        survives: there it is "none", or None.
+    named_by: as of `open_state_store`.
+
+    Raises:
+        Misuse: as `open_state_store`; or the store cannot be so durable.
+    """
+    check_name(namespace, "the namespace")
+    scheme, rest, given, named_by = _parts(url, "log", named_by)
+    if scheme == "memory":
+        return _open_memory_log(rest, namespace, durability)
+    if scheme == "sqlite":
+        return _open_sqlite_log(rest, namespace, _lasting(durability, scheme, "a log"))
+    return _open_redis_log(given, namespace, _lasting(durability or "relaxed", scheme, "a log"), named_by)
 
 
 def default_path() -> Path:
@@ -107,12 +132,12 @@ def _parts(url: str | None, what: str, named_by: str | None) -> tuple[str, str, 
     return scheme, rest, given, named_by if url else _VARIABLE
 
 
-def _lasting(durability: Durability | None, scheme: str) -> _Lasting:
+def _lasting(durability: Durability | None, scheme: str, what: str) -> _Lasting:
     if durability is None or durability == "strict":
         return "strict"
     if durability == "relaxed":
         return "relaxed"
-    raise Misuse(f"a journal at '{scheme}://' cannot be {durability!r}; give 'strict' or 'relaxed'")
+    raise Misuse(f"{what} at '{scheme}://' cannot be {durability!r}; give 'strict' or 'relaxed'")
 
 
 def _open_memory(rest: str, namespace: str) -> StateStore:
@@ -125,12 +150,21 @@ def _open_memory(rest: str, namespace: str) -> StateStore:
 def _open_memory_journal(rest: str, namespace: str, durability: Durability | None) -> JournalStore:
     from coterie.stores.journal_memory import MemoryJournalStore
 
-    _check_no_place(rest, "a journal")
-    if durability not in (None, "none"):
-        raise Misuse(
-            f"a journal in memory cannot be {durability!r}: it ends with its process; name a file, or a server"
-        )
+    _check_passing(rest, durability, "a journal")
     return MemoryJournalStore(namespace)
+
+
+def _open_memory_log(rest: str, namespace: str, durability: Durability | None) -> LogStore:
+    from coterie.stores.log_memory import MemoryLogStore
+
+    _check_passing(rest, durability, "a log")
+    return MemoryLogStore(namespace)
+
+
+def _check_passing(rest: str, durability: Durability | None, what: str) -> None:
+    _check_no_place(rest, what)
+    if durability not in (None, "none"):
+        raise Misuse(f"{what} in memory cannot be {durability!r}: it ends with its process; name a file, or a server")
 
 
 def _check_no_place(rest: str, what: str) -> None:
@@ -147,8 +181,17 @@ def _open_sqlite(rest: str, namespace: str) -> StateStore:
 def _open_sqlite_journal(rest: str, namespace: str, durability: _Lasting) -> JournalStore:
     from coterie.stores.journal_sqlite import SqliteJournalStore
 
-    state = _path(rest)
-    return SqliteJournalStore(state.with_name(f"{state.stem}.journal{state.suffix}"), namespace, durability=durability)
+    return SqliteJournalStore(_beside(_path(rest), "journal"), namespace, durability=durability)
+
+
+def _open_sqlite_log(rest: str, namespace: str, durability: _Lasting) -> LogStore:
+    from coterie.stores.log_sqlite import SqliteLogStore
+
+    return SqliteLogStore(_beside(_path(rest), "events"), namespace, durability=durability)
+
+
+def _beside(state: Path, what: str) -> Path:
+    return state.with_name(f"{state.stem}.{what}{state.suffix}")
 
 
 def _path(rest: str) -> Path:
@@ -169,6 +212,13 @@ def _open_redis_journal(url: str, namespace: str, durability: _Lasting, named_by
     from coterie.stores.redis.journal import open_redis_journal
 
     return open_redis_journal(url, namespace, durability=durability, named_by=named_by)
+
+
+def _open_redis_log(url: str, namespace: str, durability: _Lasting, named_by: str | None) -> LogStore:
+    _check_redis("a log")
+    from coterie.stores.redis.log import open_redis_log
+
+    return open_redis_log(url, namespace, durability=durability, named_by=named_by)
 
 
 def _check_redis(what: str) -> None:
