@@ -250,7 +250,7 @@ def test_who_died_is_forgotten_when_another_comes(make: Make, folder: Path):
 def test_a_folder_that_cannot_be_made_is_named(make: Make, tmp_path: Path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(Unavailable, match=r"cannot be woken.*put the state database on a local disk"):
+    with pytest.raises(Unavailable, match=r"cannot be woken.*put the database on a local disk"):
         make(below=tmp_path / "file" / "wake").listen("pool/x")
 
 

@@ -48,7 +48,7 @@ class Switchboard:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._loop is not None and self._loop.is_running():
-                raise Misuse("another event loop listens to this state store; open one for each loop")
+                raise Misuse("another event loop listens to this store; open one for each loop")
             self.leave()
             self._loop = loop
         self._listeners.add(channel, notice)

@@ -74,7 +74,7 @@ class Wakeups:
                 self._channels.add(channel)
         except OSError as error:
             raise Unavailable(
-                f"cannot be woken by way of {str(self._folder)!r}: {error}; put the state database on a local disk, "
+                f"cannot be woken by way of {str(self._folder)!r}: {error}; put the database on a local disk, "
                 "in a folder that this user may write to"
             ) from error
         return self._receiver

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-__all__ = ["Script", "as_twin", "plain_script", "twin"]
+__all__ = ["Script", "as_twin", "group_script", "plain_script", "topic_script", "twin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,18 @@ def as_twin(body: str) -> Script:
 def plain_script(name: str) -> Script:
     """A script of the store's own, from `lua/<name>.lua`, as it stands."""
     return _script(_required(name))
+
+
+@cache
+def topic_script(name: str) -> Script:
+    """A script over a topic of a log, `lua/_log_<name>.lua` behind what all of these begin with."""
+    return _script("\n".join([_required("_log_topic"), _required(f"_log_{name}")]))
+
+
+@cache
+def group_script(name: str) -> Script:
+    """The same of a script over a group of a topic."""
+    return _script("\n".join([_required("_log_topic"), _required("_log_group"), _required(f"_log_{name}")]))
 
 
 def _required(name: str) -> str:

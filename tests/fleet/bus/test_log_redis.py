@@ -1,0 +1,109 @@
+"""The Redis log keeps the contract of every log: on Valkey 9, Redis 6.2, a cluster, and under sentinels."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Literal
+
+import pytest
+
+from coterie.ports import LogStore
+from coterie.stores.redis.log import RedisLogStore, open_redis_log
+from coterie.testing.clock import ManualClock
+from coterie.testing.log_stores import LogStoreContract
+from tests.support.redis_servers import SYNCED, redis62, valkey, valkey_cluster, valkey_sentinels
+
+
+class RedisContract(LogStoreContract):
+    """Each test has a namespace of its own, so that one server serves all. `server`: a fixture that gives the URL."""
+
+    server: str
+    durability: Literal["strict", "relaxed"] = "relaxed"
+
+    @pytest.fixture
+    async def store(self, request: pytest.FixtureRequest, clock: ManualClock) -> AsyncIterator[RedisLogStore]:
+        self.url = request.getfixturevalue(self.server)
+        store = open_redis_log(self.url, uuid.uuid4().hex, durability=self.durability, clock=micros_of(clock))
+        yield store
+        await store.aclose()
+
+    async def another(self, store: LogStore, clock: ManualClock, *, namespace: str | None = None) -> LogStore:
+        # The server is shared: what a test calls "other" is another one in each.
+        own = namespace is None or store.namespace in namespace
+        name = namespace or store.namespace if own else f"{namespace}-{store.namespace}"
+        return open_redis_log(self.url, name, durability=self.durability, clock=micros_of(clock))
+
+
+def micros_of(clock: ManualClock) -> Callable[[], int]:
+    return lambda: round(clock.now() * 1_000_000)
+
+
+@pytest.fixture(scope="module")
+def valkey_url() -> Iterator[str]:
+    with valkey() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def old_protocol_url(valkey_url: str) -> str:
+    return f"{valkey_url}?protocol=2"
+
+
+@pytest.fixture(scope="module")
+def redis62_url() -> Iterator[str]:
+    with redis62() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def synced_url() -> Iterator[str]:
+    with valkey(arguments=SYNCED) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def third_database_url() -> Iterator[str]:
+    with valkey(user="fleet") as server:
+        yield server.url.removesuffix("0") + "3"
+
+
+@pytest.fixture(scope="module")
+def cluster_url() -> Iterator[str]:
+    with valkey_cluster() as cluster:
+        yield cluster.url
+
+
+@pytest.fixture(scope="module")
+def sentinel_url() -> Iterator[str]:
+    with valkey_sentinels() as sentinels:
+        yield sentinels.url
+
+
+class TestValkey(RedisContract):
+    server = "valkey_url"
+
+
+class TestValkeyInTheOldProtocol(RedisContract):
+    server = "old_protocol_url"
+
+
+class TestRedis62(RedisContract):
+    server = "redis62_url"
+
+
+class TestStrict(RedisContract):
+    server = "synced_url"
+    durability = "strict"
+
+
+class TestAnAclUserInAnotherDatabase(RedisContract):
+    server = "third_database_url"
+
+
+class TestACluster(RedisContract):
+    server = "cluster_url"
+
+
+class TestSentinels(RedisContract):
+    server = "sentinel_url"
