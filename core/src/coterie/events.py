@@ -19,13 +19,15 @@ class Event:
     task.resumed, item.finished, task.finished, run.finished; approval.asked, approval.decided; machine.moved;
     saga.undoing, saga.left, saga.finished;
     breaker.opened, breaker.half_opened, breaker.closed, breaker.forced, breaker.store_failed,
-    breaker.store_recovered; state.store_failed, state.store_recovered; budget.overspent.
+    breaker.store_recovered; state.store_failed, state.store_recovered; budget.overspent;
+    events.lost, events.dead, events.unreadable, events.expelled, events.store_failed, events.store_recovered.
     Fields: run.* `tasks`, `status`; task.* `agent_type`, `agent_id`, `attempt`, `state`, `duration_s`, `error`,
     `wait_s`, `fallback`, `replayed`, `by`, `at`, `usage`, `item`, `steps`; approval.* `question`, `place`, `choice`,
     `by`; machine.* `state`, `trigger`, `to`, `visit`, `who`; saga.* `why`, `tasks`, `left`,
     `outcome`; item.* `key`, `index`, `total`, `state`, `error`;
     breaker.* `breaker`, `state`, `before`, `generation`, `retry_after_s`, `failures`, `calls`, `slow`, `opened`,
-    `error`; state.* `state`, `error`; budget.* `budget`, `id`, `over`, `limit`. Only those that apply are there.
+    `error`; state.* `state`, `error`; budget.* `budget`, `id`, `over`, `limit`; events.* `topic`, `group`,
+    `lost`, `position`, `error`. Only those that apply are there.
     """
 
     name: str

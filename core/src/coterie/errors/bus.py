@@ -57,11 +57,11 @@ class TopicFull(Refused):
 
 
 class NoReply(Final):
-    """Nobody answered a request before its deadline."""
+    """What was asked, or waited for, did not come before its deadline."""
 
     def __init__(self, what: str, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        super().__init__(f"nobody replied to {what} within {timeout_s:g} s; is anybody subscribed who answers it?")
+        super().__init__(f"nothing came for {what} within {timeout_s:g} s; is anybody there who sends it?")
 
 
 class EventsLost(CoterieError):

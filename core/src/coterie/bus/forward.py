@@ -1,0 +1,168 @@
+"""Tell all who subscribe what happens in runs: the runs' own events, published aside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from coterie._json import JsonValue
+from coterie.bus.bus import EventBus
+from coterie.bus.envelope import time_of
+from coterie.bus.event import CloudEvent
+from coterie.bus.names import FAMILIES
+from coterie.errors import CoterieError, PolicyError, TopicFull, Unavailable
+from coterie.events import Event, Listener
+from coterie.usage import Usage
+from coterie.work import Work
+
+__all__ = ["BusListener"]
+
+_log = logging.getLogger("coterie.bus")
+
+_AT_ONCE = 200
+_WAIT_S = 2.0
+_DEPTH, _MOST_ITEMS, _TEXT_CHARS, _KEY_CHARS = 4, 100, 2000, 200
+# What a run's end, and a task's, is called by how it ended.
+_RUN_ENDS = {"succeeded": "completed"}
+_TASK_ENDS = {"succeeded": "completed", "upstream_failed": "skipped"}
+# People's answers, and what agents are given and give, are nobody else's.
+_UNSAID = frozenset({"values", "note", "input", "output"})
+
+
+class BusListener:
+    """An `events.Listener` that publishes what happens in runs: no run waits for it, or fails by it.
+
+    `run.started` is published as `workflow.started`, and `run.finished` as `workflow.completed`, `workflow.partial`,
+    `workflow.failed` or `workflow.cancelled`; `task.finished` as `task.completed`, `task.failed`, `task.skipped` or
+    `task.cancelled`; others under their own names. A run's id is the events' key and correlation id, so that they come
+    in order, and run and task are their subject: `RUN/TASK`. Inputs and outputs are never among the data.
+
+    capacity: how many may wait to be published; beyond, new ones are dropped, counted in `dropped`, and that is told.
+    then: another listener that is told too, first.
+    """
+
+    def __init__(self, bus: EventBus, *, capacity: int = 10_000, then: Listener | None = None) -> None:
+        if type(capacity) is not int or capacity < 1:
+            raise PolicyError(f"capacity is {capacity!r}; give a whole number >= 1")
+        self.dropped = 0
+        self._bus = bus
+        self._then = then
+        self._capacity = capacity
+        self._waiting: deque[tuple[Event, float]] = deque()
+        self._told = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._work = Work()
+
+    def __call__(self, event: Event) -> None:
+        """Take an event, to be published soon. It neither blocks nor raises, and may come from any thread."""
+        if self._then is not None:
+            self._then(event)
+        if len(self._waiting) >= self._capacity:
+            self.dropped += 1
+            return
+        self._waiting.append((event, self._bus.clock.now()))
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # Of another thread: the loop that is known sends it, or else the next event that comes from one.
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._send)
+        else:
+            self._send()
+
+    async def aclose(self, timeout_s: float = 5.0) -> None:
+        """Publish what waits, for at most so long; what is left then is dropped, and told."""
+        self._loop = asyncio.get_running_loop()
+        self._send()
+        await self._work.aclose(timeout_s)
+        self.dropped += len(self._waiting)
+        self._waiting.clear()
+        self._tell_dropped()
+
+    def _send(self) -> None:
+        if self._waiting and (self._sender is None or self._sender.done()):
+            self._sender = self._work.start(self._sent())
+
+    async def _sent(self) -> None:
+        while self._waiting:
+            some = list(islice(self._waiting, _AT_ONCE))
+            events = [_published(self._bus.source, *one) for one in some]
+            await self._publish(events)
+            # Only now: whatever is cancelled before is counted as dropped.
+            for _ in some:
+                self._waiting.popleft()
+            self._tell_dropped()
+
+    async def _publish(self, events: Sequence[CloudEvent]) -> None:
+        """However long the store takes; the same events again are the same ones."""
+        while True:
+            try:
+                await self._bus.publish_all(events, wait_s=_WAIT_S)
+            except (Unavailable, TopicFull) as error:
+                _log.info("events.not_published: asked again: %s", error)
+            except CoterieError as error:
+                self.dropped += len(events)
+                _log.warning("events.dropped: %d events of runs cannot be published: %s", len(events), error)
+                self._told = self.dropped
+                return
+            else:
+                return
+
+    def _tell_dropped(self) -> None:
+        if self.dropped > self._told:
+            _log.warning(
+                "events.dropped: %d events of runs were not published, as the store was too slow, or away",
+                self.dropped - self._told,
+            )
+            self._told = self.dropped
+
+
+def _published(source: str, event: Event, at_s: float) -> CloudEvent:
+    run, task = event.workflow_id, event.task_id
+    fields = {name: _plain(value, _DEPTH) for name, value in event.fields.items() if name not in _UNSAID}
+    about: dict[str, JsonValue] = {"run": run} if run else {}
+    if task is not None:
+        about["task"] = task
+    return CloudEvent(
+        _name(event),
+        {**about, **fields},
+        source=source,
+        time=time_of(at_s),
+        subject="/".join(filter(None, (run, task))) or None,
+        key=run[:_KEY_CHARS],
+        correlation_id=run or None,
+    )
+
+
+def _name(event: Event) -> str:
+    kind, _, what = event.name.partition(".")
+    if event.name == "run.started":
+        return "workflow.started"
+    if event.name == "run.finished":
+        status = str(event.fields.get("status"))
+        return f"workflow.{_RUN_ENDS.get(status, status)}"
+    if event.name == "task.finished":
+        state = str(event.fields.get("state"))
+        return f"task.{_TASK_ENDS.get(state, state)}"
+    return event.name if what and kind in FAMILIES else f"events.{event.name}"
+
+
+def _plain(value: Any, depth: int) -> JsonValue:
+    """As JSON, and short: texts are cut, and of what is no JSON only its type is told."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value if not isinstance(value, float) or math.isfinite(value) else None
+    if isinstance(value, str):
+        return value[:_TEXT_CHARS]
+    if depth and isinstance(value, Mapping):
+        return {str(name): _plain(one, depth - 1) for name, one in islice(value.items(), _MOST_ITEMS)}
+    if depth and isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(one, depth - 1) for one in islice(value, _MOST_ITEMS)]
+    if isinstance(value, Usage):
+        return _plain(value.to_dict(), depth)
+    return type(value).__name__

@@ -1,0 +1,148 @@
+"""`coterie dlq`: what groups have given up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from rich.table import Table
+
+from coterie.bus import DeadEvent, short_type
+from coterie.cli.events.documents import letter_document, letter_row
+from coterie.cli.events.place import EventPlace
+from coterie.cli.fleet.times import clock_time
+from coterie.cli.streams import write_json
+from coterie.cli.summary import output_console, print_listing
+from coterie.cli.words import clipped, count_of
+from coterie.errors import Misuse
+from coterie.ports import LogStore
+
+__all__ = ["act_command", "list_command", "show_command"]
+
+_REASON_CHARS, _TEXT_CHARS = 2000, 20_000
+_DONE = {"requeue": "delivered again", "drop": "removed"}
+
+
+def list_command(place: EventPlace, *, group: str | None, all_topics: bool, limit: int, as_json: bool) -> int:
+    """Dead letters, of all groups or one, of one topic or all."""
+
+    async def found() -> tuple[str, list[tuple[str, str, DeadEvent]]]:
+        async with place.opened() as log:
+            topics = [topic.name for topic in await log.topics()] if all_topics else [place.topic]
+            letters: list[tuple[str, str, DeadEvent]] = []
+            for topic in topics:
+                letters += await _letters(replace(place, topic=topic), log, group, limit + 1 - len(letters))
+            return log.url, letters
+
+    url, letters = asyncio.run(found())
+    has_more = len(letters) > limit
+    letters = letters[:limit]
+    if as_json:
+        documents = [letter_document(*each) for each in letters]
+        write_json({"store": url, "dead_letters": documents, "more": has_more})
+        return 0
+    console = output_console()
+    if not letters:
+        where = "" if all_topics else f" of the topic {place.topic!r}"
+        console.print(f"no dead letters{where} in {url}", markup=False, soft_wrap=True)
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for title in ("topic", "group", "position", "type", "deliveries", "reason"):
+        table.add_column(title, overflow="fold", no_wrap=title in ("topic", "group", "position"))
+    for each in letters:
+        table.add_row(*letter_row(*each))
+    print_listing(console, table)
+    if has_more:
+        console.print(f"and more; --limit {2 * limit} shows them", style="dim", markup=False)
+    return 0
+
+
+def show_command(place: EventPlace, group: str, position: str, *, as_json: bool) -> int:
+    """One dead letter with all its failures and its content."""
+
+    async def found() -> DeadEvent:
+        async with place.opened() as log:
+            for letter in await place.bus(log).dead_letters(group, limit=None):
+                if letter.position == position:
+                    return letter
+            raise _no_letter(place, group, position)
+
+    letter = asyncio.run(found())
+    if as_json:
+        write_json(letter_document(place.topic, group, letter))
+        return 0
+    console = output_console()
+    for line in _lines(place, group, letter):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def act_command(
+    place: EventPlace,
+    group: str,
+    positions: Sequence[str],
+    *,
+    act: Literal["requeue", "drop"],
+    everything: bool,
+    as_json: bool,
+) -> int:
+    """Have dead letters delivered again, or remove them."""
+    if bool(positions) == everything:
+        raise Misuse(f"say which dead letters of {group!r} are meant: their positions, or --all")
+
+    async def done() -> list[str]:
+        async with place.opened() as log:
+            bus = place.bus(log)
+            chosen = list(positions) if positions else None
+            return await (bus.requeue(group, chosen) if act == "requeue" else bus.discard(group, chosen))
+
+    found = asyncio.run(done())
+    missing = [position for position in positions if position not in found]
+    if missing:
+        raise _no_letter(place, group, missing[0])
+    if as_json:
+        write_json({"topic": place.topic, "group": group, "act": act, "positions": found})
+    else:
+        output_console().print(
+            f"{count_of(len(found), 'dead letter')} of {group} {_DONE[act]}", markup=False, soft_wrap=True
+        )
+    return 0
+
+
+async def _letters(place: EventPlace, log: LogStore, group: str | None, limit: int) -> list[tuple[str, str, DeadEvent]]:
+    bus = place.bus(log)
+    found: list[tuple[str, str, DeadEvent]] = []
+    for status in await log.groups(place.topic):
+        if status.dead and group in (None, status.name) and len(found) < limit:
+            letters = await bus.dead_letters(status.name, limit=limit - len(found))
+            found += [(place.topic, status.name, letter) for letter in letters]
+    return found
+
+
+def _lines(place: EventPlace, group: str, letter: DeadEvent) -> list[str]:
+    message = letter.message
+    name = clipped(short_type(message.type), _REASON_CHARS)
+    lines = [
+        f"{name} at {letter.position} of {place.topic}, given up by {group}",
+        f"  published {clock_time(round(letter.at * 1_000_000))}, id {clipped(message.id, _REASON_CHARS)}"
+        + (f", key {clipped(message.key, _REASON_CHARS)}" if message.key else ""),
+        f"  delivered {count_of(letter.number, 'time')}",
+    ]
+    lines += [f"  {clock_time(one.at)}  {clipped(one.reason, _REASON_CHARS)}" for one in letter.failures]
+    if letter.event is None:
+        lines.append("  it is no event that may be handed out; what was found:")
+        lines.append(f"  {clipped(message.text, _TEXT_CHARS)}")
+    else:
+        lines.append(f"  {clipped(json.dumps(letter.event.data, ensure_ascii=False), _TEXT_CHARS)}")
+    topic = "" if place.topic == "events" else f" --topic {place.topic}"
+    return [*lines, f"deliver it again: coterie dlq requeue {group} {letter.position}{topic}"]
+
+
+def _no_letter(place: EventPlace, group: str, position: str) -> Misuse:
+    return Misuse(
+        f"the group {group!r} has no dead letter at {position!r} of the topic {place.topic!r}; "
+        "'coterie dlq list --all-topics' tells which there are"
+    )

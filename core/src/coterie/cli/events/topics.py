@@ -1,0 +1,133 @@
+"""`coterie events publish` and `topics`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from coterie._json import JsonValue
+from coterie._rules.log import GroupStatus, TopicStatus
+from coterie.bus import Published
+from coterie.cli.events.place import EventPlace
+from coterie.cli.streams import write_json
+from coterie.cli.summary import output_console, print_listing
+from coterie.errors import Misuse
+
+__all__ = ["Sent", "publish_command", "topics_command"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An event as the command line has it. data: JSON; `-`: standard input; None: none."""
+
+    type: str
+    data: str | None = None
+    key: str = ""
+    subject: str | None = None
+    id: str | None = None
+    correlation_id: str | None = None
+    source: str = "coterie"
+    priority: int = 0
+
+
+def publish_command(place: EventPlace, sent: Sent, *, as_json: bool) -> int:
+    """Publish one event."""
+    data = _data(sent.data)
+
+    async def publish() -> Published:
+        async with place.opened(begins=True) as log:
+            bus = place.bus(log)
+            bus.source = sent.source
+            return await bus.publish(
+                sent.type,
+                data,
+                key=sent.key,
+                subject=sent.subject,
+                id=sent.id,
+                correlation_id=sent.correlation_id,
+                priority=sent.priority,
+            )
+
+    published = asyncio.run(publish())
+    event = published.event
+    if as_json:
+        write_json(
+            {
+                "topic": place.topic,
+                "position": published.position,
+                "is_duplicate": published.is_duplicate,
+                "event": event.to_dict(),
+            }
+        )
+    else:
+        twice = " (it was there already)" if published.is_duplicate else ""
+        output_console().print(
+            Text(f"{event.name} {event.id} at {published.position} of {place.topic}{twice}"), soft_wrap=True
+        )
+    return 0
+
+
+def topics_command(place: EventPlace, *, as_json: bool) -> int:
+    """All topics, and who works through them."""
+
+    async def found() -> tuple[str, list[tuple[TopicStatus, Sequence[GroupStatus]]]]:
+        async with place.opened() as log:
+            return log.url, [(topic, await log.groups(topic.name)) for topic in await log.topics()]
+
+    url, topics = asyncio.run(found())
+    if as_json:
+        write_json({"store": url, "topics": [_document(topic, groups) for topic, groups in topics]})
+        return 0
+    console = output_console()
+    if not topics:
+        console.print(f"no topics in {url}", markup=False, soft_wrap=True)
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for title in ("topic", "messages", "group", "unread", "held", "waiting", "dead", "consumers"):
+        name = title in ("topic", "group")
+        table.add_column(title, justify="left" if name else "right", no_wrap=name, overflow="fold")
+    for topic, groups in topics:
+        table.add_row(Text(topic.name), f"{topic.messages:,}")
+        for group in groups:
+            numbers = (group.unread, group.held, group.waiting, group.dead, len(group.consumers))
+            table.add_row("", "", Text(group.name), *(f"{number:,}" for number in numbers))
+    print_listing(console, table)
+    return 0
+
+
+def _data(text: str | None) -> JsonValue:
+    if text is None:
+        return None
+    try:
+        found: JsonValue = json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise Misuse(f"the data are no JSON: {error}; a text needs its own quotes: '\"text\"'") from None
+    return found
+
+
+def _document(topic: TopicStatus, groups: Sequence[GroupStatus]) -> dict[str, object]:
+    return {
+        "name": topic.name,
+        "messages": topic.messages,
+        "appended": topic.appended,
+        "first": topic.first or None,
+        "last": topic.last or None,
+        "groups": [
+            {
+                "name": group.name,
+                "position": group.position or None,
+                "unread": group.unread,
+                "held": group.held,
+                "waiting": group.waiting,
+                "dead": group.dead,
+                "consumers": [{"name": one.name, "held": one.held} for one in group.consumers],
+            }
+            for group in groups
+        ],
+    }
