@@ -28,7 +28,7 @@ JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 # Deeper documents are refused: parsers, validators and people all have their limits.
 MAX_DEPTH = 200
-_PLAIN = frozenset({bool, int, str})
+_PLAIN = frozenset({bool, int, str, type(None)})
 _INDEX = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
 
 _encode = json.JSONEncoder(
@@ -112,16 +112,19 @@ class _NotJsonError(Exception):
 
 
 def _plain(value: object, depth: int) -> JsonValue:
-    if value is None or type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN:
         return value  # type: ignore[return-value]  # one of the plain types
-    if isinstance(value, float):
+    if kind is not dict and kind is not list and isinstance(value, float):
         if not math.isfinite(value):
             raise _NotJsonError(f"is {value!r}, which JSON cannot say; use null or a string")
         return float(value)
-    if isinstance(value, (Mapping, list, tuple)):
+    if kind is dict or kind is list or isinstance(value, (Mapping, list, tuple)):
         if depth == 0:
             raise _NotJsonError(f"is nested more than {MAX_DEPTH} deep; flatten it")
-        return _plain_object(value, depth - 1) if isinstance(value, Mapping) else _plain_list(value, depth - 1)
+        if kind is dict or isinstance(value, Mapping):
+            return _plain_object(value, depth - 1)  # type: ignore[arg-type]  # a mapping, as was just seen
+        return _plain_list(value, depth - 1)  # type: ignore[arg-type]  # a list or tuple
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -132,6 +135,10 @@ def _plain(value: object, depth: int) -> JsonValue:
 def _plain_object(value: Mapping[object, object], depth: int) -> dict[str, JsonValue]:
     plain: dict[str, JsonValue] = {}
     for key, item in value.items():
+        # As nearly all are.
+        if type(key) is str and type(item) in _PLAIN:
+            plain[key] = item  # type: ignore[assignment]  # one of the plain types
+            continue
         if not isinstance(key, str):
             raise _NotJsonError(f"has the key {key!r}, which is not a string; JSON keys are strings")
         try:
@@ -145,6 +152,9 @@ def _plain_object(value: Mapping[object, object], depth: int) -> dict[str, JsonV
 def _plain_list(value: Sequence[object], depth: int) -> list[JsonValue]:
     plain: list[JsonValue] = []
     for number, item in enumerate(value):
+        if type(item) in _PLAIN:
+            plain.append(item)  # type: ignore[arg-type]  # one of the plain types
+            continue
         try:
             plain.append(_plain(item, depth))
         except _NotJsonError as error:

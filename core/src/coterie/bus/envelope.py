@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import modf
 from operator import itemgetter
 from typing import Any, NoReturn, TypeAlias
 
+from coterie._json import MAX_DEPTH, content_shape
+from coterie._rules.timeline import SECOND
 from coterie.errors import MalformedEvent
 
 __all__ = [
+    "LAST_S",
     "NAMES",
     "SIGNATURE",
     "Extension",
@@ -50,9 +55,13 @@ SIGNATURE = "coteriesignature"
 _ABSENT: Mapping[str, Any] = {**NAMES, "specversion": None, "datacontenttype": None, SIGNATURE: None}
 _RESERVED = frozenset({*_ABSENT, "data_base64"})
 _pick = itemgetter(*NAMES)
+# All but the data, which come last.
+_ATTRIBUTES = tuple((name, absent) for name, absent in NAMES.items() if name != "data")
 _NEEDED = frozenset({"type", "source", "id"})
 _SHORT = frozenset({"type", "id", "partitionkey", "replyto"})
 _SHORT_CHARS, _TEXT_CHARS, _LIMIT = 200, 2000, 2**31
+# The end of the year 9999, in seconds since the epoch.
+LAST_S = 253_402_300_800.0
 # What every store can rank by.
 _MOST_PRIORITY = 10**9
 
@@ -60,7 +69,6 @@ _NAME = re.compile(r"[a-z0-9]{1,40}\Z")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(\.[0-9]{1,12})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z")
 # Controls, and halves of characters.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _A_TIME = "a time as RFC 3339 has it, such as '2026-11-27T10:00:00Z'"
 _A_NUMBER = "a whole number of at most 31 bits"
 
@@ -79,15 +87,19 @@ def parsed(text: str | bytes) -> dict[str, Any]:
     """The JSON object that a text is.
 
     Raises:
-        MalformedEvent: it is none.
+        MalformedEvent: it is none, or nested deeper than what may be published.
     """
     try:
-        document = _decoded(text if isinstance(text, str) else text.decode())
+        text = text if isinstance(text, str) else text.decode()
+        document = _decoded(text)
     # Also what is no UTF-8, has a number of too many digits, or is too deep.
     except (ValueError, RecursionError) as error:
         raise MalformedEvent(f"an event is no JSON: {str(error)[:200]}; send CloudEvents 1.0 as JSON") from None
     if type(document) is not dict:
         raise MalformedEvent(f"an event is a JSON {type(document).__name__}, no object; send CloudEvents 1.0 as JSON")
+    # Most texts cannot be so deep, and need no closer look.
+    if text.count("[") + text.count("{") > MAX_DEPTH and content_shape(document, len(text))[1] > MAX_DEPTH + 1:
+        raise MalformedEvent(f"an event is nested over {MAX_DEPTH} deep; put such data into the artifact store")
     return document
 
 
@@ -147,8 +159,31 @@ def check(values: tuple[Any, ...]) -> None:
     Raises:
         MalformedEvent: names the attribute that is wrong, or missing.
     """
-    for name, value in zip(NAMES, values, strict=True):
-        _check_value(name, value)
+    if not _is_usual(values):
+        for name, value in zip(NAMES, values, strict=True):
+            _check_value(name, value)
+
+
+def _is_usual(values: tuple[Any, ...]) -> bool:
+    """Whether values are as nearly all are, and right; at little cost. False: look at each."""
+    type_, source, id_, time, expiry, key, *others, reply_to, priority, _ = values
+    texts = [text for text in (type_, source, id_, time, key, *others, reply_to) if text is not None]
+    try:
+        joined = "".join(texts)
+    except TypeError:
+        return False
+    return (
+        # Controls and halves of characters are none of these; what else is none is looked at.
+        joined.isprintable()
+        and len(joined) <= _PLAIN_CHARS
+        and bool(type_ and source and id_)
+        and max(len(type_), len(id_), len(key or ""), len(reply_to or "")) <= _SHORT_CHARS
+        and key is not None
+        and expiry is None
+        and priority == 0
+        and type(priority) is int
+        and (time is None or _is_time(time))
+    )
 
 
 def checked_extensions(given: Mapping[str, Any]) -> dict[str, Extension]:
@@ -172,11 +207,12 @@ def checked_extensions(given: Mapping[str, Any]) -> dict[str, Extension]:
 
 def written(values: tuple[Any, ...], extensions: Mapping[str, Extension]) -> dict[str, Any]:
     """The document; what is absent is left out."""
-    attributes = dict(zip(NAMES, values, strict=True))
-    data = attributes.pop("data")
     document: dict[str, Any] = {"specversion": "1.0"}
-    document.update({name: value for name, value in attributes.items() if value != NAMES[name]})
+    for (name, absent), value in zip(_ATTRIBUTES, values, strict=False):
+        if value is not absent and value != absent:
+            document[name] = value
     document.update(extensions)
+    data = values[-1]
     if data is not None:
         document["datacontenttype"] = _JSON
         document["data"] = data
@@ -190,19 +226,32 @@ def text_of(document: Mapping[str, Any]) -> str:
 
 def time_of(at_s: float) -> str:
     """Seconds since the epoch as RFC 3339, in UTC, with microseconds."""
-    return (_EPOCH + timedelta(microseconds=round(at_s * 1_000_000))).isoformat(timespec="microseconds")[:-6] + "Z"
+    part, second = modf(at_s)
+    micro = round(part * 1e6)
+    if 0 <= micro < SECOND:
+        # Most events are of the same second as the one before.
+        return f"{_second_of(second)}.{micro:06d}Z"
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def seconds_of(name: str, time: str) -> float:
     """The other way round. name: whose time it is.
 
     Raises:
-        MalformedEvent: there is no such time.
+        MalformedEvent: there is no such time, or it is before 1970, or after 9999.
     """
     try:
-        return datetime.fromisoformat(time.upper()).timestamp()
+        seconds = datetime.fromisoformat(time.upper()).timestamp()
     except ValueError:
         _wrong(name, time, _A_TIME)
+    if not 0.0 <= seconds < LAST_S:
+        _wrong(name, time, f"{_A_TIME}, from 1970 to 9999")
+    return seconds
+
+
+@lru_cache(16)
+def _second_of(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat()[:-6]
 
 
 def _check_value(name: str, value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from coterie._json import JsonValue, require_json
 from coterie.bus.envelope import (
+    LAST_S,
     Extension,
     check,
     checked_extensions,
@@ -25,9 +26,6 @@ from coterie.errors import MalformedEvent, Misuse
 from coterie.ids import new_workflow_id
 
 __all__ = ["CloudEvent"]
-
-# The end of the year 9999.
-_LAST_S = 253_402_300_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +66,14 @@ class CloudEvent:
     extensions: Mapping[str, Extension] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        now_s = time.time()
-        _fix(self, "type", full_type(self.type) if isinstance(self.type, str) else self.type)
-        _fix(self, "id", self.id or new_workflow_id(int(now_s * 1000)))
-        _fix(self, "time", self.time or time_of(now_s))
-        _fix(self, "extensions", checked_extensions(self.extensions))
+        if isinstance(self.type, str):
+            _fix(self, "type", full_type(self.type))
+        if not self.id:
+            _fix(self, "id", new_workflow_id(int(time.time() * 1000)))
+        if not self.time:
+            _fix(self, "time", time_of(time.time()))
+        if self.extensions != {}:
+            _fix(self, "extensions", checked_extensions(self.extensions))
         if self.expires_at is not None and not _is_instant(self.expires_at):
             raise MalformedEvent(f"an event {self.type!r} has expires_at {self.expires_at!r}; give seconds since 1970")
         try:
@@ -138,7 +139,7 @@ class CloudEvent:
 
 
 def _is_instant(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LAST_S
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LAST_S
 
 
 # How a frozen instance is given what it was not.
