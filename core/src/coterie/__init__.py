@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from coterie.artifacts import Artifact, ArtifactStore
     from coterie.breaker import BreakerPolicy, BreakerStatus, CircuitBreaker, Classifier
     from coterie.budget import Budget, BudgetChain
+    from coterie.bus import BusListener, CloudEvent, EventBus, Published, Received, Retention, Signing, Subscription
     from coterie.command import Command
     from coterie.context import TaskContext
     from coterie.decompose import Decomposer, ModelDecomposer, TemplateDecomposer
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from coterie.plan import Plan
     from coterie.policies import Fallback, Policies, Spend
     from coterie.pool import Aimd, Assignment, Lease, PoolPolicy, PoolStatus, ResourcePool
-    from coterie.ports import StateStore
+    from coterie.ports import LogStore, StateStore
     from coterie.protect import Protected, this_call
     from coterie.ref import Ref
+    from coterie.remote import Call, CallStatus, RemoteCalls, Worker
     from coterie.result import ErrorInfo, ItemResult, TaskResult, WorkflowResult
     from coterie.retry_budget import RetryAllowance, RetryBudget
     from coterie.runtime import Runtime
@@ -64,9 +66,13 @@ __all__ = [
     "BreakerStatus",
     "Budget",
     "BudgetChain",
+    "BusListener",
+    "Call",
+    "CallStatus",
     "ChatAgent",
     "CircuitBreaker",
     "Classifier",
+    "CloudEvent",
     "Command",
     "Compensation",
     "CoterieError",
@@ -75,6 +81,7 @@ __all__ = [
     "Decomposer",
     "ErrorInfo",
     "Event",
+    "EventBus",
     "Fallback",
     "Field",
     "ForEach",
@@ -86,6 +93,7 @@ __all__ = [
     "Journal",
     "JsonValue",
     "Lease",
+    "LogStore",
     "MachineStatus",
     "ModelDecomposer",
     "Orchestrator",
@@ -100,11 +108,15 @@ __all__ = [
     "PoolStatus",
     "Price",
     "Protected",
+    "Published",
     "PydanticAgent",
     "Quota",
     "RateLimiter",
+    "Received",
     "Ref",
+    "RemoteCalls",
     "ResourcePool",
+    "Retention",
     "Retry",
     "RetryAllowance",
     "RetryBudget",
@@ -112,11 +124,13 @@ __all__ = [
     "Saga",
     "SagaPolicy",
     "SagaResult",
+    "Signing",
     "Spend",
     "State",
     "StateMachine",
     "StateMachineRun",
     "StateStore",
+    "Subscription",
     "Task",
     "TaskContext",
     "TaskResult",
@@ -124,6 +138,7 @@ __all__ = [
     "TemplateDecomposer",
     "Usage",
     "When",
+    "Worker",
     "WorkflowResult",
     "this_call",
 ]
@@ -142,9 +157,13 @@ _HOME = {
     "BreakerStatus": "breaker",
     "Budget": "budget",
     "BudgetChain": "budget",
+    "BusListener": "bus",
+    "Call": "remote",
+    "CallStatus": "remote",
     "ChatAgent": "agents",
     "CircuitBreaker": "breaker",
     "Classifier": "breaker",
+    "CloudEvent": "bus",
     "Command": "command",
     "Compensation": "task",
     "CoterieError": "errors",
@@ -153,6 +172,7 @@ _HOME = {
     "Decomposer": "decompose",
     "ErrorInfo": "result",
     "Event": "events",
+    "EventBus": "bus",
     "Fallback": "policies",
     "Field": "approval",
     "ForEach": "task",
@@ -164,6 +184,7 @@ _HOME = {
     "Journal": "journal",
     "JsonValue": "_json",
     "Lease": "pool",
+    "LogStore": "ports",
     "MachineStatus": "machine_run",
     "ModelDecomposer": "decompose",
     "Orchestrator": "orchestrator",
@@ -178,11 +199,15 @@ _HOME = {
     "PoolStatus": "pool",
     "Price": "usage",
     "Protected": "protect",
+    "Published": "bus",
     "PydanticAgent": "agents",
     "Quota": "limiter",
     "RateLimiter": "limiter",
+    "Received": "bus",
     "Ref": "ref",
+    "RemoteCalls": "remote",
     "ResourcePool": "pool",
+    "Retention": "bus",
     "Retry": "task",
     "RetryAllowance": "retry_budget",
     "RetryBudget": "retry_budget",
@@ -190,11 +215,13 @@ _HOME = {
     "Saga": "saga",
     "SagaPolicy": "saga",
     "SagaResult": "saga",
+    "Signing": "bus",
     "Spend": "policies",
     "State": "state",
     "StateMachine": "machine",
     "StateMachineRun": "machine_run",
     "StateStore": "ports",
+    "Subscription": "bus",
     "Task": "task",
     "TaskContext": "context",
     "TaskResult": "result",
@@ -202,6 +229,7 @@ _HOME = {
     "TemplateDecomposer": "decompose",
     "Usage": "usage",
     "When": "task",
+    "Worker": "remote",
     "WorkflowResult": "result",
     "this_call": "protect",
 }

@@ -78,6 +78,8 @@ def task_to_dict(task: Task) -> dict[str, Any]:
         document["timeout_s"] = task.timeout_s
     if task.priority:
         document["priority"] = task.priority
+    if task.placement is not None:
+        document["placement"] = task.placement
     for name in ("retry", "when", "foreach", "compensation"):
         part = getattr(task, name)
         if part is not None:

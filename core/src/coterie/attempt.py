@@ -64,10 +64,8 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
     Raises:
         asyncio.CancelledError: the caller cancelled it. No `Exception` comes out: each becomes the result.
     """
-    if slot.pool.gate is not None:
-        from coterie.pipeline.gated import GatedWork
-
-        return await GatedWork(context, slot.pool.gate, clock, listener).perform(slot)
+    if not slot.pool.is_ordinary:
+        return await _perform_otherwise(context, slot, clock, listener)
     began = clock.monotonic()
     context.pool = slot.pool
     while True:
@@ -98,6 +96,17 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
             _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=failure)
             return Ended("failed", None, failure, context.attempt, agent.id, began, clock.monotonic() - began)
         slot = await _back_off(context, slot, retry, failure, listener)
+
+
+async def _perform_otherwise(context: TaskContext, slot: Slot, clock: Clock, listener: Listener | None) -> Ended:
+    """Behind a gate, or elsewhere."""
+    if slot.pool.gate is None:
+        from coterie.remote.placing import perform_remotely
+
+        return await perform_remotely(context, slot, clock)
+    from coterie.pipeline.gated import GatedWork
+
+    return await GatedWork(context, slot.pool.gate, clock, listener).perform(slot)
 
 
 async def kept(context: TaskContext, value: Any) -> JsonValue | Ref:

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from coterie._json import JsonValue, require_json
 from coterie._rules.params import fill
-from coterie.errors import MissingOutput
+from coterie.errors import MissingOutput, Misuse
 from coterie.ids import (
     ItemKey,
     TaskId,
@@ -24,7 +24,8 @@ from coterie.ids import (
 )
 from coterie.items import is_items, load_items
 from coterie.ref import Ref, parsed
-from coterie.result import ItemResult, TaskResult
+from coterie.result import ItemResult, TaskResult, output_hash
+from coterie.run import Run
 from coterie.task import Task
 from coterie.usage import Usage
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
     from coterie.agent import Agent
     from coterie.artifacts import ArtifactStore
+    from coterie.bus import CloudEvent, EventBus, Published
     from coterie.journal.begun import Begun
-    from coterie.journal.book import Book
     from coterie.journal.unit import Unit
     from coterie.slots import Slot, TypeSlots
     from coterie.sync import TaskContext as BlockingContext
@@ -42,29 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Run", "TaskContext", "output_hash"]
 
 _log = logging.getLogger("coterie.task")
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """What all tasks of one run share. `results` holds those that have ended.
-
-    waits: whether refusals are waited for here, or left to the caller. patience_s: how long at most, if not as long as
-    the policies say. place: how the caller names its place in a pool's queue.
-    book: where what was finished is kept, if anywhere. output_lines: what fingerprints take in of outputs, as far as
-    they are known.
-    """
-
-    workflow_id: WorkflowId
-    namespace: str = "default"
-    artifacts: ArtifactStore | None = None
-    params: Mapping[str, JsonValue] = field(default_factory=dict)
-    results: Mapping[TaskId, TaskResult] = field(default_factory=dict)
-    epoch: int = 0
-    waits: bool = True
-    patience_s: float | None = None
-    place: str | None = None
-    book: Book | None = None
-    output_lines: dict[TaskId, bytes] = field(default_factory=dict)
 
 
 class TaskContext:
@@ -88,6 +66,7 @@ class TaskContext:
     item_index: int | None = None
     thread: threading.Thread | None = None
     abandoned: dict[threading.Thread, Slot] | None = None
+    given_key: str | None = None
     _used: Usage | None = None
     _begun: Begun | None = None
 
@@ -134,14 +113,7 @@ class TaskContext:
 
         Within a durable step, the step's own.
         """
-        key = idempotency_key(
-            namespace=self.run.namespace,
-            workflow_id=self.run.workflow_id,
-            task_id=self.task.id,
-            item_key=self.item_key,
-            epoch=self.unit.epoch if self.unit is not None else self.run.epoch,
-            fingerprint=self.fingerprint,
-        )
+        key = self._key() if self.given_key is None else self._derived_key(self.given_key)
         from coterie.journal.steps import path_here
 
         path = path_here(self)
@@ -158,6 +130,70 @@ class TaskContext:
             return self.fingerprint_of(self.task.agent_type, version)
         # Another type that stands in: what it does is other work.
         return self.fingerprint_of(agent.type, agent.version)
+
+    def _key(self) -> str:
+        return idempotency_key(
+            namespace=self.run.namespace,
+            workflow_id=self.run.workflow_id,
+            task_id=self.task.id,
+            item_key=self.item_key,
+            epoch=self.unit.epoch if self.unit is not None else self.run.epoch,
+            fingerprint=self.fingerprint,
+        )
+
+    def _derived_key(self, given: str) -> str:
+        """Of work that was asked for elsewhere, under a key of its own; others that stand in have another."""
+        agent = self.agent
+        return given if agent is None or agent.type == self.task.agent_type else content_hash([given, agent.type])
+
+    async def publish(
+        self,
+        type_: str,
+        data: JsonValue = None,
+        *,
+        key: str = "",
+        subject: str | None = None,
+        id: str | None = None,  # noqa: A002  # the attribute's name
+        priority: int = 0,
+        wait_s: float = 0.0,
+    ) -> Published:
+        """Publish an event in the run's name, with its correlation id; see `EventBus.publish`.
+
+        Another attempt publishes again: give it an `id`, such as one made of `idempotency_key`, and it stays one event.
+
+        Raises:
+            Misuse: the run has no bus. MalformedEvent, OversizedMessage: it may not be sent.
+            TopicFull: there was no room. Unavailable: the bus's store failed.
+        """
+        return await self._bus_for(type_).publish(
+            type_,
+            data,
+            key=key,
+            subject=subject,
+            id=id,
+            priority=priority,
+            wait_s=wait_s,
+            correlation_id=self.run.correlation_id,
+        )
+
+    async def request(
+        self, type_: str, data: JsonValue = None, *, timeout_s: float, key: str = "", priority: int = 0
+    ) -> CloudEvent:
+        """Ask on the bus, in the run's name, and wait for the answer of whoever serves it; see `EventBus.request`.
+
+        Another attempt asks again: within a `step`, only if there was no answer.
+
+        Raises:
+            NoReply: nobody answered in time. Misuse: the run has no bus. Others: as of `publish`.
+        """
+        return await self._bus_for(type_).request(
+            type_, data, timeout_s=timeout_s, key=key, priority=priority, correlation_id=self.run.correlation_id
+        )
+
+    def _bus_for(self, type_: str) -> EventBus:
+        if self.run.bus is None:
+            raise Misuse(f"{self.task_id!r} publishes {type_!r}, but the run has no bus; use a Runtime with a store")
+        return self.run.bus()
 
     async def step(
         self,
@@ -379,12 +415,3 @@ class TaskContext:
         if self.artifacts is None:
             raise MissingOutput(f"the output lies at {output.uri!r}, but this run has no artifact store; give it one")
         return await self.artifacts.load(output)
-
-
-def output_hash(result: TaskResult) -> str | None:
-    """SHA-256 of an output's canonical bytes, wherever they lie; None where there is none."""
-    if result.state != "succeeded":
-        return None
-    if result.item_results is not None and not isinstance(result.output, Ref):
-        return content_hash([item.to_dict() for item in result.item_results])
-    return result.output.sha256 if isinstance(result.output, Ref) else content_hash(result.output)

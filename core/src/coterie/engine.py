@@ -33,7 +33,7 @@ from coterie.kept import KeptTasks
 from coterie.plan import Plan
 from coterie.result import ErrorInfo, TaskResult, WorkflowResult
 from coterie.slots import Slot, Slots, TypeSlots
-from coterie.task import Task
+from coterie.task import Placement, Task
 
 __all__ = ["PlanRun"]
 
@@ -359,11 +359,17 @@ class PlanRun:
 
 
 def _pools_of(plan: Plan, slots: Slots) -> list[TypeSlots]:
-    known: dict[str, TypeSlots] = {}
+    known: dict[tuple[str, Placement | None], TypeSlots] = {}
+    pools = []
     for task in plan.tasks:
-        if task.agent_type not in known and task.approval is None:
-            known[task.agent_type] = slots.of(task.agent_type, task_id=task.id)
-    return [known[task.agent_type] if task.approval is None else slots_for(task, slots) for task in plan.tasks]
+        wanted = task.agent_type, task.placement
+        pool = known.get(wanted) if task.approval is None else None
+        if pool is None:
+            pool = slots_for(task, slots)
+            if task.approval is None:
+                known[wanted] = pool
+        pools.append(pool)
+    return pools
 
 
 def _has_changed(pristine: Context) -> bool:

@@ -46,7 +46,7 @@ class ForeachParts(Workplace):
         if not 1 <= max_parts <= MAX_PARTS:
             raise Misuse(f"max_parts is {max_parts!r}; give a number from 1 to {MAX_PARTS}")
         run = self._run(workflow_id, dict(params or {}), upstream)
-        self._slots.of(task.agent_type, task_id=task.id)
+        self._slots.of(task.agent_type, task_id=task.id, placement=task.placement)
         context = self._context(run, task)
         if not await condition_says_run(context):
             return None
@@ -81,7 +81,7 @@ class ForeachParts(Workplace):
             async with keeping(self.keeping, plan, run, intent):
                 done = await perform_items(
                     self._context(run, task),
-                    self._slots.of(task.agent_type, task_id=task.id),
+                    self._slots.of(task.agent_type, task_id=task.id, placement=task.placement),
                     entries,
                     total=len(items),
                     clock=self._clock,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from coterie._json import JsonValue
@@ -30,6 +31,7 @@ from coterie.journal.run_book import RunBook
 from coterie.orchestrator_status import AgentStatus, OrchestratorStatus, RunProgress
 from coterie.plan import Plan
 from coterie.ports import StateStore
+from coterie.remote.serving import Serving
 from coterie.result import ErrorInfo, TaskResult, WorkflowResult
 from coterie.shutdown import GRACEFUL_SHUTDOWN_TIMEOUT_S, check_timeout_s, finished
 from coterie.slots import TypeSlots
@@ -37,20 +39,25 @@ from coterie.task import Task
 from coterie.team import Team
 
 if TYPE_CHECKING:
+    from coterie.bus import EventBus
     from coterie.machine import StateMachine
     from coterie.machine_run import MachineStatus
+    from coterie.remote.call import Call
+    from coterie.remote.calls import RemoteCalls
 
 __all__ = ["AgentStatus", "Orchestrator", "OrchestratorStatus", "RunProgress"]
 
 
-class Orchestrator(ForeachParts, Asking):
-    """Runs tasks and plans on the agents that are registered with it, in this process and event loop.
+class Orchestrator(ForeachParts, Asking, Serving):
+    """Runs tasks and plans on the agents that are registered with it, in this process and event loop, or at workers.
 
     team: agents to begin with, and the policies of their types. journal: what runs have finished; without it they
     begin from nothing each time. artifacts: where outputs go; without it they stay in
     memory. store: where what the policies count lies, for all that share it; without it, in this process.
     namespace: keeps identities of separate deployments apart. on_event: called for each `Event`, must not block;
     what it raises is logged, and changes nothing. graceful_shutdown_timeout_s: how long `shut_down` lets agents go on.
+    remote: the way to workers, for tasks that are placed there. bus: that tasks publish to. Of both, what gives them
+    may be given instead, and is asked when they are needed.
     """
 
     def __init__(
@@ -64,6 +71,8 @@ class Orchestrator(ForeachParts, Asking):
         on_event: Listener | None = None,
         clock: Clock | None = None,
         graceful_shutdown_timeout_s: float = GRACEFUL_SHUTDOWN_TIMEOUT_S,
+        remote: RemoteCalls | Callable[[], RemoteCalls] | None = None,
+        bus: EventBus | Callable[[], EventBus] | None = None,
     ) -> None:
         super().__init__(
             team,
@@ -73,6 +82,8 @@ class Orchestrator(ForeachParts, Asking):
             namespace=namespace,
             on_event=on_event,
             clock=clock,
+            remote=remote,
+            bus=bus,
         )
         self.graceful_shutdown_timeout_s = check_timeout_s(graceful_shutdown_timeout_s)
         self._runs: dict[WorkflowId, PlanRun] = {}
@@ -84,8 +95,11 @@ class Orchestrator(ForeachParts, Asking):
         workflow_id: WorkflowId | None = None,
         params: Mapping[str, JsonValue] | None = None,
         intent: Intent | None = None,
+        correlation_id: str | None = None,
     ) -> WorkflowResult:
         """Run a plan to its end and say how each task ended; failures are in the result, not raised.
+
+        correlation_id: of the events that its tasks publish; by default the workflow id.
 
         With a journal, what an earlier run of that workflow id has finished is not done again; see `Intent`. A plan
         whose tasks name compensations is undone if it fails; see `Saga`. A task with an approval waits for a person,
@@ -108,7 +122,7 @@ class Orchestrator(ForeachParts, Asking):
 
             saga = Saga(self, on_event=self._listener)
             return await saga.run(plan, workflow_id=workflow_id, params=params, intent=intent)
-        run = self._run(workflow_id, bind_params(plan.params, params))
+        run = self._run(workflow_id, bind_params(plan.params, params), correlation_id=correlation_id)
         if run.workflow_id in self._runs:
             raise Misuse(f"the run {run.workflow_id!r} is in progress here; give this one another workflow_id")
         if self.keeping is None:
@@ -168,6 +182,7 @@ class Orchestrator(ForeachParts, Asking):
         plan: Plan | None = None,
         intent: Intent | None = None,
         instance: str | None = None,
+        correlation_id: str | None = None,
     ) -> TaskResult:
         """Run one task, given the results of those before it; schedulers call this for each task of a plan.
 
@@ -180,6 +195,7 @@ class Orchestrator(ForeachParts, Asking):
 
         plan: that the task belongs to, for the journal. intent: what is to become of what the journal has finished.
         instance: sets work apart that is asked for under the same task id in one run, where there is no plan.
+        correlation_id: as of `execute_workflow`.
 
         Raises:
             UnknownAgentType: nobody serves the task. Misuse: a person does; see `ask`.
@@ -188,9 +204,9 @@ class Orchestrator(ForeachParts, Asking):
         """
         if task.approval is not None:
             raise Misuse(f"{task.id!r} asks a person; use ask and decide, or run its plan with execute_workflow")
-        run = self._run(workflow_id, dict(params or {}), upstream, epoch)
+        run = self._run(workflow_id, dict(params or {}), upstream, epoch, correlation_id)
         run.waits, run.patience_s, run.place = waits or task.foreach is not None, patience_s, place
-        pool = self._slots.of(task.agent_type, task_id=task.id)
+        pool = self._slots.of(task.agent_type, task_id=task.id, placement=task.placement)
         context = self._context(run, task)
         context.item_key = instance
         try:
@@ -209,6 +225,21 @@ class Orchestrator(ForeachParts, Asking):
         fields = {"state": result.state, "duration_s": result.duration_s, "attempt": result.attempts}
         self._emit("task.finished", run, task, **fields, error=ended_by)
         return result
+
+    async def _execute_call(self, call: Call, *, waits: bool, patience_s: float | None) -> TaskResult:
+        return await self.execute_task(
+            replace(call.task, placement="local"),
+            upstream=call.upstream,
+            workflow_id=call.workflow_id,
+            params=call.params,
+            epoch=call.epoch,
+            waits=waits,
+            patience_s=patience_s,
+            place=call.place,
+            intent=call.intent,
+            instance=call.instance,
+            correlation_id=call.correlation_id,
+        )
 
     async def _perform(self, context: TaskContext, pool: TypeSlots) -> TaskResult:
         task = context.task

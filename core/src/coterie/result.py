@@ -8,12 +8,12 @@ from typing import Any
 
 from coterie._json import JsonValue
 from coterie._rules.status import EXIT_CODES, run_status
-from coterie.errors import Misuse, StepFailed
-from coterie.ids import AgentId, ItemKey, RunStatus, TaskId, TaskState, WorkflowId
+from coterie.errors import Misuse, RemoteFailed, StepFailed
+from coterie.ids import AgentId, ItemKey, RunStatus, TaskId, TaskState, WorkflowId, content_hash
 from coterie.markdown import harmless
 from coterie.ref import Ref
 
-__all__ = ["ErrorInfo", "ItemCounts", "ItemResult", "TaskResult", "WorkflowResult"]
+__all__ = ["ErrorInfo", "ItemCounts", "ItemResult", "TaskResult", "WorkflowResult", "output_hash"]
 
 MAX_MESSAGE_CHARS = 300
 
@@ -27,10 +27,12 @@ class ErrorInfo:
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
-        """Describe an exception."""
-        text = _told(error)
+        """Describe an exception; of what failed at a worker, that."""
+        kind, text = type(error).__name__, _told(error)
+        if isinstance(error, RemoteFailed):
+            kind, text = error.error_type, error.error_message
         return cls(
-            type(error).__name__,
+            kind,
             text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…",
         )
 
@@ -303,6 +305,15 @@ def output_from_dict(document: Mapping[str, Any] | None) -> JsonValue | Ref:
         return Ref.deserialize(document["ref"])
     value: JsonValue = document["value"]
     return value
+
+
+def output_hash(result: TaskResult) -> str | None:
+    """SHA-256 of an output's canonical bytes, wherever they lie; None where there is none."""
+    if result.state != "succeeded":
+        return None
+    if result.item_results is not None and not isinstance(result.output, Ref):
+        return content_hash([item.to_dict() for item in result.item_results])
+    return result.output.sha256 if isinstance(result.output, Ref) else content_hash(result.output)
 
 
 def _with_failed_items(result: TaskResult) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Capacity in this process: who has a free slot, and who waits for one.
 
-An agent's slots are counted here and nowhere else, so every run of one orchestrator shares them.
+An agent's slots are counted here and nowhere else, so every run of one orchestrator shares them. Agents that stand for
+workers have slots of their own: as many tasks of the type may be elsewhere at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 from coterie.agent import Agent, Call, compile_call
 from coterie.errors import Misuse, UnknownAgent, UnknownAgentType
 from coterie.ids import AgentId, AgentType
+from coterie.remote.agent import DEFAULT_CAPACITY, RemoteAgent
+from coterie.task import Placement
 
 if TYPE_CHECKING:
     from coterie.pipeline.gate import Gate
@@ -67,12 +70,18 @@ class Slot:
 
 
 class TypeSlots:
-    """The agents of one type, and the queue for them: by priority, then in order of arrival."""
+    """The agents of one type, and the queue for them: by priority, then in order of arrival.
 
-    __slots__ = ("_count", "agents", "closed", "gate", "held_up", "waiting")
+    gate: what stands before them, if anything. is_remote: whether they are elsewhere.
+    """
 
-    def __init__(self, gate: Gate | None = None) -> None:
+    __slots__ = ("_count", "agents", "closed", "gate", "held_up", "is_ordinary", "is_remote", "waiting")
+
+    def __init__(self, gate: Gate | None = None, *, is_remote: bool = False) -> None:
         self.gate = gate
+        self.is_remote = is_remote
+        # Looked at for each task: whether its agent is simply called.
+        self.is_ordinary = gate is None and not is_remote
         # Whether nobody is given a slot any more; and how many have one, but wait at the gate, and call nobody yet.
         self.closed = False
         self.held_up = 0
@@ -94,6 +103,11 @@ class TypeSlots:
     def queued(self) -> int:
         """How many wait."""
         return len(self.waiting)
+
+    @property
+    def stuck(self) -> int:
+        """How many slots are held by calls that nobody waits for."""
+        return sum(slot.stuck for slot in self.agents)
 
     def all_stuck(self) -> bool:
         """Whether every slot is held by an abandoned call."""
@@ -158,6 +172,7 @@ class Slots:
     ) -> None:
         self._gate_of = gate_of
         self._types: dict[AgentType, TypeSlots] = {}
+        self._remote: dict[AgentType, TypeSlots] = {}
         self._closed = False
         self._ids: dict[AgentId, Slot] = {}
         for agent in agents:
@@ -171,26 +186,47 @@ class Slots:
         """
         if agent.id in self._ids:
             raise Misuse(f"an agent {agent.id!r} is already registered; choose another agent_id")
-        pool = self._types.get(agent.type) or _behind(self._gate_of(agent.type))
+        types = self._remote if isinstance(agent.handler, RemoteAgent) else self._types
+        pool = types.get(agent.type)
+        if pool is None:
+            # Policies hold where the work is done.
+            is_remote = types is self._remote
+            pool = TypeSlots(is_remote=True) if is_remote else _behind(self._gate_of(agent.type))
         pool.closed = self._closed
         slot = Slot(agent, pool)
         pool.agents.append(slot)
-        self._types[agent.type] = pool
+        types[agent.type] = pool
         self._ids[agent.id] = slot
         if pool.gate is not None:
             pool.gate.join(slot)
         pool.hand_over()
 
-    def of(self, agent_type: AgentType, *, task_id: str | None = None) -> TypeSlots:
-        """The slots of one type.
+    def of(self, agent_type: AgentType, *, task_id: str | None = None, placement: Placement | None = None) -> TypeSlots:
+        """The slots of one type; without a placement, those of its remote agents, if it has any.
 
         Raises:
-            UnknownAgentType: nobody serves it.
+            UnknownAgentType: nobody serves it, or nobody there.
         """
-        pool = self._types.get(agent_type)
+        pool = self._remote.get(agent_type) if placement != "local" else None
+        if pool is None and placement == "remote":
+            pool = self._elsewhere(agent_type)
+        if pool is None:
+            pool = self._types.get(agent_type)
         if pool is None:
             raise UnknownAgentType(agent_type, self._types, task_id=task_id)
         return pool
+
+    def local(self) -> dict[AgentType, TypeSlots]:
+        """The slots of each type that has agents here."""
+        return dict(self._types)
+
+    def _elsewhere(self, agent_type: AgentType) -> TypeSlots:
+        """Slots for tasks that ask for a worker, where the team says nothing of one."""
+        here = self._types.get(agent_type)
+        name = next(name for n in itertools.count() if (name := f"remote-{n}-{agent_type}"[:128]) not in self._ids)
+        version = here.version if here is not None else "0"
+        self.add(Agent(name, agent_type, RemoteAgent(), capacity=DEFAULT_CAPACITY, version=version))
+        return self._remote[agent_type]
 
     def of_agent(self, agent_id: AgentId) -> TypeSlots:
         """The slots of an agent's type.
@@ -213,15 +249,22 @@ class Slots:
         called = sum(slot.in_use - slot.stuck for slot in self._ids.values())
         return called - sum(pool.held_up for pool in self._types.values())
 
+    def _pools(self) -> Iterable[tuple[AgentType, TypeSlots]]:
+        return itertools.chain(self._types.items(), self._remote.items())
+
     def close(self) -> None:
         """Give nobody a slot any more: whoever waits for one goes on waiting until he is cancelled."""
         self._closed = True
-        for pool in self._types.values():
+        for _, pool in self._pools():
             pool.closed = True
 
     def waiting(self) -> dict[AgentType, int]:
         """How many tasks wait for each type that somebody waits for."""
-        return {name: pool.queued for name, pool in self._types.items() if pool.queued}
+        waiting: dict[AgentType, int] = {}
+        for name, pool in self._pools():
+            if pool.queued:
+                waiting[name] = waiting.get(name, 0) + pool.queued
+        return waiting
 
 
 def _behind(gate: Gate | None) -> TypeSlots:

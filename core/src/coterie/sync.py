@@ -223,6 +223,10 @@ class TaskContext:
         """See `coterie.TaskContext.items`."""
         return self._wait(self._wrapped.items(task_id))
 
+    def publish(self, *event: Any, **fields: Any) -> Any:
+        """See `coterie.TaskContext.publish`."""
+        return self._wait(self._wrapped.publish(*event, **fields))
+
     def step(
         self,
         name: str,

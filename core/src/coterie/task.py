@@ -11,18 +11,31 @@ from coterie.approval import Approval
 from coterie.errors import Misuse, PolicyError
 from coterie.ids import AgentType, TaskId, check_name, content_hash
 
-__all__ = ["Compensation", "ForEach", "Retry", "Task", "TriggerRule", "Undoable", "When", "checked_comparison"]
+__all__ = [
+    "Compensation",
+    "ForEach",
+    "Placement",
+    "Retry",
+    "Task",
+    "TriggerRule",
+    "Undoable",
+    "When",
+    "checked_comparison",
+]
 
 TriggerRule = Literal["all_success", "all_done", "one_success", "none_failed"]
 Operator = Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "exists"]
 # Which of a run's steps a compensation is for: those that succeeded, or all that began.
 Undoable = Literal["succeeded", "started"]
+# Who performs a task: a worker, the process that runs the plan, or whoever the team says.
+Placement = Literal["remote", "local"]
 
 _TRIGGER_RULES = get_args(TriggerRule)
 _OPERATORS = get_args(Operator)
 _UNDOABLE = get_args(Undoable)
+_PLACEMENTS = get_args(Placement)
 # What a task has no use for that a person does.
-_NOT_OF_PEOPLE = ("retry", "foreach", "compensation", "timeout_s")
+_NOT_OF_PEOPLE = ("retry", "foreach", "compensation", "timeout_s", "placement")
 # As `check_name` allows.
 MAX_NAME_CHARS = 128
 
@@ -152,6 +165,7 @@ class Task:
     priority: among tasks that wait for the same agents, higher ones start first.
     compensation: how it is undone if the run fails.
     approval: what a person is asked; then `agent_type` is the role that answers, and no agent serves it.
+    placement: "remote": a worker performs it; "local": the process that runs the plan does; None: as the team says.
 
     Raises:
         Misuse: an id or type that cannot be a name, input that is not JSON, a policy that cannot work.
@@ -171,6 +185,7 @@ class Task:
     foreach: ForEach | None = field(default=None, kw_only=True)
     compensation: Compensation | None = field(default=None, kw_only=True)
     approval: Approval | None = field(default=None, kw_only=True)
+    placement: Placement | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_name(self.id, "task id")
@@ -183,6 +198,8 @@ class Task:
             object.__setattr__(self, "timeout_s", _timeout_s(self.timeout_s, repr(self.id)))
         if type(self.priority) is not int:
             raise PolicyError(f"priority of {self.id!r} is {self.priority!r}; give a whole number, higher goes first")
+        if self.placement is not None and self.placement not in _PLACEMENTS:
+            raise PolicyError(f"{self.id!r} has the placement {self.placement!r}; use 'remote' or 'local', or neither")
         plain = self.retry is None and self.when is None and self.approval is None
         if not (plain and self.foreach is None and self.compensation is None):
             _check_parts(self)

@@ -14,7 +14,8 @@ from coterie.ids import AgentId, AgentType, check_name
 from coterie.named import import_named
 from coterie.plan import Plan
 from coterie.policies import Policies, check_names
-from coterie.task import Retry, Task
+from coterie.remote.agent import DEFAULT_CAPACITY, PATIENCE_S, RemoteAgent
+from coterie.task import Compensation, Retry, Task
 
 if TYPE_CHECKING:
     from coterie.agents import ChatAgent, HttpAgent
@@ -199,6 +200,32 @@ class Team:
         identity = agent_id or agent_type
         return self.add(Agent(identity, agent_type, chat, capacity, version, plannable, timeout_s, retry, description))
 
+    def remote(
+        self,
+        agent_type: AgentType,
+        *,
+        agent_id: AgentId | None = None,
+        capacity: int = DEFAULT_CAPACITY,
+        version: str = "0",
+        plannable: bool = False,
+        timeout_s: float | None = None,
+        retry: Retry | None = None,
+        patience_s: float = PATIENCE_S,
+        description: str = "",
+    ) -> Agent:
+        """Let workers perform the tasks of a type (`coterie worker`), also where the team has agents of the type: they
+        are for its workers then, and for tasks with `placement="local"`.
+
+        capacity: how many of its tasks one process has under way at a time. version: that of the workers' agents.
+        timeout_s, retry: for tasks that bring none of their own; else those of the workers' agents hold.
+        patience_s: for how long nobody may begin a task before it fails. description: what it does, in one line.
+        """
+        handler = RemoteAgent(patience_s)
+        identity = agent_id or (f"{agent_type}-remote" if agent_type in self._agents else agent_type)
+        return self.add(
+            Agent(identity, agent_type, handler, capacity, version, plannable, timeout_s, retry, description)
+        )
+
     def check(self, plan: Plan | Iterable[Task] = ()) -> None:
         """Refuse a plan that this team cannot run, and policies that protect nobody, before anything runs.
 
@@ -212,8 +239,16 @@ class Team:
                 # Its type is the role of a person.
                 continue
             for wanted in (task, task.compensation):
-                if wanted is not None and wanted.agent_type not in self._types:
+                if wanted is not None and not self._has(wanted):
                     raise UnknownAgentType(wanted.agent_type, self._types, task_id=task.id)
+
+    def _has(self, wanted: Task | Compensation) -> bool:
+        """Whether anybody serves it, where it is placed; of workers, only they know."""
+        placement = wanted.placement if isinstance(wanted, Task) else None
+        if placement == "remote":
+            return True
+        agents = self._types.get(wanted.agent_type, ())
+        return any(placement is None or not isinstance(agent.handler, RemoteAgent) for agent in agents)
 
     @classmethod
     def load(cls, path: str) -> Team:

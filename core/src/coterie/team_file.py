@@ -11,13 +11,14 @@ from coterie.command import Command
 from coterie.errors import Misuse, PolicyError, UnknownAgentType
 from coterie.named import import_named
 from coterie.policies import policies_from
+from coterie.remote.agent import DEFAULT_CAPACITY, RemoteAgent
 from coterie.task import Retry
 from coterie.team import Team
 
 __all__ = ["read_team_file"]
 
 _MAX_TEAM_VALUES = 100_000
-_HANDLERS = ("handler", "command", "http", "chat")
+_HANDLERS = ("handler", "command", "http", "chat", "remote")
 # Whether a model's plan may use it, where the file does not say: not what may have effects that nobody here knows.
 _PLANNABLE = frozenset({"handler", "chat"})
 _ENTRY = frozenset(
@@ -70,7 +71,7 @@ def _add_entry(team: Team, entry: object, path: Path) -> None:
             str(entry.get("id", entry["agent_type"])),
             entry["agent_type"],
             _handler(kind, entry[kind], where, path),
-            entry.get("capacity", 1),
+            entry.get("capacity", DEFAULT_CAPACITY if kind == "remote" else 1),
             str(entry.get("version", "0")),
             bool(entry.get("plannable", kind in _PLANNABLE)),
             entry.get("timeout_s"),
@@ -85,6 +86,8 @@ def _handler(kind: str, value: Any, where: str, path: Path) -> Handler:
         return cast("Handler", import_named(value, "handler", file=path))
     if kind == "command":
         return _command(value, where)
+    if kind == "remote":
+        return _remote(value, where)
     from coterie.agents.documents import chat_from, http_from
 
     return http_from(value, where) if kind == "http" else chat_from(value, where)
@@ -99,6 +102,15 @@ def _retry(value: object, where: str) -> Retry | None:
         return Retry(**value)
     except TypeError as error:
         raise Misuse(f"{where}: retry is wrong: {error}; give max_attempts, base_s, cap_s") from error
+
+
+def _remote(value: object, where: str) -> RemoteAgent:
+    """`remote: true`, or `remote: {patience_s: 600}`."""
+    if value is True:
+        return RemoteAgent()
+    if not isinstance(value, dict) or value.keys() - {"patience_s"}:
+        raise Misuse(f"{where}: remote is {value!r}; give true, or an object with patience_s")
+    return RemoteAgent(**value)
 
 
 def _command(value: object, where: str) -> Command:

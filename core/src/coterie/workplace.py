@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from coterie._json import JsonValue
 from coterie._rules.params import fill
@@ -27,7 +27,13 @@ from coterie.slots import Slots
 from coterie.task import Retry, Task
 from coterie.team import Team
 
+if TYPE_CHECKING:
+    from coterie.bus import EventBus
+    from coterie.remote.calls import RemoteCalls
+
 __all__ = ["Workplace"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("coterie.run")
 
@@ -45,6 +51,8 @@ class Workplace:
         namespace: str = "default",
         on_event: Listener | None = None,
         clock: Clock | None = None,
+        remote: RemoteCalls | Callable[[], RemoteCalls] | None = None,
+        bus: EventBus | Callable[[], EventBus] | None = None,
     ) -> None:
         self.namespace = check_name(namespace, "namespace")
         self.artifacts = artifacts
@@ -55,6 +63,8 @@ class Workplace:
         self.pipeline = Pipeline(team.policies if team else {}, store=store, clock=self._clock, on_event=self._listener)
         self._slots = Slots(team.agents.values() if team else (), gate_of=self.pipeline.gate)
         self.pipeline.connect(self._slots)
+        self._remote = _given(remote)
+        self._bus = _given(bus)
         self._calls: set[asyncio.Task[Any]] = set()
         self._over = self._in_vain = False
 
@@ -106,6 +116,7 @@ class Workplace:
         params: Mapping[str, JsonValue],
         results: Mapping[TaskId, TaskResult] | None = None,
         epoch: int = 0,
+        correlation_id: str | None = None,
     ) -> Run:
         if self._over:
             self._in_vain = True
@@ -115,7 +126,17 @@ class Workplace:
             if workflow_id is not None
             else new_workflow_id(int(self._clock.now() * 1000))
         )
-        return Run(name, self.namespace, self.artifacts, params, results or {}, epoch)
+        return Run(
+            name,
+            self.namespace,
+            self.artifacts,
+            params,
+            results or {},
+            epoch,
+            correlation_id=correlation_id or name,
+            remote=self._remote,
+            bus=self._bus,
+        )
 
     def _context(self, run: Run, task: Task) -> TaskContext:
         return TaskContext(run, task, fill(task.input, run.params))
@@ -128,6 +149,13 @@ class Workplace:
     def _emit(self, name: str, run: Run, task: Task, **fields: JsonValue) -> None:
         if self._listener is not None:
             self._listener(Event(name, run.workflow_id, task.id, fields))
+
+
+def _given(shell: T | Callable[[], T] | None) -> Callable[[], T] | None:
+    """What gives it; it may be opened only when it is needed."""
+    if shell is None or callable(shell):
+        return shell
+    return lambda: shell
 
 
 def _tell(listener: Listener, event: Event) -> None:

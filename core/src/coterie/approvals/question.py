@@ -44,7 +44,9 @@ def slots_for(task: Task, slots: Slots) -> TypeSlots:
     Raises:
         UnknownAgentType: nobody does.
     """
-    return slots.of(task.agent_type, task_id=task.id) if task.approval is None else Nobody(task.approval)
+    if task.approval is not None:
+        return Nobody(task.approval)
+    return slots.of(task.agent_type, task_id=task.id, placement=task.placement)
 
 
 def approval_of(task: Task) -> Approval:

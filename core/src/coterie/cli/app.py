@@ -10,6 +10,7 @@ import typer
 
 from coterie import __version__
 from coterie.cli.approval_commands import add_approval_commands
+from coterie.cli.event_commands import add_event_commands
 from coterie.cli.failure import DEBUG, told
 from coterie.cli.fleet_commands import add_fleet_commands
 from coterie.cli.formats import Format, Journalling
@@ -17,6 +18,7 @@ from coterie.cli.machine_commands import add_machine_commands
 from coterie.cli.run_commands import add_run_commands
 from coterie.cli.streams import allow_any_text
 from coterie.cli.usage import Command, Group
+from coterie.cli.worker_command import add_worker_commands
 
 __all__ = ["app", "run"]
 
@@ -233,3 +235,5 @@ add_run_commands(app)
 add_approval_commands(app)
 add_machine_commands(app)
 add_fleet_commands(app)
+add_event_commands(app)
+add_worker_commands(app)

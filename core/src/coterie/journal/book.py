@@ -116,7 +116,8 @@ async def once(context: TaskContext, pool: TypeSlots, perform: Callable[[], Awai
 class TaskBook:
     """Of a run whose tasks are claimed one by one, each in a process that may be killed at any time.
 
-    on_event: told what is replayed. owner: in whose name tasks are claimed, if not each in one of its own.
+    on_event: told what is replayed. owner: in whose name tasks are claimed, if not each in one of its own. after: who
+    had them before, and is past it.
     """
 
     def __init__(
@@ -127,7 +128,9 @@ class TaskBook:
         *,
         on_event: Listener | None = None,
         owner: str | None = None,
+        after: frozenset[str] = frozenset(),
     ) -> None:
+        self._after = after
         self._journal = journal
         self._run = run
         self._intent = intent
@@ -142,7 +145,7 @@ class TaskBook:
         fingerprint = context.fingerprint
         place = place_of(context.task_id, context.item_key)
         name = unit_name(context.task_id, context.item_key)
-        asked = self._journal.asked(self._intent, fingerprint, self._owner)
+        asked = replace(self._journal.asked(self._intent, fingerprint, self._owner), dead=self._after)
         patience_s = context.run.patience_s if waits and context.run.waits else 0.0
         what = f"{name!r} of the run {self._run!r}"
         try:

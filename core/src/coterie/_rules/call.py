@@ -1,0 +1,345 @@
+"""A call: one task that some worker is to perform. Its record decides; messages about it only wake.
+
+    queued -> running -> done            a worker begins it, and ends it
+    running -> queued                    it was refused, given back, or its worker is lost
+    queued, running -> cancelled         whoever asked for it wants it no more
+    queued, running -> done              given up (`abandoned`), or never begun in time (`late`)
+    cancelled, abandoned, late -> queued asked for again: another round, of which older messages know nothing
+
+Each time that a call is begun, and each time that it is asked for again, its token grows: who holds an older one
+changes nothing any more (fencing tokens: Kleppmann, "How to do distributed locking").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
+
+from coterie._rules.decided import Decided, Signal, State
+from coterie._rules.timeline import SECOND, Moment, moment
+
+__all__ = [
+    "Asked",
+    "Begun",
+    "CallPhase",
+    "CallRecord",
+    "Dropped",
+    "Submitted",
+    "abandon",
+    "begin",
+    "call_record",
+    "cancel",
+    "expire",
+    "finish",
+    "lose",
+    "put_back",
+    "submit",
+    "withdraw",
+]
+
+CallPhase = Literal["queued", "running", "done", "cancelled"]
+# Why a call is done that has no result.
+Given: TypeAlias = Literal["", "abandoned", "late"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What a record says.
+
+    call: the call's document. result: its result's, once there is one. round: how often it was asked for after it had
+    come to nothing, from 1. token: grows with each attempt. worker, session: who has begun it last. position: of the
+    message that he holds for it. owner: who may cancel it. given_up: why it is done without a result. reason: of that,
+    or who cancelled it. submitted_us, begun_us: microseconds since the epoch; 0: not yet. refused_us: since when it
+    has been refused, and nothing else. late_us: when nobody needs to begin it any more; 0: never. patience_us: how long
+    that takes. priority: of its message.
+    """
+
+    phase: CallPhase
+    agent_type: str
+    call: str
+    result: str
+    round: int
+    token: int
+    worker: str
+    session: str
+    position: str
+    owner: str
+    given_up: Given
+    reason: str
+    submitted_us: int
+    begun_us: int
+    refused_us: int
+    late_us: int
+    patience_us: int
+    priority: int
+
+
+class Asked(NamedTuple):
+    """What is asked for. patience_us: for how long nobody may begin it."""
+
+    agent_type: str
+    call: str
+    owner: str
+    patience_us: int
+    priority: int = 0
+
+
+class Submitted(NamedTuple):
+    """record: as it is now. is_new: whether it was not there, or had come to nothing."""
+
+    record: CallRecord
+    is_new: bool
+
+
+class Begun(NamedTuple):
+    """The call is its taker's. waited_us: since when it has been refused, if it was, till now."""
+
+    record: CallRecord
+    waited_us: int
+
+
+class Dropped(NamedTuple):
+    """The message is to be acknowledged, and nothing to be done. record: None where there is none."""
+
+    why: Literal["unknown", "done", "cancelled", "older round", "begun elsewhere", "late"]
+    record: CallRecord | None
+
+
+def call_record(state: State | None) -> CallRecord | None:
+    """What a stored state says."""
+    if state is None:
+        return None
+    found = cast("dict[str, Any]", state)
+    begin_us = found["t0"] * SECOND
+
+    def instant(name: str) -> int:
+        at = int(found.get(name, 0))
+        return begin_us + at if at else 0
+
+    return CallRecord(
+        found["phase"],
+        found["type"],
+        found.get("call", ""),
+        found.get("result", ""),
+        found["round"],
+        found["token"],
+        found.get("worker", ""),
+        found.get("session", ""),
+        found.get("position", ""),
+        found.get("owner", ""),
+        found.get("given_up", ""),
+        found.get("reason", ""),
+        instant("since"),
+        instant("begun"),
+        instant("refused"),
+        instant("late"),
+        found.get("patience", 0),
+        found.get("priority", 0),
+    )
+
+
+def submit(state: State | None, now: int, *, call_id: str, asked: Asked) -> Decided[Submitted]:
+    """Ask for a call. One that is queued, running, or has a result is joined: then only its owner changes."""
+    time = moment(state, now)
+    if state is not None and (state["phase"] in ("queued", "running") or state.get("result")):
+        if state["phase"] == "done" or state.get("owner") == asked.owner:
+            return Decided(state, _submitted(state, is_new=False))
+        joined = {**state, **time.stamp(), "owner": asked.owner}
+        return Decided(joined, _submitted(joined, is_new=False))
+    before = state or {"round": 0, "token": -1}
+    new: State = {
+        **time.stamp(),
+        "phase": "queued",
+        "type": asked.agent_type,
+        "call": asked.call,
+        "owner": asked.owner,
+        "round": _int(before, "round") + 1,
+        # Whoever is still at work on an earlier round is past it.
+        "token": _int(before, "token") + 1,
+        "since": _instant(time),
+        "patience": asked.patience_us,
+        "priority": asked.priority,
+        "late": _instant(time) + asked.patience_us,
+    }
+    return Decided(new, _submitted(new, is_new=True), _told(call_id, "queued"))
+
+
+def withdraw(state: State | None, now: int, *, call_id: str, round_: int) -> Decided[bool]:
+    """Undo a submission of which nobody can have heard: there was no room for its message."""
+    if state is None or (state["phase"], state["round"]) != ("queued", round_) or state.get("begun"):
+        return Decided(state, result=False)
+    return _cancelled(state, now, call_id=call_id, by="nobody could be told of it")
+
+
+def begin(
+    state: State | None, now: int, *, call_id: str, round_: int, position: str, worker: str, session: str
+) -> Decided[Begun | Dropped]:
+    """Take a call, by the message of a round that lies at `position` of its queue.
+
+    A running one is taken over where the message is the very one that its worker held: he is not heard of any more.
+    """
+    found = call_record(state)
+    if state is None or found is None:
+        return Decided(state, Dropped("unknown", None))
+    if found.phase == "cancelled" or found.round != round_:
+        why: Literal["cancelled", "older round"] = "older round" if found.round != round_ else "cancelled"
+        return Decided(state, Dropped(why, found))
+    # A message that was given up, and is delivered again because somebody wants it so.
+    again = found.phase == "done" and found.given_up == "abandoned"
+    if found.phase == "done" and not again:
+        return Decided(state, Dropped("done", found))
+    if found.phase == "running" and found.position != position:
+        return Decided(state, Dropped("begun elsewhere", found))
+    time = moment(state, now)
+    if found.phase == "queued" and _is_late(state, time):
+        late = _late(state, time)
+        return Decided(late, Dropped("late", call_record(late)), _told(call_id, "done"))
+    begun: State = {
+        **_without(state, "late", "given_up", "reason", "result"),
+        **time.stamp(),
+        "phase": "running",
+        "token": found.token + 1,
+        "worker": worker,
+        "session": session,
+        "position": position,
+        "begun": _instant(time),
+    }
+    record = call_record(begun)
+    assert record is not None
+    waited_us = time.at - _int(state, "refused") if state.get("refused") else 0
+    return Decided(begun, Begun(record, waited_us), _told(call_id, "running"))
+
+
+def finish(state: State | None, now: int, *, call_id: str, token: int, result: str) -> Decided[bool]:
+    """Record the result; whether it counts: nobody else has begun the call since, nor cancelled it.
+
+    Asked again, as when the answer was lost, it answers the same.
+    """
+    if state is not None and state.get("result") == result and _is_held(state, token, "done"):
+        return Decided(state, True)  # noqa: FBT003  # the result of the decision
+    if state is None or not _is_held(state, token, "running", "queued"):
+        return Decided(state, result=False)
+    done: State = {
+        **_without(state, "call", "late", "refused", "position"),
+        **moment(state, now).stamp(),
+        "phase": "done",
+        "result": result,
+    }
+    return Decided(done, True, _told(call_id, "done"))  # noqa: FBT003  # the result of the decision
+
+
+def put_back(state: State | None, now: int, *, call_id: str, token: int, was_refused: bool = False) -> Decided[bool]:
+    """Leave a call to whoever takes its message next; whether it was still this attempt's.
+
+    was_refused: nobody was called, since a policy said not now; else the time for which that may go on begins anew.
+    """
+    if state is None or not _is_held(state, token, "running"):
+        return Decided(state, result=False)
+    time = moment(state, now)
+    queued: State = {**_without(state, "worker", "session", "position", "refused"), **time.stamp(), "phase": "queued"}
+    if was_refused:
+        queued["refused"] = state.get("refused") or _int(state, "begun")
+    return Decided(queued, True, _told(call_id, "queued"))  # noqa: FBT003  # the result of the decision
+
+
+def lose(state: State | None, now: int, *, call_id: str, token: int) -> Decided[bool]:
+    """Leave a call to others whose worker is gone. He may end it all the same, until somebody else has begun it."""
+    if state is None or not _is_held(state, token, "running"):
+        return Decided(state, result=False)
+    time = moment(state, now)
+    late = _instant(time) + _int(state, "patience")
+    queued: State = {**_without(state, "position"), **time.stamp(), "phase": "queued", "late": late}
+    return Decided(queued, True, _told(call_id, "queued"))  # noqa: FBT003  # the result of the decision
+
+
+def cancel(state: State | None, now: int, *, call_id: str, owner: str | None, by: str) -> Decided[bool]:
+    """End a call that is not done; whether it was not. owner: only if it is still his; None: whosever it is."""
+    if state is None or state["phase"] not in ("queued", "running"):
+        return Decided(state, result=False)
+    if owner is not None and state.get("owner") != owner:
+        return Decided(state, result=False)
+    return _cancelled(state, now, call_id=call_id, by=by)
+
+
+def abandon(state: State | None, now: int, *, call_id: str, round_: int, position: str, reason: str) -> Decided[bool]:
+    """Give a call up whose message became a dead letter; whether that ended it.
+
+    Not where another message has brought it to a worker. What it asks for is kept: the letter may be requeued.
+    """
+    if state is None or state["phase"] not in ("queued", "running") or state["round"] != round_:
+        return Decided(state, result=False)
+    if state["phase"] == "running" and state.get("position") != position:
+        return Decided(state, result=False)
+    time = moment(state, now)
+    given_up: State = {
+        **_without(state, "late", "refused", "position"),
+        **time.stamp(),
+        "phase": "done",
+        "given_up": "abandoned",
+        "reason": reason[:1000],
+        # Whoever is at work on it all the same is past it.
+        "token": _int(state, "token") + 1,
+    }
+    return Decided(given_up, True, _told(call_id, "done"))  # noqa: FBT003  # the result of the decision
+
+
+def expire(state: State | None, now: int, *, call_id: str) -> Decided[bool]:
+    """End a call that nobody has begun in time; whether that is so."""
+    if state is None or state["phase"] != "queued" or not _is_late(state, moment(state, now)):
+        return Decided(state, result=False)
+    return Decided(_late(state, moment(state, now)), True, _told(call_id, "done"))  # noqa: FBT003  # as above
+
+
+def _submitted(state: State, *, is_new: bool) -> Submitted:
+    record = call_record(state)
+    assert record is not None
+    return Submitted(record, is_new)
+
+
+def _cancelled(state: State, now: int, *, call_id: str, by: str) -> Decided[bool]:
+    ended: State = {
+        **_without(state, "call", "late", "refused", "position"),
+        **moment(state, now).stamp(),
+        "phase": "cancelled",
+        "reason": by[:1000],
+    }
+    signals = _told(call_id, "cancelled")
+    if state["phase"] == "running":
+        signals += (Signal(f"worker/{state['worker']}", call_id),)
+    return Decided(ended, True, signals)  # noqa: FBT003  # the result of the decision
+
+
+def _late(state: State, time: Moment) -> State:
+    return {
+        **_without(state, "call", "late", "refused", "position"),
+        **time.stamp(),
+        "phase": "done",
+        "given_up": "late",
+        "reason": f"nobody has begun it within {_int(state, 'patience') / SECOND:g} s",
+    }
+
+
+def _is_late(state: State, time: Moment) -> bool:
+    late = _int(state, "late")
+    return late > 0 and time.at >= late
+
+
+def _is_held(state: State, token: int, *phases: CallPhase) -> bool:
+    return state["token"] == token and state["phase"] in phases
+
+
+def _without(state: State, *names: str) -> State:
+    return {name: value for name, value in state.items() if name not in names}
+
+
+def _told(call_id: str, phase: CallPhase) -> tuple[Signal, ...]:
+    return (Signal(f"call/{call_id}", phase),)
+
+
+def _instant(time: Moment) -> int:
+    # 0 stands for never.
+    return max(1, time.at)
+
+
+def _int(state: State, name: str) -> int:
+    return int(cast("int", state.get(name) or 0))

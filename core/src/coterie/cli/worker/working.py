@@ -1,0 +1,180 @@
+"""`coterie worker`: one worker in this process, until it is drained."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+
+from coterie.cli.session import JournalMode
+from coterie.cli.sources import artifacts_url, load_team
+from coterie.cli.streams import reserved_stdout
+from coterie.cli.survivors import kill_children
+from coterie.errors import Misuse
+from coterie.journal import Journal
+from coterie.remote.worker import Worker
+from coterie.runtime import Runtime
+from coterie.stores.opening import open_journal_store
+from coterie.team import Team
+
+__all__ = ["WorkerJob", "address_of", "types_of", "worker_command"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_MOST_PORT = 65_535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerJob:
+    """What to work with, and how; see `Worker`. store, namespace, artifacts: None: as the environment says."""
+
+    team: str
+    types: tuple[str, ...] = ()
+    capacity: int | None = None
+    store: str | None = None
+    namespace: str | None = None
+    artifacts: str | None = None
+    worker_id: str | None = None
+    health: tuple[str, int] | None = None
+    once: bool = False
+    journal: JournalMode = "strict"
+    lease_s: float = 15.0
+    graceful_shutdown_timeout_s: float | None = None
+
+
+def types_of(given: list[str]) -> tuple[str, ...]:
+    """Types, as `--types linter,security` has them."""
+    return tuple(dict.fromkeys(name.strip() for each in given for name in each.split(",") if name.strip()))
+
+
+def address_of(given: str | None) -> tuple[str, int] | None:
+    """Where to listen, as `--health HOST:PORT` has it.
+
+    Raises:
+        Misuse: that is no address.
+    """
+    if given is None:
+        return None
+    host, colon, port = given.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > _MOST_PORT:
+        raise Misuse(f"--health is {given!r}; give HOST:PORT, such as 127.0.0.1:8080")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def worker_command(job: WorkerJob, *, quiet: bool) -> int:
+    """Work until drained, and return the exit code."""
+    team = load_team(job.team)
+    with reserved_stdout(), _logs(quiet=quiet):
+        try:
+            asyncio.run(_work(job, team))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+    return 0
+
+
+async def _work(job: WorkerJob, team: Team) -> None:
+    namespace = job.namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
+    if (job.store or os.environ.get("COTERIE_STORE") or "").startswith("memory:"):
+        raise Misuse("nobody else sees a store in memory; name the fleet's store with --store or COTERIE_STORE")
+    async with (
+        _journal(job, namespace) as journal,
+        Runtime(
+            team,
+            artifacts=artifacts_url(job.artifacts),
+            store=job.store,
+            store_named_by="--store",
+            journal=journal or False,
+            namespace=namespace,
+            graceful_shutdown_timeout_s=job.graceful_shutdown_timeout_s,
+        ) as runtime,
+    ):
+        worker = Worker(
+            runtime,
+            types=job.types or None,
+            capacity=job.capacity,
+            worker_id=job.worker_id,
+            lease_s=job.lease_s,
+            health=job.health,
+            once=job.once,
+        )
+        with _signals(worker):
+            _say(f"worker {worker.id}: {', '.join(worker.types)}; at most {worker.capacity} at a time")
+            await worker.run()
+            _say(f"worker {worker.id}: it has left")
+
+
+@contextmanager
+def _signals(worker: Worker) -> Iterator[None]:
+    """The first drains the worker, the second gives back at once what it is at, the third ends the process."""
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    heard = 0
+
+    def stop() -> None:
+        nonlocal heard
+        heard += 1
+        if heard == 1:
+            _say(f"stopping: no task begins any more; {worker.in_use} are finished first; once more to give them back")
+            worker.stop()
+        elif heard == len(_SIGNALS):
+            _say("giving back what is not finished; once more to end at once")
+            assert main is not None
+            main.cancel()
+        else:
+            kill_children()
+            os._exit(130)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def _journal(job: WorkerJob, namespace: str) -> AsyncIterator[Journal | None]:
+    if job.journal == "off":
+        yield None
+        return
+    # As long as the worker itself is believed, and no longer.
+    store = open_journal_store(job.store, namespace, durability=job.journal, named_by="--store")
+    journal = Journal(store, lease_s=job.lease_s)
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+@contextmanager
+def _logs(*, quiet: bool) -> Iterator[None]:
+    """What coterie logs, one line each, on standard error; of the ordinary course, what the worker does alone."""
+    handler = _Lines()
+    root, own = logging.getLogger("coterie"), logging.getLogger("coterie.remote")
+    before = own.level
+    root.addHandler(handler)
+    if not quiet:
+        own.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        own.setLevel(before)
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        if record.levelno >= logging.WARNING or record.name == "coterie.remote":
+            _say(record.getMessage())
+
+
+def _say(line: str) -> None:
+    # Whoever read them may be gone: that ends no work.
+    with suppress(OSError):
+        sys.stderr.write(line.encode("ascii", "backslashreplace").decode() + "\n")
+        sys.stderr.flush()

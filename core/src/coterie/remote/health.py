@@ -1,0 +1,81 @@
+"""Say over HTTP whether a worker is alive, and whether it is ready: for whoever starts and restarts it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+
+from coterie._json import JsonValue
+from coterie.errors import Misuse
+
+__all__ = ["Health"]
+
+_READ_S = 5.0
+_MOST_BYTES = 8192
+
+
+class Health:
+    """Answers `GET /live` and `GET /ready` in JSON, and nothing else.
+
+    status: what is said of the worker; `ready` in it decides between 200 and 503 of `/ready`.
+    """
+
+    def __init__(self, host: str, port: int, status: Callable[[], dict[str, JsonValue]]) -> None:
+        self._address = (host, port)
+        self._status = status
+        self._server: asyncio.Server | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            Misuse: nobody can listen there.
+        """
+        host, port = self._address
+        try:
+            self._server = await asyncio.start_server(self._serve, host, port, limit=_MOST_BYTES)
+        except OSError as error:
+            raise Misuse(f"cannot answer health checks on {host}:{port}: {error.strerror}; give a free one") from error
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), 1.0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Whoever asks may go away at any time, or send anything.
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_S)
+            status, document = self._answer(head.partition(b"\r\n")[0].decode("latin-1").split(" "))
+            body = json.dumps(document).encode()
+            writer.write(
+                f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n".encode()
+                + body
+            )
+            await asyncio.wait_for(writer.drain(), _READ_S)
+        writer.close()
+
+    def _answer(self, request: list[str]) -> tuple[HTTPStatus, dict[str, JsonValue]]:
+        method, path = (*request, "", "")[:2]
+        if method not in ("GET", "HEAD"):
+            return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "ask with GET"}
+        status = self._status()
+        match path.partition("?")[0]:
+            case "/live":
+                return HTTPStatus.OK, {"live": True, **status}
+            case "/ready":
+                return HTTPStatus.OK if status["ready"] else HTTPStatus.SERVICE_UNAVAILABLE, status
+        return HTTPStatus.NOT_FOUND, {"error": "there are /live and /ready"}

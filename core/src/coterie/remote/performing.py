@@ -1,0 +1,369 @@
+"""Perform what one message asks for, and see that its record and its queue agree with what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from coterie._json import JsonValue
+from coterie._rules import call as rule
+from coterie._rules.call import Begun, CallRecord, Dropped
+from coterie._rules.decided import Decide
+from coterie._rules.log import Delivery
+from coterie._rules.timeline import SECOND
+from coterie.errors import (
+    ClaimedElsewhere,
+    CoterieError,
+    LeaseLost,
+    MissingOutput,
+    Misuse,
+    OversizedMessage,
+    PoolBusy,
+    Refused,
+    Unavailable,
+)
+from coterie.policies import Policies
+from coterie.remote.announcer import Announcer
+from coterie.remote.call import Call
+from coterie.remote.calls import RemoteCalls
+from coterie.remote.documents import fetched, stowed
+from coterie.remote.outcome import Outcome
+from coterie.remote.queue import KEEP_S, Asking, call_key
+from coterie.remote.taking import TypeQueue
+from coterie.result import ErrorInfo, TaskResult
+from coterie.work import Work
+
+if TYPE_CHECKING:
+    from coterie.orchestrator import Orchestrator
+
+__all__ = ["Job", "Performer"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("coterie.remote")
+
+# A store that the work needs and that does not answer: so long it is left alone before each further delivery.
+_AWAY_S = (1.0, 5.0, 20.0, 60.0)
+# What must be written is tried for so long; after that the lease ends, and another worker finds out how things stand.
+_INSIST_S = 30.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
+CLOSE_S = 5.0
+# So often a task asks again whose pool has no slot for it.
+POOL_LOOK_S = 0.5
+
+Stop: TypeAlias = Literal["", "cancelled", "drained", "lost"]
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One delivery at work.
+
+    token: of its attempt, once it has begun. stop: why its agent is being ended, if it is. is_suspect: whether its call
+    may have been cancelled just when it began.
+    """
+
+    queue: TypeQueue
+    delivery: Delivery
+    asking: Asking | None = None
+    token: int = 0
+    stop: Stop = ""
+    is_suspect: bool = False
+    work: asyncio.Task[Outcome] | None = field(default=None, repr=False)
+
+    @property
+    def position(self) -> str:
+        """Of its message."""
+        return self.delivery.logged.position
+
+    def end(self, why: Stop) -> None:
+        """End its agent, for that reason; once."""
+        if not self.stop:
+            self.stop = why
+        if self.work is not None:
+            self.work.cancel()
+
+
+class Performer:
+    """Performs the calls of one worker, one job each."""
+
+    def __init__(
+        self, orchestrator: Orchestrator, calls: RemoteCalls, announcer: Announcer, *, worker_id: str, session: str
+    ) -> None:
+        self._orchestrator = orchestrator
+        self._calls = calls
+        self._store = calls.store
+        self._announcer = announcer
+        self._worker_id = worker_id
+        self._session = session
+        self._beside = Work()
+
+    async def aclose(self) -> None:
+        """Finish what is done beside the work, within a bound."""
+        await self._beside.aclose(CLOSE_S)
+
+    async def perform(self, job: Job) -> None:
+        """See one delivery through: afterwards it is done, given back, or a dead letter."""
+        try:
+            job.asking = Asking.read(job.delivery.logged.message)
+        except Misuse as error:
+            await self._reject(job, str(error))
+            return
+        begun = await self._begin(job, job.asking)
+        if begun is None:
+            return
+        job.token = begun.record.token
+        call = await self._read(job, begun.record)
+        if call is None:
+            return
+        queued_s = job.delivery.logged.at / SECOND
+        self._tell("task.assigned", job, call, delivery=job.delivery.number, queued_at=queued_s)
+        _log.info("task.begun %s of %s", call.task.id, call.workflow_id)
+        if job.is_suspect:
+            await self._look_again(job)
+        if job.stop:
+            await self._stopped(job, call)
+            return
+        waited_s = begun.waited_us / SECOND
+        outcome = await self._outcome(job, call, waited_s)
+        if outcome is not None:
+            await self._finish(job, call, outcome)
+
+    async def abandoned(self, queue: TypeQueue, dead: Delivery) -> None:
+        """A message was delivered too often: its call is over."""
+        reason = dead.failures[-1].reason if dead.failures else "its deliveries came to nothing"
+        told = f"{len(dead.failures)} deliveries came to nothing, the last: {reason}"
+        try:
+            asking = Asking.read(dead.logged.message)
+        except Misuse:
+            return
+        await self._abandon(asking, dead.logged.position, told)
+        self._announcer.tell(
+            "task.failed",
+            {"call": asking.call_id, "agent_type": queue.agent_type, "state": "abandoned", "error": told[:300]},
+        )
+
+    async def _begin(self, job: Job, asking: Asking) -> Begun | None:
+        decide = partial(
+            rule.begin,
+            call_id=asking.call_id,
+            round_=asking.round_,
+            position=job.position,
+            worker=self._worker_id,
+            session=self._session,
+        )
+        found: Begun | Dropped = await self._insist(asking.call_id, decide)
+        if isinstance(found, Begun):
+            return found
+        if found.why == "unknown":
+            await self._reject(job, "nothing is known of this call: it is long over, or its record was removed")
+        else:
+            _log.info("call.dropped %s: its message is of no more use: %s", asking.call_id, found.why)
+            job.queue.done(job.position)
+            if found.why == "done":
+                # Whoever ended it may have died before he could tidy up.
+                self._beside.start(self._forget(asking.call_id))
+        return None
+
+    async def _look_again(self, job: Job) -> None:
+        assert job.asking is not None
+        state, _ = await self._store.read(call_key(job.asking.call_id))
+        record = rule.call_record(state)
+        if record is None or record.phase == "cancelled":
+            job.end("cancelled")
+
+    async def _read(self, job: Job, record: CallRecord) -> Call | None:
+        assert job.asking is not None
+        what = f"the call {job.asking.call_id!r}"
+        try:
+            call = Call.from_json(await fetched(record.call, self._calls.artifacts, what))
+            if call.agent_type != job.queue.agent_type:
+                raise Misuse(f"{what} is for {call.agent_type!r}, and lies in the queue of {job.queue.agent_type!r}")
+        except Unavailable as error:
+            await self._away(job, None, error)
+        except (CoterieError, MissingOutput) as error:
+            await self._abandon(job.asking, job.position, f"{type(error).__name__}: {error}")
+            await self._reject(job, str(error))
+        else:
+            return call
+        return None
+
+    async def _outcome(self, job: Job, call: Call, waited_s: float) -> Outcome | None:
+        """How the task ended; None where it has not, and somebody else is to go on."""
+        try:
+            return await self._work(job, call, waits=False)
+        except asyncio.CancelledError:
+            await self._stopped(job, call)
+        except Refused as refusal:
+            if isinstance(refusal, ClaimedElsewhere) or waited_s + refusal.retry_after_s <= self._patience_s(call):
+                await self._refuse(job, call, refusal)
+            else:
+                return await self._last_try(job, call)
+        except Unavailable as error:
+            await self._away(job, call, error)
+        except LeaseLost as error:
+            await self._put_back(job, call, delay_s=1.0, reason=f"{type(error).__name__}: {error}")
+        # Whatever else comes out of it is its end: nobody would have more luck with it.
+        except Exception as error:  # noqa: BLE001
+            _log.warning("call.failed %s: %r", call.id, error, exc_info=error)
+            return self._failed(call, error)
+        return None
+
+    async def _last_try(self, job: Job, call: Call) -> Outcome | None:
+        """It was refused for as long as the policies allow: whoever stands in for its agents does so now."""
+        try:
+            return await self._work(job, call, waits=True)
+        except asyncio.CancelledError:
+            await self._stopped(job, call)
+        except Unavailable as error:
+            await self._away(job, call, error)
+        except Exception as error:  # noqa: BLE001  # as above
+            return self._failed(call, error)
+        return None
+
+    async def _work(self, job: Job, call: Call, *, waits: bool) -> Outcome:
+        # By itself, so that what ends it does not end its account.
+        job.work = asyncio.get_running_loop().create_task(
+            self._orchestrator.perform_call(call, attempt=job.token, waits=waits, patience_s=0.0 if waits else None)
+        )
+        if job.stop:
+            job.work.cancel()
+        await asyncio.wait({job.work})
+        return job.work.result()
+
+    async def _stopped(self, job: Job, call: Call) -> None:
+        if job.stop == "drained":
+            await self._put_back(job, call)
+        elif job.stop == "cancelled":
+            _log.info("call.cancelled %s: its agent was ended", call.id)
+            job.queue.done(job.position)
+            self._tell("task.cancelled", job, call)
+        elif job.stop == "lost":
+            await self._let_go(job, call)
+            _log.warning("call.lost %s: another worker has it by now; the agent here was ended", call.id)
+            self._tell("task.returned", job, call, why="lost")
+        else:
+            # The agent let a cancellation out that nobody asked for.
+            outcome = self._failed(call, asyncio.CancelledError("the agent was cancelled from inside"))
+            await self._finish(job, call, outcome)
+
+    async def _finish(self, job: Job, call: Call, outcome: Outcome) -> None:
+        what = f"the output of {call.task.id!r}"
+        try:
+            text = await stowed(outcome.to_json(), self._calls.artifacts, what)
+        except (OversizedMessage, ValueError) as error:
+            outcome = self._failed(call, error)
+            text = outcome.to_json()
+        decide = partial(rule.finish, call_id=call.id, token=job.token, result=text)
+        counts: bool = await self._insist(call.id, decide)
+        if not counts:
+            await self._let_go(job, call)
+            _log.warning("call.stale %s: it was cancelled, or another worker has it; its end is not told", call.id)
+            self._tell("task.returned", job, call, why="stale")
+            return
+        job.queue.done(job.position)
+        if call.keeps == "steps":
+            self._beside.start(self._forget(call.id))
+        result = outcome.result
+        name = "task.failed" if result.state == "failed" else "task.completed"
+        why = str(result.error) if result.error is not None else None
+        self._tell(name, job, call, state=result.state, attempts=result.attempts, error=why)
+        told = result.state if why is None else f"{result.state}: {why}"
+        _log.info("task.finished %s of %s: %s", call.task.id, call.workflow_id, told)
+
+    async def _forget(self, call_id: str) -> None:
+        """What was kept for it is of no more use; nobody waits for that."""
+        try:
+            await self._orchestrator.forget_call(call_id)
+        except CoterieError as error:
+            _log.info("call.not_forgotten %s: %s", call_id, error)
+
+    async def _let_go(self, job: Job, call: Call) -> None:
+        """Be done with the message of an attempt that counts no more, unless it is that of a later one."""
+        state, _ = await self._store.read(call_key(call.id))
+        record = rule.call_record(state)
+        if record is not None and record.round == (job.asking and job.asking.round_):
+            taken_over = record.phase == "running" and record.position == job.position
+            if taken_over or record.phase == "queued":
+                return
+        job.queue.done(job.position)
+
+    async def _refuse(self, job: Job, call: Call, refusal: Refused) -> None:
+        delay_s = refusal.retry_after_s
+        if isinstance(refusal, PoolBusy):
+            # A pool only knows when a slot is free at the latest.
+            delay_s = min(delay_s, POOL_LOOK_S)
+        _log.info("call.refused %s: given back for %.3f s: %s", call.id, delay_s, refusal)
+        await self._put_back(job, call, delay_s=delay_s, refusal=refusal)
+
+    async def _away(self, job: Job, call: Call | None, error: Unavailable) -> None:
+        delay_s = _AWAY_S[min(job.delivery.number, len(_AWAY_S)) - 1]
+        await self._put_back(job, call, delay_s=delay_s, reason=f"{type(error).__name__}: {error}")
+
+    async def _put_back(
+        self,
+        job: Job,
+        call: Call | None,
+        *,
+        delay_s: float = 0.0,
+        reason: str | None = None,
+        refusal: Refused | None = None,
+    ) -> None:
+        """The record first: whoever takes the message finds it free."""
+        assert job.asking is not None
+        call_id = job.asking.call_id
+        decide = partial(rule.put_back, call_id=call_id, token=job.token, was_refused=refusal is not None)
+        await self._insist(call_id, decide)
+        dead = await job.queue.give_back(
+            job.position, delay_s=delay_s, reason=reason, at_most=None if reason is None else 5
+        )
+        if call is not None:
+            why = "refused" if refusal is not None else "drained" if reason is None else "failed"
+            error = str(refusal) if refusal is not None else reason
+            self._tell("task.returned", job, call, why=why, delay_s=delay_s, error=error)
+        if dead is not None:
+            await self.abandoned(job.queue, dead)
+
+    async def _abandon(self, asking: Asking, position: str, reason: str) -> None:
+        decide = partial(rule.abandon, call_id=asking.call_id, round_=asking.round_, position=position, reason=reason)
+        if await self._insist(asking.call_id, decide):
+            _log.warning("call.abandoned %s: %s", asking.call_id, reason)
+
+    async def _reject(self, job: Job, reason: str) -> None:
+        _log.warning("call.rejected %s at %s: %s", job.queue.topic, job.position, reason)
+        await job.queue.give_back(job.position, reason=reason, at_most=0)
+
+    async def _insist(self, call_id: str, decide: Decide[T]) -> T:
+        """Have a decision made, for as long as the lease lasts anyhow."""
+        loop = asyncio.get_running_loop()
+        wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + _INSIST_S
+        while True:
+            try:
+                return await self._store.update(call_key(call_id), decide, keep_s=KEEP_S)
+            except Unavailable as error:
+                if loop.time() + wait_s > give_up_at:
+                    raise
+                _log.warning("call.store_away %s: asking again in %.1f s: %s", call_id, wait_s, error)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+
+    def _patience_s(self, call: Call) -> float:
+        policies = self._orchestrator.policies_of(call.agent_type) or Policies()
+        return policies.max_wait_s
+
+    def _failed(self, call: Call, error: BaseException) -> Outcome:
+        return Outcome(TaskResult(call.task.id, "failed", None, ErrorInfo.of(error), 1), worker=self._worker_id)
+
+    def _tell(self, name: str, job: Job, call: Call, **fields: JsonValue) -> None:
+        data: dict[str, JsonValue] = {
+            "call": call.id,
+            "workflow_id": call.workflow_id,
+            "task_id": call.task.id,
+            "agent_type": call.agent_type,
+            "worker": self._worker_id,
+            "attempt": job.token,
+        }
+        told = {key: value for key, value in fields.items() if value is not None}
+        self._announcer.of_call(name, call, {**data, **told})

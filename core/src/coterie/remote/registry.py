@@ -1,0 +1,151 @@
+"""Who works: the registrations of workers, how they are kept alive, and who notices that one is lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+
+from coterie._rules import worker as rule
+from coterie._rules.timeline import micros
+from coterie._rules.worker import WorkerRecord, worker_record
+from coterie.errors import WorkerIdTaken
+from coterie.ids import AgentType
+from coterie.journal.owner import is_known_dead, told
+from coterie.ports import LogStore, StateStore
+from coterie.remote.queue import GROUP, topic_of
+
+__all__ = ["KEEP_S", "Registration", "WorkerStatus", "bury", "list_workers", "worker_key"]
+
+_log = logging.getLogger("coterie.remote")
+
+# A worker that is lost is shown so long.
+KEEP_S = 86_400.0
+
+
+def worker_key(worker_id: str) -> str:
+    """Of its registration; and the channel on which it is told of cancelled calls."""
+    return f"worker/{worker_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker, as its registration says.
+
+    state: "alive", "draining" (it takes no more), or "lost" (it is not heard of). process: for people.
+    since_s: seconds since it began; seen_s: since it was heard of last.
+    """
+
+    id: str
+    state: str
+    types: tuple[AgentType, ...]
+    capacity: int
+    in_use: int
+    process: str
+    since_s: float
+    seen_s: float
+
+
+async def list_workers(store: StateStore) -> list[WorkerStatus]:
+    """All workers of the namespace, by id; those that are lost for a day."""
+    found = []
+    for worker_id, record, now in await _records(store):
+        alive = record.is_alive(now) and not is_known_dead(record.session)
+        state = "lost" if not alive else "draining" if record.is_draining else "alive"
+        since_s, seen_s = (max(0.0, (now - at) / 1e6) for at in (record.since_us, record.seen_us))
+        found.append(
+            WorkerStatus(
+                worker_id,
+                state,
+                record.types,
+                record.capacity,
+                record.in_use,
+                told(record.session),
+                since_s,
+                seen_s,
+            )
+        )
+    return found
+
+
+class Registration:
+    """Of one worker in one store."""
+
+    def __init__(
+        self, store: StateStore, worker_id: str, session: str, types: Collection[AgentType], *, lease_s: float
+    ) -> None:
+        self._store = store
+        self._key = worker_key(worker_id)
+        self.worker_id = worker_id
+        self.session = session
+        self._types = tuple(types)
+        self._lease_us = micros(lease_s)
+
+    async def enlist(self, capacity: int) -> None:
+        """Begin.
+
+        Raises:
+            WorkerIdTaken: another process is alive under the id. Unavailable: the store failed.
+        """
+        dead: set[str] = set()
+        while True:
+            decide = partial(
+                rule.enlist,
+                session=self.session,
+                types=self._types,
+                capacity=capacity,
+                lease_us=self._lease_us,
+                dead=frozenset(dead),
+            )
+            holder = (await self._store.update(self._key, decide, keep_s=KEEP_S)).holder
+            if holder is None:
+                return
+            if holder.session in dead or not is_known_dead(holder.session):
+                raise WorkerIdTaken(self.worker_id, told(holder.session))
+            dead.add(holder.session)
+
+    async def report(self, *, in_use: int, is_draining: bool) -> bool:
+        """Be heard of; whether the id is still this worker's."""
+        decide = partial(rule.report, session=self.session, in_use=in_use, is_draining=is_draining)
+        held: bool = await self._store.update(self._key, decide, keep_s=KEEP_S)
+        return held
+
+    async def end(self) -> None:
+        """Give the id up."""
+        await self._store.update(self._key, partial(rule.quit_work, session=self.session), keep_s=KEEP_S)
+
+    async def others(self) -> dict[str, WorkerRecord]:
+        """The other workers that nobody has said to be lost."""
+        return {
+            worker_id: record
+            for worker_id, record, _ in await _records(self._store)
+            if record.session != self.session and not record.is_lost
+        }
+
+    async def is_first_to_miss(self, worker_id: str, record: WorkerRecord) -> bool:
+        """Note that a worker is lost, if it is; whether nobody else had."""
+        decide = partial(rule.mark_lost, session=record.session, is_dead=is_known_dead(record.session))
+        return await self._store.update(worker_key(worker_id), decide, keep_s=KEEP_S) is not None
+
+
+async def bury(log: LogStore, record: WorkerRecord) -> int:
+    """Let others have what a worker held that is known to have ended; how much that was."""
+    freed = 0
+    for agent_type in record.types:
+        topic = topic_of(agent_type)
+        for group in await log.groups(topic):
+            for consumer in group.consumers if group.name == GROUP else ():
+                if consumer.name.partition("/")[0] == record.session:
+                    freed += await log.leave(topic, GROUP, consumer.name, died=True)
+    return freed
+
+
+async def _records(store: StateStore) -> list[tuple[str, WorkerRecord, int]]:
+    found = []
+    for key in await store.keys("worker"):
+        state, now = await store.read(key)
+        record = worker_record(state)
+        if record is not None:
+            found.append((key.partition("/")[2], record, now))
+    return found

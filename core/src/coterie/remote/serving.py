@@ -1,0 +1,128 @@
+"""Perform what was asked for elsewhere, with the agents of this process: the orchestrator's part of a worker."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from coterie.artifacts import using_artifacts
+from coterie.attempt import Ended, perform
+from coterie.context import Run, TaskContext
+from coterie.ends import as_result
+from coterie.errors import Unavailable, UnknownAgentType, WorkTakenOver
+from coterie.foreach import item_context
+from coterie.ids import AgentType, WorkflowId
+from coterie.journal import Intent
+from coterie.journal.book import TaskBook, once
+from coterie.policies import Policies
+from coterie.result import TaskResult
+from coterie.slots import TypeSlots
+from coterie.workplace import Workplace
+
+if TYPE_CHECKING:
+    from coterie.remote.call import Call
+    from coterie.remote.outcome import Outcome
+
+__all__ = ["Serving"]
+
+# So many attempts before this one are known to be past it; others' claims lapse with their leases.
+_PAST = 100
+
+
+class Serving(Workplace):
+    """What `coterie.Orchestrator` does for a worker."""
+
+    def local_slots(self, types: Sequence[AgentType] | None = None) -> dict[AgentType, TypeSlots]:
+        """The slots of the types that have agents in this process; of these types alone, where some are given.
+
+        Raises:
+            UnknownAgentType: there is no agent of a type here.
+        """
+        known = self._slots.local()
+        for name in types or ():
+            if name not in known:
+                raise UnknownAgentType(name, known)
+        return {name: pool for name, pool in known.items() if not types or name in types}
+
+    def policies_of(self, agent_type: AgentType) -> Policies | None:
+        """How the agents of a type are protected, if they are."""
+        gate = self.pipeline.gate(agent_type)
+        return None if gate is None else gate.policies
+
+    async def perform_call(
+        self, call: Call, *, attempt: int, waits: bool = False, patience_s: float | None = None
+    ) -> Outcome:
+        """Perform a call with agents of this process.
+
+        attempt: which one this is; all that is written by earlier ones is refused from now on. waits, patience_s: as
+        of `Orchestrator.execute_task`.
+
+        Raises:
+            UnknownAgentType: nobody here serves it. Refused: not now. Unavailable: a store failed.
+            LeaseLost: somebody else does it by now.
+        """
+        from coterie.remote.outcome import Outcome
+
+        if call.keeps == "result":
+            return Outcome(await self._execute_call(call, waits=waits, patience_s=patience_s))
+        context = self._call_context(call)
+        run, task = context.run, context.task
+        run.waits, run.patience_s, run.place = waits, patience_s, call.place
+        pool = self._slots.of(task.agent_type, task_id=task.id, placement="local")
+
+        async def work() -> Ended:
+            return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+
+        with using_artifacts(run.artifacts), self._call():
+            async with self._steps_of(call, run, attempt):
+                ended = await once(context, pool, work)
+        if isinstance(ended, TaskResult):
+            return Outcome(replace(ended, replayed=False), context.usage)
+        if isinstance(ended.error, (Unavailable, WorkTakenOver)):
+            raise ended.error
+        result = as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
+        return Outcome(result, context.usage)
+
+    async def forget_call(self, call_id: str) -> None:
+        """Remove the steps that were kept for a call that has ended: its record holds the end."""
+        if self.keeping is not None:
+            await self.keeping.journal.store.remove(_book_of(call_id))
+
+    @abstractmethod
+    async def _execute_call(self, call: Call, *, waits: bool, patience_s: float | None) -> TaskResult:
+        """Perform a call as a task of its run, which the journal is told of here."""
+
+    def _call_context(self, call: Call) -> TaskContext:
+        run = self._run(call.workflow_id, dict(call.params), call.upstream, call.epoch)
+        run.correlation_id = call.correlation_id
+        if not call.stores_outputs:
+            run.artifacts = None
+        if call.item is None:
+            context = self._context(run, call.task)
+            context.item_key = call.instance
+        else:
+            context = item_context(run, call.task, call.item.index, call.item.key, call.item.value)
+        context.given_key = call.idempotency_key
+        return context
+
+    @asynccontextmanager
+    async def _steps_of(self, call: Call, run: Run, attempt: int) -> AsyncIterator[None]:
+        """A book of the call's own: the run's belongs to whoever asks."""
+        if self.keeping is None:
+            yield
+            return
+        name, intent = _book_of(call.id), Intent(strict=call.intent.strict)
+        past = frozenset(f"{name}.{before}" for before in range(max(0, attempt - _PAST), attempt))
+        journal, owner = self.keeping.journal, f"{name}.{attempt}"
+        run.book = book = TaskBook(journal, name, intent, on_event=self._listener, owner=owner, after=past)
+        try:
+            yield
+        finally:
+            await book.aclose()
+
+
+def _book_of(call_id: str) -> WorkflowId:
+    return f"call.{call_id}"

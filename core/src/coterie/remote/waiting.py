@@ -1,0 +1,145 @@
+"""Wait for the end of a call, and see to it that there will be one: whoever waits is the one who cares."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from coterie._rules import call as rule
+from coterie._rules.call import CallRecord
+from coterie._rules.worker import worker_record
+from coterie.errors import CallAbandoned, TopicFull, Unavailable
+from coterie.ports import LogStore, StateStore
+from coterie.remote.queue import KEEP_S, QUEUE, Asking, call_key, topic_of
+
+__all__ = ["Waiting"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("coterie.remote")
+
+# Without a signal the record is looked at so often; chance keeps those apart who began together.
+LOOK_S = 5.0
+_SPREAD = 0.2
+# Nobody has begun it for so long: its message may be lost, and is sent again; twice as late each time.
+SEND_AGAIN_S = 5.0
+_LATEST_SEND_S = 600.0
+# For so long a store may fail before the waiting does.
+OUTAGE_S = 60.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
+
+
+class Waiting:
+    """For one call."""
+
+    def __init__(self, store: StateStore, log: LogStore, call_id: str) -> None:
+        self._store = store
+        self._log = log
+        self._call_id = call_id
+        self._key = call_key(call_id)
+        self._stirred = asyncio.Event()
+        self._send_again_s = SEND_AGAIN_S
+        self._lost_token = 0
+
+    async def until_over(self) -> CallRecord:
+        """The record of the call, once it is done or cancelled.
+
+        Raises:
+            CallAbandoned: there is none. Unavailable: a store has failed for a minute.
+        """
+        await self._patiently(self._subscribe)
+        try:
+            while True:
+                self._stirred.clear()
+                record = await self._patiently(self._look)
+                if record.phase in ("done", "cancelled"):
+                    return record
+                await self._pause()
+        finally:
+            await self._unsubscribe()
+
+    async def _look(self) -> CallRecord:
+        state, now = await self._store.read(self._key)
+        record = rule.call_record(state)
+        if record is None:
+            raise CallAbandoned(self._call_id, "nothing is known of it: nobody has asked for it, or it is long over")
+        if record.phase == "queued":
+            return await self._tended(record, now)
+        if record.phase == "running":
+            await self._replace_lost(record)
+        return record
+
+    async def _tended(self, record: CallRecord, now: int) -> CallRecord:
+        if 0 < record.late_us <= now:
+            await self._store.update(self._key, partial(rule.expire, call_id=self._call_id), keep_s=KEEP_S)
+            state, _ = await self._store.read(self._key)
+            return rule.call_record(state) or record
+        if not record.refused_us and now - record.submitted_us > self._send_again_s * 1e6:
+            self._send_again_s = min(self._send_again_s * 2 + LOOK_S, self._send_again_s + _LATEST_SEND_S)
+            await self._send(record)
+        return record
+
+    async def _replace_lost(self, record: CallRecord) -> None:
+        """Leave the call to others where its worker is lost, for good or for so long that nothing is heard of it.
+
+        As a rule they have long taken it over with its message; but that may be lost too.
+        """
+        state, now = await self._store.read(f"worker/{record.worker}")
+        worker = worker_record(state)
+        if worker is not None and worker.session == record.session:
+            grace_us = worker.until_us - worker.seen_us
+            if now < worker.until_us + grace_us:
+                return
+        elif self._lost_token != record.token:
+            # Who has left in order gave back what he held: one more look, in case that is just being done.
+            self._lost_token = record.token
+            return
+        decide = partial(rule.lose, call_id=self._call_id, token=record.token)
+        if await self._store.update(self._key, decide, keep_s=KEEP_S):
+            _log.warning("call.worker_lost %s: %s is not heard of; others are asked", self._call_id, record.worker)
+            await self._send(record, again=record.token)
+
+    async def _send(self, record: CallRecord, *, again: int = 0) -> None:
+        message = Asking(self._call_id, record.round).message(priority=record.priority, again=again)
+        try:
+            await self._log.append(topic_of(record.agent_type), [message], retention=QUEUE)
+        except TopicFull:
+            # Tried again at a later look.
+            _log.warning("call.not_told %s: the queue of %r is full", self._call_id, record.agent_type)
+
+    async def _pause(self) -> None:
+        wait_s = LOOK_S * random.uniform(1.0 - _SPREAD, 1.0)  # noqa: S311  # spreads load, no secret
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._stirred.wait()
+        except TimeoutError:
+            return
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + OUTAGE_S
+        while True:
+            try:
+                return await work()
+            except Unavailable as error:
+                if loop.time() + wait_s > give_up_at:
+                    raise
+                _log.warning("call.store_away %s: asking again in %.1f s: %s", self._call_id, wait_s, error)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+
+    async def _subscribe(self) -> None:
+        await self._store.subscribe(self._key, self._notice)
+
+    async def _unsubscribe(self) -> None:
+        try:
+            await self._store.unsubscribe(self._key, self._notice)
+        except Unavailable as error:
+            _log.debug("call.not_unsubscribed %s: %s", self._call_id, error)
+
+    def _notice(self, _: str | None) -> None:
+        self._stirred.set()

@@ -1,0 +1,396 @@
+"""A worker: a process that takes calls from their queues and performs them with the agents of its team."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from coterie._json import JsonValue
+from coterie._rules import call as rule
+from coterie._rules.log import Delivery
+from coterie._rules.worker import WorkerRecord
+from coterie.errors import CoterieError, Misuse, PolicyError, Unavailable, WorkerIdTaken
+from coterie.ids import AgentType, check_name
+from coterie.journal.owner import is_known_dead, new_owner
+from coterie.remote.announcer import Announcer
+from coterie.remote.call import Call
+from coterie.remote.health import Health
+from coterie.remote.performing import Job, Performer
+from coterie.remote.queue import call_key
+from coterie.remote.registry import Registration, bury, worker_key
+from coterie.remote.taking import TypeQueue, take_round
+from coterie.shutdown import check_timeout_s
+from coterie.task import Task
+
+if TYPE_CHECKING:
+    from coterie.orchestrator import Orchestrator
+    from coterie.remote.calls import RemoteCalls
+
+__all__ = ["Worker", "Workshop"]
+
+_log = logging.getLogger("coterie.remote")
+
+# Without a word from its queues a worker looks at them so often.
+LOOK_S = 2.0
+# So often it is looked whether other workers of this machine have ended, and all others are still heard of.
+NEIGHBOURS_S = 0.5
+SWEEP_S = 5.0
+# So often it is told that it works; it is registered anew three times within its lease.
+HEARTBEAT_S = 30.0
+_AWAY_S = 1.0
+# Agents that are cancelled have so long to end.
+GRACE_S = 10.0
+
+
+class Workshop(Protocol):
+    """What a worker works with; a `Runtime` is one."""
+
+    @property
+    def orchestrator(self) -> Orchestrator:
+        """Who performs tasks."""
+
+    @property
+    def remote(self) -> RemoteCalls:
+        """The way to the queues."""
+
+
+class Worker:
+    """Takes calls and performs them, until it is drained.
+
+    runtime: whose team, stores and journal it works with; it stays its opener's.
+    types: which agent types it performs; by default all that the team has agents for.
+    capacity: how many tasks at a time, of all types together; by default as many as the agents have slots. Of each
+        type it performs no more than its agents have slots.
+    worker_id: 1 to 128 letters, digits, `_` and `-`; no two workers that are alive have the same. By default made of
+        the machine's name, and chance.
+    lease_s: when nothing is heard of it for so long, others take over what it was at.
+    health: host and port to answer `/live` and `/ready` at. once: work off what is there, then end.
+    graceful_shutdown_timeout_s: how long agents go on after `stop`; by default as the runtime's orchestrator.
+
+    Raises:
+        UnknownAgentType: the team has no agents for a type. Misuse: no team, no types, a name that is none.
+        PolicyError: a capacity, or a lease, that cannot be.
+    """
+
+    def __init__(
+        self,
+        runtime: Workshop,
+        *,
+        types: Sequence[AgentType] | None = None,
+        capacity: int | None = None,
+        worker_id: str | None = None,
+        lease_s: float = 15.0,
+        health: tuple[str, int] | None = None,
+        once: bool = False,
+        graceful_shutdown_timeout_s: float | None = None,
+    ) -> None:
+        if not 1.0 <= lease_s <= 86_400.0:
+            raise PolicyError(f"the worker has lease_s {lease_s!r}; give 1 to 86400 seconds")
+        orchestrator = runtime.orchestrator
+        slots = orchestrator.local_slots(types)
+        if not slots:
+            raise Misuse("the team has no agents that could work here; give a team with some, not only remote ones")
+        most = sum(each.capacity for each in slots.values())
+        if capacity is not None and (type(capacity) is not int or capacity < 1):
+            raise PolicyError(f"the worker has capacity {capacity!r}; give a whole number >= 1")
+        self.capacity = most if capacity is None else capacity
+        self.types = tuple(sorted(slots))
+        self.id = check_name(worker_id or _own_name(), "the worker's id")
+        self.session = new_owner()
+        self._lease_s = lease_s
+        self._once = once
+        self._timeout_s = (
+            orchestrator.graceful_shutdown_timeout_s
+            if graceful_shutdown_timeout_s is None
+            else check_timeout_s(graceful_shutdown_timeout_s)
+        )
+        self._calls = runtime.remote
+        self._announcer = Announcer(self._calls.bus)
+        self._registration = Registration(self._calls.store, self.id, self.session, self.types, lease_s=lease_s)
+        self._performer = Performer(orchestrator, self._calls, self._announcer, worker_id=self.id, session=self.session)
+        self._jobs: dict[asyncio.Task[None], Job] = {}
+        self._woken = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._over = asyncio.Event()
+        self._is_registered = self._is_away = False
+        self._neighbours: dict[str, WorkerRecord] = {}
+        self._slots = slots
+        self._queues = [
+            TypeQueue(
+                self._calls.log,
+                agent_type,
+                self.session,
+                lease_s=lease_s,
+                free=partial(self._free, agent_type),
+                woken=self._woken.set,
+            )
+            for agent_type in slots
+        ]
+        self.health = Health(*health, self.status) if health is not None else None
+
+    def __repr__(self) -> str:
+        return f"Worker({self.id!r}, types={list(self.types)}, capacity={self.capacity})"
+
+    @property
+    def in_use(self) -> int:
+        """How many tasks it is at."""
+        return len(self._jobs)
+
+    def status(self) -> dict[str, JsonValue]:
+        """What health checks are told. ready: it takes tasks, and its stores answered when it last asked."""
+        return {
+            "ready": self._is_registered and not self._stopping.is_set() and not self._is_away,
+            "worker": self.id,
+            "types": list(self.types),
+            "capacity": self.capacity,
+            "in_use": self.in_use,
+            "draining": self._stopping.is_set(),
+        }
+
+    def stop(self) -> None:
+        """Take no more tasks, let those that are at work finish for a while, and then let `run` end."""
+        self._stopping.set()
+        self._woken.set()
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """As `stop`, and wait for the end of `run`. timeout_s: for how long agents go on."""
+        if timeout_s is not None:
+            self._timeout_s = check_timeout_s(timeout_s, "timeout_s")
+        self.stop()
+        await self._over.wait()
+
+    async def run(self) -> None:
+        """Work until `stop` or, with `once`, until there is nothing left to take. Cancelled, it gives back at once what
+        it was at.
+
+        Raises:
+            WorkerIdTaken: another worker of this id is alive. Misuse: nobody can listen for health checks there.
+            Unavailable: the stores did not answer at the beginning; later they are waited for.
+        """
+        if self.health is not None:
+            await self.health.start()
+        _warm_up()
+        try:
+            await self._registration.enlist(self.capacity)
+            self._is_registered = True
+            background: list[asyncio.Task[None]] = []
+            try:
+                await self._calls.store.subscribe(worker_key(self.id), self._told)
+                for queue in self._queues:
+                    await queue.watch()
+                self._tell("agent.registered", slots={name: pool.capacity for name, pool in self._slots.items()})
+                background += [asyncio.create_task(each) for each in (self._beats(), self._mind_neighbours())]
+                await self._work()
+            finally:
+                await self._end(background)
+        finally:
+            self._over.set()
+            if self.health is not None:
+                await self.health.aclose()
+            await self._announcer.aclose()
+
+    async def _work(self) -> None:
+        while not self._stopping.is_set():
+            self._woken.clear()
+            try:
+                taken = await take_round(self._queues, self.capacity - self.in_use, self._begin)
+                self._is_away = False
+            except Unavailable as error:
+                self._is_away = True
+                _log.warning("worker.store_away %s: asking again in %g s: %s", self.id, _AWAY_S, error)
+                await self._pause(_AWAY_S)
+                continue
+            for queue, found in taken:
+                for dead in found.dead:
+                    await self._performer.abandoned(queue, dead)
+            if self._has_more():
+                continue
+            if self._once and not self._jobs and not any(queue.stirred for queue in self._queues):
+                return
+            await self._pause(self._look_s())
+
+    def _has_more(self) -> bool:
+        if self.in_use >= self.capacity:
+            return False
+        now_s = asyncio.get_running_loop().time()
+        return any(queue.free > 0 and queue.has_cause(now_s) for queue in self._queues)
+
+    def _look_s(self) -> float:
+        now_s = asyncio.get_running_loop().time()
+        due = [queue.due_at - now_s for queue in self._queues if queue.due_at is not None]
+        return max(0.0, min([LOOK_S, *due]))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            for queue in self._queues:
+                # In case a word was lost.
+                queue.stirred = True
+
+    def _begin(self, queue: TypeQueue, delivery: Delivery) -> None:
+        job = Job(queue, delivery)
+        task = asyncio.get_running_loop().create_task(self._see_through(job))
+        self._jobs[task] = job
+        task.add_done_callback(self._ended)
+
+    async def _see_through(self, job: Job) -> None:
+        try:
+            await self._performer.perform(job)
+        except CoterieError as error:
+            # Its lease ends, and whoever takes the message then finds out how things stand.
+            _log.warning("call.left %s at %s: %s", job.queue.topic, job.position, error)
+            await self._let_go(job, error)
+        # A mistake of coterie's own must not be the end of all other jobs.
+        except Exception as error:  # noqa: BLE001  # logged, with its trace
+            _log.exception("call.left %s at %s", job.queue.topic, job.position)
+            await self._let_go(job, error)
+
+    async def _let_go(self, job: Job, error: Exception) -> None:
+        with suppress(CoterieError):
+            await job.queue.give_back(job.position, delay_s=1.0, reason=f"{type(error).__name__}: {error}", at_most=5)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._jobs[task]
+        self._woken.set()
+
+    def _free(self, agent_type: AgentType) -> int:
+        running = sum(job.queue.agent_type == agent_type for job in self._jobs.values())
+        pool = self._slots[agent_type]
+        return pool.capacity - pool.stuck - running
+
+    def _told(self, message: str | None) -> None:
+        """A call of this worker's was cancelled; or, for all that is known, any of them."""
+        for job in list(self._jobs.values()):
+            if message is None:
+                asyncio.get_running_loop().create_task(self._look_after(job))
+            elif job.asking is not None and job.asking.call_id == message:
+                if job.token:
+                    job.end("cancelled")
+                job.is_suspect = True
+
+    async def _look_after(self, job: Job) -> None:
+        """See whether the attempt is still wanted."""
+        if job.asking is None or not job.token:
+            return
+        try:
+            state, _ = await self._calls.store.read(call_key(job.asking.call_id))
+        except Unavailable:
+            return
+        record = rule.call_record(state)
+        if record is None or record.phase == "cancelled":
+            job.end("cancelled")
+        elif record.token != job.token:
+            job.end("lost")
+
+    async def _beats(self) -> None:
+        told_at = asyncio.get_running_loop().time()
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            try:
+                await self._beat()
+                self._is_away = False
+            except Unavailable as error:
+                self._is_away = True
+                _log.warning("worker.not_heard %s: %s", self.id, error)
+                continue
+            if asyncio.get_running_loop().time() - told_at >= HEARTBEAT_S:
+                told_at = asyncio.get_running_loop().time()
+                self._tell("agent.heartbeat", in_use=self.in_use)
+
+    async def _beat(self) -> None:
+        for queue in self._queues:
+            if await queue.beat(self._lease_s):
+                _log.warning("worker.was_lost %s: it was not heard of, and others do what it was at", self.id)
+        if not await self._registration.report(in_use=self.in_use, is_draining=self._stopping.is_set()):
+            await self._enlist_again()
+        await asyncio.gather(*(self._look_after(job) for job in list(self._jobs.values())))
+
+    async def _enlist_again(self) -> None:
+        """Its registration is gone with the store's memory, or is another's, who took this one for lost."""
+        try:
+            await self._registration.enlist(self.capacity)
+        except WorkerIdTaken as error:
+            _log.error("worker.replaced: this one ends: %s", error)
+            self.stop()
+
+    async def _mind_neighbours(self) -> None:
+        """Notice that other workers are gone: of this machine at once, of others when their lease is over."""
+        loop = asyncio.get_running_loop()
+        look_at = loop.time()
+        while True:
+            try:
+                if loop.time() >= look_at:
+                    look_at = loop.time() + SWEEP_S
+                    self._neighbours = await self._registration.others()
+                    gone = dict(self._neighbours)
+                else:
+                    gone = {name: it for name, it in self._neighbours.items() if is_known_dead(it.session)}
+                for worker_id, record in gone.items():
+                    await self._miss(worker_id, record)
+            except Unavailable as error:
+                _log.debug("worker.no_sweep %s: %s", self.id, error)
+            await asyncio.sleep(NEIGHBOURS_S)
+
+    async def _miss(self, worker_id: str, record: WorkerRecord) -> None:
+        if not await self._registration.is_first_to_miss(worker_id, record):
+            return
+        self._neighbours.pop(worker_id, None)
+        freed = await bury(self._calls.log, record) if is_known_dead(record.session) else 0
+        _log.warning("worker.lost %s: it is not heard of any more; %d tasks go to others", worker_id, freed)
+        self._announcer.tell(
+            "agent.lost", {"worker": worker_id, "types": list(record.types), "capacity": record.capacity}
+        )
+
+    async def _end(self, background: list[asyncio.Task[None]]) -> None:
+        """Let agents finish, give the rest back, and leave."""
+        was_stopped = self._stopping.is_set()
+        self.stop()
+        self._tell("agent.draining", in_use=self.in_use)
+        current = asyncio.current_task()
+        try:
+            if self._jobs and was_stopped and not (current is not None and current.cancelling()):
+                await asyncio.wait(set(self._jobs), timeout=self._timeout_s)
+        finally:
+            for job in self._jobs.values():
+                job.end("drained")
+            if self._jobs:
+                await asyncio.wait(set(self._jobs), timeout=GRACE_S)
+            await self._performer.aclose()
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await self._leave()
+
+    async def _leave(self) -> None:
+        for queue in self._queues:
+            with suppress(Unavailable):
+                await queue.leave()
+                await queue.unwatch()
+        with suppress(Unavailable):
+            await self._calls.store.unsubscribe(worker_key(self.id), self._told)
+            await self._registration.end()
+        self._is_registered = False
+        self._tell("agent.left")
+
+    def _tell(self, name: str, **fields: JsonValue) -> None:
+        data: dict[str, JsonValue] = {"worker": self.id, "types": list(self.types), "capacity": self.capacity}
+        self._announcer.tell(name, {**data, **fields})
+
+
+def _warm_up() -> None:
+    """Build what reads documents, before the first task waits for it."""
+    Call.from_json(Call(id="none", workflow_id="none", task=Task("none", "none")).to_json())
+
+
+def _own_name() -> str:
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60].strip("-_") or "worker"
+    return f"{host}-{os.getpid()}-{os.urandom(2).hex()}"
