@@ -21,9 +21,9 @@ from coterie.teams.newsdesk import TOPIC
 
 
 @task
-def output(said: dict[str, Any]) -> Any:
+def output(said: Any) -> Any:
     """What an agent gave."""
-    data = said["data"].load() if isinstance(said["data"], Ref) else said["data"]
+    data: Any = said["data"].load() if isinstance(said["data"], Ref) else said["data"]
     if "error" in data:
         raise AirflowFailException(data["error"])
     return data["output"]

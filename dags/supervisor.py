@@ -5,8 +5,9 @@ state store:
 
     python -m coterie.teams.supervisor
 
-What was answered is in the journal: kill the task's worker, and its retry asks nobody twice. The report says which
-steps were taken, and how the supervisor got around the one that failed. The flow `supervisor` is its twin on Prefect.
+What was answered is in the journal: kill the task's worker, and its retry asks nobody again for it. The agent's output
+is a report: which steps were taken, and how it got around the one that failed. The flow `supervisor` is its twin on
+Prefect.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any
 
 from prefect import flow
 
+from coterie import JsonValue
 from coterie.errors import StepFailed
 from coterie.teams.newsdesk import TOPIC
 from prefect_coterie import publish_event, wait_for_event
@@ -24,7 +25,7 @@ PATIENCE_S = 3600.0
 
 def ask(step: str, agent_type: str, asked: dict[str, Any]) -> Any:
     """Have something done by whoever can, and return what it gave."""
-    data = {"task_id": step, "agent_type": agent_type, "input": asked}
+    data: JsonValue = {"task_id": step, "agent_type": agent_type, "input": asked}
     created = publish_event("task.created", data, topic=TOPIC)
     said = wait_for_event(
         ["task.completed", "task.failed"],

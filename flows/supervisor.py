@@ -5,34 +5,34 @@ state store (`COTERIE_STORE`):
 
     python -m coterie.teams.supervisor
 
-What was answered is in the journal: kill this process and start it again with the same word, and nobody is asked twice:
+What was answered is in the journal: kill this process and start it again with the same word, and nobody is asked again
+for it:
 
     python flows/supervisor.py story-1
 
-The DAG `supervisor` is its twin on Airflow.
+The agent's output is a report: which steps were taken, and how it got around the one that failed. The DAG `supervisor`
+is its twin on Airflow.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
-from prefect import flow
+from coterie import Plan, Task
+from prefect_coterie import plan_to_flow
 
-from prefect_coterie import run_agent
+plan = Plan(
+    "supervisor",
+    [Task("supervise", "supervisor", input={"subject": {"$param": "subject"}})],
+    params={"subject": "what a scheduler forgets"},
+)
 
-
-@flow
-def supervisor(subject: str = "what a scheduler forgets", coterie_run_id: str | None = None) -> str:
-    """Have a subject looked into; returns how that went, as text."""
-    record = run_agent(
-        "supervisor",
-        {"subject": subject},
-        team="coterie.teams.supervisor:team",
-        workflow_id=coterie_run_id,
-    )
-    report: dict[str, list[str] | str] = record["output"]
-    return "\n".join([*report["steps"], "", str(report["text"])])
-
+supervisor = plan_to_flow(
+    plan,
+    team="coterie.teams.supervisor:team",
+    description="Have a subject looked into by whoever can.",
+)
 
 if __name__ == "__main__":
-    supervisor(coterie_run_id=sys.argv[1] if len(sys.argv) > 1 else None)
+    asyncio.run(supervisor(coterie_run_id=sys.argv[1] if len(sys.argv) > 1 else None))
