@@ -19,6 +19,7 @@ from coterie.errors import Misuse
 from prefect_coterie import (
     CoterieArtifacts,
     CoterieCircuitBreaker,
+    CoterieEventBridge,
     CoterieResourcePool,
     CoterieStore,
     CoterieTeam,
@@ -28,7 +29,14 @@ from tests.prefect.trial import TEAM, team
 
 pytestmark = pytest.mark.prefect
 
-BLOCKS = (CoterieTeam, CoterieArtifacts, CoterieStore, CoterieCircuitBreaker, CoterieResourcePool)
+BLOCKS = (
+    CoterieTeam,
+    CoterieArtifacts,
+    CoterieStore,
+    CoterieCircuitBreaker,
+    CoterieResourcePool,
+    CoterieEventBridge,
+)
 LOGO = Path(__file__).resolve().parents[2] / "docs" / "assets" / "logo.png"
 
 
@@ -73,12 +81,18 @@ class TestPoolStandards(BlockStandardTestSuite):
         return CoterieResourcePool
 
 
+class TestBridgeStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self) -> type[Block]:
+        return CoterieEventBridge
+
+
 @pytest.mark.parametrize(
     ("block", "slug", "fields"),
     [
         (CoterieTeam, "coterie-team", "team_path namespace store"),
         (CoterieArtifacts, "coterie-artifacts", "url namespace storage_options shared_file_system"),
-        (CoterieStore, "coterie-store", "url namespace username password options"),
+        (CoterieStore, "coterie-store", "url namespace username password options journal topic signing_keys announce"),
         (
             CoterieCircuitBreaker,
             "coterie-circuit-breaker",
@@ -96,6 +110,7 @@ class TestPoolStandards(BlockStandardTestSuite):
                 "max_wait_s claim_s deferred_claim_s ticket_s"
             ),
         ),
+        (CoterieEventBridge, "coterie-event-bridge", "to_prefect from_prefect store name begin confirm"),
     ],
 )
 def test_slugs_and_the_order_of_fields_are_for_ever(block: type[Block], slug: str, fields: str):
@@ -115,7 +130,7 @@ async def test_the_command_line_registers_all():
         check=True,
     )
 
-    assert "registered 5 blocks" in done.stdout
+    assert "registered 6 blocks" in done.stdout
     async with get_client() as client:
         for slug in (block.get_block_type_slug() for block in BLOCKS):
             assert (await client.read_block_type_by_slug(slug)).logo_url is not None

@@ -200,3 +200,26 @@ def test_a_loop_that_somebody_blocks_keeps_no_process_alive(monkeypatch: pytest.
     blocked.run_until_complete(asyncio.sleep(0.3))
     blocked.close()
     assert passed_on
+
+
+class Told(BaseException):
+    """What a handler raises, as Prefect's does."""
+
+
+def test_a_signal_that_interrupts_a_callback_ends_the_loop_all_the_same():
+    """Raised in the callback, it would be the callback's error, of which the loop would only tell."""
+
+    def tell(*_: object) -> None:
+        raise Told
+
+    async def flow() -> None:
+        with shutdown.graceful():
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(20)
+
+    before = signal.signal(signal.SIGTERM, tell)
+    try:
+        with pytest.raises(Told):
+            asyncio.run(flow())
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.states import Completed
 
-from coterie import Field, MachineStatus, StateMachine, StateMachineRun
+from coterie import Field, MachineStatus, StateMachine, StateMachineRun, Task
 from coterie.errors import PolicyError
 from coterie.ids import check_workflow_id
 from prefect_coterie.journalling import intent_here, journal_of
 from prefect_coterie.location import check_reach, check_state_reach
 from prefect_coterie.people.machine import Attendant, attended
 from prefect_coterie.people.standstill import Person, check_person
+from prefect_coterie.placing import calls_of
 from prefect_coterie.publication import PublishMachine, publish_machine
 from prefect_coterie.run_state import cancelled, failed
 from prefect_coterie.session import Job, shared_session
@@ -87,7 +88,9 @@ async def run_machine(
             "whose journal is not off"
         )
     open_team(source).check()
-    job = Job(source, await artifacts_of(artifacts), name, machine.bind(params), await store_of(store, source), journal)
+    state = await store_of(store, source)
+    calls = await calls_of(store, source, [Task(kind, kind) for kind in machine.agent_types], None)
+    job = Job(source, await artifacts_of(artifacts), name, machine.bind(params), state, journal, calls)
     await check_reach(job.artifacts, None)
     if job.store is not None:
         await check_state_reach(job.store, None, kept=True)

@@ -19,6 +19,7 @@ from prefect_coterie.journalling import intent_here, journal_of
 from prefect_coterie.location import check_reach, check_state_reach
 from prefect_coterie.people.approval import People
 from prefect_coterie.people.standstill import Person, check_person
+from prefect_coterie.placing import calls_of
 from prefect_coterie.run_state import cancelled, failed
 from prefect_coterie.session import Job, recorded, shared_session
 from prefect_coterie.shutdown import graceful
@@ -104,7 +105,8 @@ async def run_plan(
             "all of it run and paid for again; name a store whose journal is on, or choose 'pause'"
         )
     state = await store_of(store, source)
-    job = Job(source, await artifacts_of(artifacts), name, plan.bind(params), state, journal)
+    calls = await calls_of(store, source, plan.tasks, runner)
+    job = Job(source, await artifacts_of(artifacts), name, plan.bind(params), state, journal, calls)
     await check_reach(job.artifacts, runner)
     if job.store is not None:
         await check_state_reach(job.store, runner, kept=not submit)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coterie import Runtime, Team
+from coterie.bus import BusListener
 from coterie.context import Run
 from coterie.journal import Intent, Journal
 from coterie.journal.keeping import Keeping
@@ -22,6 +23,7 @@ from prefect_coterie.waiting import tell_waiting
 
 if TYPE_CHECKING:
     from coterie import JsonValue, Plan
+    from coterie.bus import EventBus
     from coterie.ids import RunStatus
 
 __all__ = ["Job", "recorded", "session", "shared_session", "stop_sessions"]
@@ -32,7 +34,7 @@ class Job:
     """What all task runs of one plan run are told. It travels to other processes.
 
     store: where the team's policies count; None for a team without any. journal: where what is finished is recorded;
-    None: nowhere.
+    None: nowhere. calls: where workers are asked; None: nobody asks any.
     """
 
     team: CoterieTeam | Team
@@ -41,6 +43,7 @@ class Job:
     params: dict[str, JsonValue] = field(default_factory=dict)
     store: CoterieStore | None = None
     journal: Journalled | None = None
+    calls: CoterieStore | None = None
 
     @property
     def intent(self) -> Intent | None:
@@ -142,27 +145,46 @@ def _noted(workflow_id: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def _open(job: Job) -> AsyncIterator[Runtime]:
-    store = job.store.get_state_store() if job.store is not None else None
+    # A team without policies keeps nothing, but may ask workers.
+    place = job.store or job.calls
+    beside = place or (job.journal.store if job.journal is not None else None)
+    store = place.get_state_store() if place is not None else None
+    # Not connected before a task publishes an event, or is for a worker.
+    log = beside.get_log_store() if beside is not None else None
+    bus = beside.get_event_bus_on(log) if beside is not None and log is not None else None
+    teller = BusListener(bus, then=tell_waiting) if bus is not None and beside is not None and beside.announce else None
     journal = Journal(job.journal.store.get_journal_store()) if job.journal is not None else None
     try:
         async with (
-            Runtime(
+            _Runtime(
                 open_team(job.team),
                 artifacts=job.artifacts.get_store(),
                 store=store,
+                log=log,
                 journal=journal or False,
                 namespace=namespace_of(job.team),
-                on_event=tell_waiting,
+                on_event=teller or tell_waiting,
                 graceful_shutdown_timeout_s=_graceful_s(job.team),
             ) as runtime,
             drained(runtime.orchestrator),
         ):
+            runtime.placed_bus = bus
             yield runtime
     finally:
-        if journal is not None:
-            await journal.aclose()
-        if store is not None:
-            await store.aclose()
+        for each in (teller, journal, bus, log, store):
+            if each is not None:
+                await each.aclose()
+
+
+class _Runtime(Runtime):
+    """A runtime whose tasks publish on the bus of a block, if there is one: in its topic, with its keys."""
+
+    placed_bus: EventBus | None = None
+
+    @property
+    def bus(self) -> EventBus:
+        """Where tasks publish."""
+        return self.placed_bus or super().bus
 
 
 def _graceful_s(team: CoterieTeam | Team) -> float | None:

@@ -97,6 +97,7 @@ class ShownOrchestrator(Orchestrator):
         plan: Plan | None = None,
         intent: Intent | None = None,
         instance: str | None = None,
+        correlation_id: str | None = None,
     ) -> TaskResult:
         """See `Orchestrator.execute_task`."""
         work = partial(
@@ -112,6 +113,7 @@ class ShownOrchestrator(Orchestrator):
             plan=plan,
             intent=intent,
             instance=instance,
+            correlation_id=correlation_id,
         )
         call: Callable[..., Any] = perform_action
         state: State[Any] = await call(task.id, opaque(work), return_state=True)

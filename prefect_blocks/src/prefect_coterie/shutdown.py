@@ -28,7 +28,7 @@ from prefect.states import Cancelled
 if TYPE_CHECKING:
     from coterie import Orchestrator
 
-__all__ = ["drained", "graceful"]
+__all__ = ["drained", "graceful", "stand_by"]
 
 _log = logging.getLogger("coterie.shutdown")
 
@@ -37,6 +37,8 @@ _Previous: TypeAlias = "Callable[[int, FrameType | None], Any] | int | None"
 # A flow of which nothing is left to do ends, and one that has ended reports that, before the signal goes on.
 _CONCLUDE_S = _REPORT_S = 5.0
 _LOOK_S = 0.05
+# A loop that calls something is soon done; one that somebody blocks is not.
+_PUT_OFF_S, _MOST_PUT_OFF = 0.005, 400
 
 _live: set[tuple[asyncio.AbstractEventLoop, Orchestrator]] = set()
 _installed: _Handler | None = None
@@ -53,6 +55,7 @@ async def drained(orchestrator: Orchestrator) -> AsyncIterator[None]:
     try:
         if _installed is not None and _installed.begun:
             await orchestrator.drain(timeout_s=0)
+            _installed.end_elsewhere()
         yield
     finally:
         _live.discard(entry)
@@ -65,26 +68,51 @@ def graceful(*, ends_flow: bool = False) -> Iterator[None]:
     ends_flow: whether the flow has nothing more to do after this, so that it may still report that it succeeded.
     """
     global _installed  # noqa: PLW0603
-    if _installed is not None or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or _is_heard():
         yield
         return
-    flow = FlowRunContext.get()
-    run_id = flow.flow_run.id if flow is not None and flow.flow_run is not None else None
-    handler = _installed = _Handler(run_id)
+    before, handler = _installed, _install(has_threads=False)
     try:
         yield
     finally:
-        _installed = None
+        _installed = before
         handler.leave(late_s=_REPORT_S if ends_flow else 0.0)
 
 
-class _Handler:
-    """Stands before the handler that it finds. flow_run_id: whose state tells whether a person has cancelled it."""
+def stand_by() -> None:
+    """As `graceful`, for what goes on in other threads, until the flow run ends: then Prefect puts back its own."""
+    if threading.current_thread() is threading.main_thread() and not _is_heard():
+        _install(has_threads=True)
 
-    def __init__(self, flow_run_id: UUID | None) -> None:
+
+def _is_heard() -> bool:
+    # What Prefect, or a flow within the flow, has put in its place is gone, whatever became of it.
+    found: object = signal.getsignal(signal.SIGTERM)
+    return _installed is not None and found is _installed
+
+
+def _install(*, has_threads: bool) -> _Handler:
+    global _installed  # noqa: PLW0603
+    flow = FlowRunContext.get()
+    run_id = flow.flow_run.id if flow is not None and flow.flow_run is not None else None
+    _installed = _Handler(run_id, has_threads=has_threads)
+    return _installed
+
+
+class _Handler:
+    """Stands before the handler that it finds.
+
+    flow_run_id: whose state tells whether a person has cancelled it. has_threads: whether it ends what goes on in other
+    loops than the flow's, too.
+    """
+
+    def __init__(self, flow_run_id: UUID | None, *, has_threads: bool) -> None:
         self._flow_run_id = flow_run_id
+        self._has_threads = has_threads
         self._context: Context = copy_context()
+        self._loop = _running_loop()
         self.begun = self._left = False
+        self._put_off = 0
         self._previous: _Previous = signal.getsignal(signal.SIGTERM)
         signal.signal(signal.SIGTERM, self)
 
@@ -104,13 +132,22 @@ class _Handler:
             return
         signal.signal(signal.SIGTERM, self._previous)
         if self.begun and late_s:
-            timer = threading.Timer(late_s, _send)
-            timer.daemon = True
-            timer.start()
+            _later(late_s, _send)
         elif self.begun:
             _send()
 
+    def _send_again(self) -> None:
+        if not self._left:
+            _send()
+
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        # What another thread is about to begin does not.
+        self.begun = True
+        if _is_in_a_callback(frame) and self._put_off < _MOST_PUT_OFF:
+            # What Prefect's handler raises there would be an error of the callback, and the loop would go on.
+            self._put_off += 1
+            _later(_PUT_OFF_S, self._send_again)
+            return
         signal.signal(signal.SIGTERM, self._previous)
         if callable(self._previous):
             self._previous(number, frame)
@@ -128,11 +165,25 @@ class _Handler:
         until = time.monotonic() + _longest_s() + _CONCLUDE_S
         while pending & drains and not (person.done() and person.result()) and time.monotonic() < until:
             _, pending = wait(pending, timeout=until - time.monotonic(), return_when=FIRST_COMPLETED)
+        self._stop_elsewhere()
         until = time.monotonic() + _CONCLUDE_S
         while not (self._left or pending & drains or self._has_left_undone()) and time.monotonic() < until:
             time.sleep(_LOOK_S)
         if not self._left:
             _send()
+
+    def end_elsewhere(self) -> None:
+        """Cancel the task that calls this, if it is in another loop: the signal ends those of the flow's own."""
+        task = asyncio.current_task()
+        if self._has_threads and task is not None and task.get_loop() is not self._loop:
+            task.cancel()
+
+    def _stop_elsewhere(self) -> None:
+        """What Prefect does not interrupt: it waits for the threads of its task runners."""
+        for loop, orchestrator in tuple(_live):
+            # A loop that has closed in the meantime has nothing left to stop.
+            if self._has_threads and loop is not self._loop and not loop.is_closed():
+                asyncio.run_coroutine_threadsafe(orchestrator.stop(grace_s=0.0), loop)
 
     def _has_left_undone(self) -> bool:
         return any(orchestrator.has_left_undone for _, orchestrator in tuple(_live))
@@ -152,6 +203,26 @@ class _Handler:
             _log.warning("shutdown.not_asked: %r", error)
         finally:
             person.set_result(found)
+
+
+def _is_in_a_callback(frame: FrameType | None) -> bool:
+    """Whether the signal interrupts what a loop of this thread calls, not the loop that waits."""
+    if frame is None or _running_loop() is None:
+        return False
+    return not (frame.f_code.co_name == "select" and frame.f_globals.get("__name__") == "selectors")
+
+
+def _later(seconds: float, what: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, what)
+    timer.daemon = True
+    timer.start()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _longest_s() -> float:

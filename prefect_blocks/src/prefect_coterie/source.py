@@ -21,6 +21,7 @@ __all__ = [
     "namespace_of",
     "open_team",
     "store_of",
+    "store_of_events",
     "store_or_default",
     "team_of",
 ]
@@ -90,17 +91,30 @@ async def store_of(source: StoreSource | None, team: CoterieTeam | Team) -> Cote
     return await block_of_store(source, team)
 
 
+async def store_of_events(source: StoreSource | None) -> CoterieStore:
+    """The block behind `source`, where the bus is; by default one for `COTERIE_STORE`, or a file of this machine.
+
+    Raises:
+        Misuse: it is no store, or the server has no block of that name.
+    """
+    return store_or_default(None) if source is None else await _block_of(source, _namespace_here())
+
+
 async def block_of_store(source: StoreSource, team: CoterieTeam | Team) -> CoterieStore:
     """The block behind `source`; for a URL, one that is not saved.
 
     Raises:
         Misuse: it is no store, or the server has no block of that name.
     """
+    return await _block_of(source, namespace_of(team))
+
+
+async def _block_of(source: StoreSource, namespace: str) -> CoterieStore:
     if isinstance(source, CoterieStore):
         return source
     _require_text(source, "store", "a URL, a CoterieStore block or its name")
     if "://" in source:
-        return CoterieStore.from_url(source, namespace=namespace_of(team), named_by="the flow's code")
+        return CoterieStore.from_url(source, namespace=namespace, named_by="the flow's code")
     return await _load(CoterieStore, source.removeprefix(_STORE_SLUG))
 
 

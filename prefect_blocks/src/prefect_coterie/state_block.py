@@ -9,12 +9,13 @@ from prefect.blocks.core import Block
 from prefect.types import SecretDict
 from pydantic import Field, HttpUrl, PrivateAttr, SecretStr, field_validator
 
-from coterie.errors import Misuse
+from coterie.errors import Misuse, PolicyError
 from coterie.ids import check_name
 from prefect_coterie.appearance import DOCUMENTATION, LOGO
 
 if TYPE_CHECKING:
-    from coterie.ports import JournalStore, Scope, StateStore
+    from coterie.bus import EventBus, Signing
+    from coterie.ports import JournalStore, LogStore, Scope, StateStore
 
 __all__ = ["CoterieStore"]
 
@@ -69,6 +70,20 @@ def write(text: str):
         default="strict",
         description="Whether what runs have finished is recorded here, so that it is never done again: so that it "
         "survives a power cut ('strict'), or the end of a process ('relaxed'), or not at all ('off').",
+    )
+    topic: str = Field(
+        default="events",
+        description="The topic of the events that runs publish here, and wait for.",
+    )
+    signing_keys: SecretStr | None = Field(
+        default=None,
+        description="What events are signed with, and must be signed with: 'id:secret,...', of which the first signs; "
+        "by default what COTERIE_SIGNING_KEYS says.",
+    )
+    announce: bool = Field(
+        default=False,
+        description="Whether what becomes of the tasks of runs, and of what protects their agents, is published there: "
+        "'task.failed', 'breaker.opened' and the like, without inputs and outputs.",
     )
 
     _named_by: str | None = PrivateAttr(default=None)
@@ -157,6 +172,41 @@ def write(text: str):
         url, named_by = self._whole_url(), self._setting()
         return open_journal_store(url, self.namespace, durability=self.journal, named_by=named_by)
 
+    def get_log_store(self) -> LogStore:
+        """The store of events and of what remote workers are asked for, beside the state; as `get_state_store`."""
+        from coterie.stores.opening import open_log_store
+
+        return open_log_store(self._whole_url(), self.namespace, named_by=self._setting())
+
+    def get_event_bus(self, topic: str | None = None) -> EventBus:
+        """A bus for coroutines of one event loop; use it as `async with`, or close it when done.
+
+        topic: by default the block's.
+
+        Raises:
+            Misuse: as `get_state_store`. PolicyError: the signing keys cannot be ones.
+        """
+        from coterie.bus import EventBus
+
+        return EventBus.open(
+            self._whole_url(),
+            namespace=self.namespace,
+            named_by=self._setting(),
+            topic=topic or self.topic,
+            signing=self._signing(),
+        )
+
+    def get_event_bus_on(self, log: LogStore) -> EventBus:
+        """The bus in a log store of this block's that is open already, and stays its opener's."""
+        from coterie.bus import EventBus
+
+        return EventBus(log, topic=self.topic, signing=self._signing())
+
+    def _signing(self) -> Signing | None:
+        from coterie.bus import Signing
+
+        return Signing.from_environment() if self.signing_keys is None else signing_of(self.signing_keys)
+
     def _setting(self) -> str:
         """Whence the URL is, for messages: a person who reads that its server is away looks there."""
         name = self._block_document_name
@@ -177,6 +227,22 @@ def write(text: str):
         if not username and not password:
             return ""
         return f"{quote(username, safe='')}:{quote(password, safe='')}@"
+
+
+def signing_of(keys: SecretStr) -> Signing:
+    """What a text such as `id:secret,...` says, of which the first key signs.
+
+    Raises:
+        PolicyError: it is none; no message shows it.
+    """
+    from coterie.bus import Signing
+
+    pairs = [part.strip().partition(":") for part in keys.get_secret_value().split(",")]
+    if any(not colon for _, colon, _ in pairs):
+        raise PolicyError(
+            "the signing keys of a CoterieStore are not 'id:secret,...'; write each as its id, a colon, its secret"
+        )
+    return Signing(keys={name: secret for name, _, secret in pairs})
 
 
 def _parts(url: str) -> SplitResult:

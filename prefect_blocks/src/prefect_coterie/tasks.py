@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prefect import task
@@ -10,9 +11,11 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from coterie import Task, TaskResult
 from coterie.errors import Misuse, StepFailed
+from coterie.task import Placement
 from prefect_coterie.instance import instance_here
 from prefect_coterie.journalling import intent_here, journal_of
 from prefect_coterie.location import check_state_reach, runner_here
+from prefect_coterie.placing import calls_of
 from prefect_coterie.policy import OPTIONS
 from prefect_coterie.record import Record, record_state
 from prefect_coterie.session import Job, session
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from coterie import JsonValue
 
-__all__ = ["Outcome", "arun_agent", "run_agent", "workflow_id_here"]
+__all__ = ["Outcome", "arun_agent", "lone_task", "run_agent", "workflow_id_here"]
 
 # A record, or a state that carries one.
 Outcome: TypeAlias = "Record | State[Record]"
@@ -43,6 +46,8 @@ async def arun_agent(
     workflow_id: str | None = None,
     params: Mapping[str, JsonValue] | None = None,
     force: str | None = None,
+    placement: Placement | None = None,
+    priority: int = 0,
 ) -> Record:
     """Run one agent of a team and return the record of how it ended, `TaskResult.to_dict()`.
 
@@ -53,6 +58,8 @@ async def arun_agent(
     upstream: records of tasks that ended before; the agent finds them in its context.
     workflow_id: by default `prefect.<flow run id>`.
     force: have it done anew, though the journal knows how it ended; the same text a second time is the same demand.
+    placement: "remote": a worker elsewhere performs it, which has the same store; "local": an agent here, whatever the
+        team says. priority: of a lone task.
 
     Raises:
         StepFailed: the agent failed, or was refused for longer than its policies wait; `.record` is its record.
@@ -60,14 +67,17 @@ async def arun_agent(
         Unavailable: a store failed; Prefect tries again.
     """
     records = list(upstream)
-    wanted = plan_task or _lone_task(agent_type, task_input, records)
+    wanted = plan_task or lone_task(agent_type, task_input, records, priority=priority)
+    if placement is not None:
+        wanted = replace(wanted, placement=placement)
     known = await team_of(team)
     state = await store_of(store, known)
     if state is not None:
         await check_state_reach(state, runner_here(), kept=False)
+    calls = await calls_of(store, known, [wanted], runner_here())
     place, name = await artifacts_of(artifacts), workflow_id or workflow_id_here()
     journal = await journal_of(store, known, intent_here(force=force), runner_here(), kept=False)
-    job = Job(known, place, name, dict(params or {}), state, journal)
+    job = Job(known, place, name, dict(params or {}), state, journal, calls)
     instance = instance_here(agent_type, wanted.input) if plan_task is None else None
     return _record_or_raise(await perform(wanted, job, records, instance=instance))
 
@@ -85,6 +95,8 @@ def run_agent(
     workflow_id: str | None = None,
     params: Mapping[str, JsonValue] | None = None,
     force: str | None = None,
+    placement: Placement | None = None,
+    priority: int = 0,
 ) -> Record:
     """`arun_agent`, blocking; not to be called where an event loop runs.
 
@@ -105,6 +117,8 @@ def run_agent(
                 workflow_id=workflow_id or workflow_id_here(),
                 params=params,
                 force=force,
+                placement=placement,
+                priority=priority,
             )
         )
     return found
@@ -138,9 +152,12 @@ def workflow_id_here() -> str:
     raise Misuse("this runs outside of any Prefect run; call it in a flow or task, or give a workflow_id")
 
 
-def _lone_task(agent_type: str, task_input: Mapping[str, Any] | None, upstream: list[Record]) -> Task:
+def lone_task(
+    agent_type: str, task_input: Mapping[str, Any] | None, upstream: list[Record], *, priority: int = 0
+) -> Task:
+    """The task that stands for a single call of an agent."""
     before = tuple(record["task_id"] for record in upstream)
-    return Task(agent_type, agent_type, input=dict(task_input or {}), depends_on=before)
+    return Task(agent_type, agent_type, input=dict(task_input or {}), depends_on=before, priority=priority)
 
 
 def _record_or_raise(result: TaskResult) -> Record:

@@ -1,0 +1,197 @@
+"""From Prefect to the bus: follow the server's events, and publish them, at least once, in the order it tells them.
+
+How far that has come is kept in a Prefect variable; whoever goes on reads a little before that, and leaves out what the
+bus has already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import logging
+import re
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import VariableCreate, VariableUpdate
+from prefect.events.clients import get_events_subscriber
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventOrder
+
+from coterie.errors import MalformedEvent, OversizedMessage
+from prefect_coterie.bridge.patience import brief, patiently, wait_s_after
+from prefect_coterie.bridge.translation import came_from_bus, came_from_prefect, to_bus
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.events import EventPage
+    from prefect.events.schemas.events import Event
+
+    from coterie.bus import EventBus
+
+__all__ = ["Inbound"]
+
+_log = logging.getLogger("coterie.bridge")
+
+# Events may be told later than they happened, and by clocks that differ.
+_OVERLAP = timedelta(seconds=60)
+_SAVE_EVERY_S = 5.0
+# A Prefect server writes what it is told within 5 s, unless it has much to do.
+_WRITTEN_AFTER_S = 10.0
+_LOOK_EVERY_S = 30.0
+_REMEMBERED = 100_000
+_MOST_AT_ONCE = 100
+_WAITING = 1000
+
+
+class Inbound:
+    """Publishes Prefect's events on a bus.
+
+    patterns: of their names, in which `*` stands for any characters. name: of the bridge: it goes on where the last one
+    of that name was. ready: set once none is missed that happens from then on.
+    """
+
+    def __init__(self, bus: EventBus, patterns: Sequence[str], *, name: str) -> None:
+        self.ready = asyncio.Event()
+        self._bus = bus
+        self._patterns = tuple(patterns)
+        self._matches = re.compile("|".join(fnmatch.translate(each.replace("[", "[[]")) for each in patterns)).match
+        self._variable = f"coterie_bridge_{re.sub('[^a-z0-9_]', '_', name.lower())}"
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._reached: datetime | None = None
+        self._saved: tuple[float, datetime | None] = (0.0, None)
+
+    async def run(self) -> None:
+        """Do so until cancelled; while the server or the store is away, wait for it."""
+        self._reached = await patiently(self._load)
+        await patiently(self._recall)
+        waiting: asyncio.Queue[Event] = asyncio.Queue(_WAITING)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow(waiting))
+                group.create_task(self._publish(waiting))
+        finally:
+            await self._save_last()
+
+    async def _follow(self, waiting: asyncio.Queue[Event]) -> None:
+        tries = 0
+        while True:
+            try:
+                # Not its own reconnecting: it would not know of what the server had not written by then.
+                async with get_events_subscriber(filter=self._filter(), reconnection_attempts=0) as live:
+                    tries = 0
+                    async with asyncio.TaskGroup() as group:
+                        late = group.create_task(self._catch_up(waiting))
+                        async for event in live:
+                            await self._put(event, waiting)
+                        late.cancel()
+            # The client's errors, and the websocket's, have no other common class: whatever it was, it is tried again.
+            except Exception as error:  # noqa: BLE001
+                wait_s = wait_s_after(tries)
+                _log.warning("bridge.prefect_away: follows it again in %.1f s: %s", wait_s, brief(error))
+                await asyncio.sleep(wait_s)
+            tries += 1
+
+    async def _catch_up(self, waiting: asyncio.Queue[Event]) -> None:
+        """See what happened while nobody followed; and now and then what the server wrote late, or did not tell."""
+        since = self._reached or datetime.now(UTC)
+        if self._reached is not None:
+            await patiently(partial(self._put_missed, since - _OVERLAP, waiting))
+        self.ready.set()
+        wait_s = _WRITTEN_AFTER_S
+        while True:
+            await asyncio.sleep(wait_s)
+            began = datetime.now(UTC)
+            await patiently(partial(self._put_missed, since - _OVERLAP, waiting))
+            since, wait_s = began, _LOOK_EVERY_S
+
+    async def _put_missed(self, since: datetime, waiting: asyncio.Queue[Event]) -> None:
+        async for event in self._missed(since):
+            await self._put(event, waiting)
+
+    async def _put(self, event: Event, waiting: asyncio.Queue[Event]) -> None:
+        if str(event.id) not in self._seen and self._matches(event.event) and not came_from_bus(event):
+            await waiting.put(event)
+
+    async def _missed(self, since: datetime) -> AsyncIterator[Event]:
+        wanted = self._filter()
+        wanted.occurred = EventOccurredFilter(since=since, until=datetime.now(UTC) + timedelta(days=1))
+        wanted.order = EventOrder.ASC
+        async with get_client() as client:
+            page: EventPage | None = await client.read_events(wanted, limit=50)
+            while page is not None:
+                for event in page.events:
+                    yield event
+                page = await page.get_next_page(client)
+
+    async def _publish(self, waiting: asyncio.Queue[Event]) -> None:
+        while True:
+            batch = [await waiting.get()]
+            while len(batch) < _MOST_AT_ONCE and not waiting.empty():
+                batch.append(waiting.get_nowait())
+            fresh = [one for one in batch if str(one.id) not in self._seen]
+            if fresh:
+                await patiently(partial(self._publish_all, fresh))
+            for one in fresh:
+                self._remember(str(one.id))
+            self._reached = max([one.occurred for one in batch] + ([self._reached] if self._reached else []))
+            if time.monotonic() - self._saved[0] > _SAVE_EVERY_S:
+                await patiently(self._save)
+
+    async def _publish_all(self, events: Sequence[Event]) -> None:
+        try:
+            await self._bus.publish_all([to_bus(one) for one in events])
+        except (OversizedMessage, MalformedEvent) as error:
+            if len(events) > 1:
+                for one in events:
+                    await self._publish_all([one])
+                return
+            _log.warning("bridge.left_out: %s %s: %s", events[0].event, events[0].id, error)
+
+    def _remember(self, event_id: str) -> None:
+        self._seen[event_id] = None
+        while len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+
+    async def _recall(self) -> None:
+        """Know again what the bus has already of what will be told twice."""
+        if self._reached is None:
+            return
+        async for logged in self._bus.replay(*self._patterns, since=self._reached - 2 * _OVERLAP):
+            if came_from_prefect(logged.event):
+                self._remember(logged.event.id)
+
+    async def _load(self) -> datetime | None:
+        async with get_client() as client:
+            found = await client.read_variable_by_name(self._variable)
+        value = found.value if found is not None else None
+        return datetime.fromisoformat(str(value["reached"])) if isinstance(value, dict) else None
+
+    async def _save(self) -> None:
+        if self._reached != self._saved[1] and self._reached is not None:
+            value = {"reached": self._reached.isoformat()}
+            async with get_client() as client:
+                if await client.read_variable_by_name(self._variable) is None:
+                    await client.create_variable(VariableCreate(name=self._variable, value=value))
+                else:
+                    await client.update_variable(VariableUpdate(name=self._variable, value=value))
+        self._saved = time.monotonic(), self._reached
+
+    async def _save_last(self) -> None:
+        try:
+            async with asyncio.timeout(_SAVE_EVERY_S):
+                await self._save()
+        # What is not known goes on where the last word was, and leaves out what the bus has.
+        except Exception as error:  # noqa: BLE001
+            _log.warning("bridge.not_saved: %s", brief(error))
+
+    def _filter(self) -> EventFilter:
+        """What the server is asked for: it knows prefixes, not patterns."""
+        whole = [each for each in self._patterns if "*" not in each]
+        begun = [each.partition("*")[0] for each in self._patterns if "*" in each]
+        if "" in begun:
+            return EventFilter()
+        return EventFilter(event=EventNameFilter(prefix=begun + whole))
