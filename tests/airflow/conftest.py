@@ -87,7 +87,13 @@ def state_server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def server(server_artifacts: Path, state_server: Server) -> Iterator[AirflowServer]:
+def workers_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The database that the connection `coterie_workers` names: of workers, and of events."""
+    return f"sqlite://{tmp_path_factory.mktemp('workers')}/state.db"
+
+
+@pytest.fixture(scope="session")
+def server(server_artifacts: Path, state_server: Server, workers_store: str) -> Iterator[AirflowServer]:
     """A real Airflow, for the whole session."""
     store = f"redis://{state_server.user}@127.0.0.1:{state_server.port}/0"
     default = connection(server_artifacts, password=state_server.password, store=store)
@@ -96,6 +102,9 @@ def server(server_artifacts: Path, state_server: Server) -> Iterator[AirflowServ
         "AIRFLOW_CONN_COTERIE_GENEROUS": connection(
             server_artifacts, password=state_server.password, store=store, graceful_shutdown_timeout_s=600
         ),
+        "AIRFLOW_CONN_COTERIE_WORKERS": connection(server_artifacts, store=workers_store),
+        # Else no event starts a run.
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
         "PYTHONPATH": str(REPOSITORY),
         **PATIENT,
     }

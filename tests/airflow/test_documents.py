@@ -10,7 +10,12 @@ from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PAGES = ["docs/how-to/run-on-airflow.md", "docs/reference/airflow.md", "airflow_provider/README.md"]
+PAGES = [
+    "docs/how-to/run-on-airflow.md",
+    "docs/how-to/react-to-events-on-airflow.md",
+    "docs/reference/airflow.md",
+    "airflow_provider/README.md",
+]
 
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [

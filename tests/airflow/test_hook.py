@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_coterie import CoterieHook, hook
 from airflow_provider_coterie.hook import CoterieSettings
-from coterie import Ref
+from coterie import Ref, Team
 from coterie.errors import Misuse, PolicyError
 from tests.airflow.conftest import connection
 from tests.airflow.fleet_agents import TEAM_PATH as FLEET
@@ -233,3 +233,22 @@ def test_a_hook_loads_a_reference(artifacts):
 def test_without_a_team_the_error_says_where_to_name_one(artifacts):
     with pytest.raises(Misuse, match="neither the task nor the connection 'coterie_default' names a team"):
         CoterieHook().team()
+
+
+def test_a_log_of_this_machine_is_refused_where_its_readers_are_on_others(monkeypatch):
+    fleet(monkeypatch, store="sqlite:///var/state.db")
+
+    assert CoterieHook().get_log_store().url == "sqlite:///var/state.events.db"
+    with pytest.raises(PolicyError, match="'CeleryExecutor' runs tasks on others"):
+        CoterieHook(executor="CeleryExecutor").get_log_store()
+
+
+def test_a_team_that_asks_workers_needs_a_store_that_they_share(monkeypatch):
+    fleet(monkeypatch, store="sqlite:///var/state.db")
+    asking, alone = Team("asking"), Team("alone")
+    asking.remote("far")
+    alone.agent("near")(lambda task_input: task_input)
+
+    assert CoterieHook(executor="CeleryExecutor").runtime(alone).store is None
+    with pytest.raises(PolicyError, match="'CeleryExecutor' runs tasks on others"):
+        CoterieHook(executor="CeleryExecutor").runtime(asking)

@@ -33,6 +33,7 @@ def test_everything_that_the_metadata_names_exists():
         *(entry["hook-class-name"] for entry in info["connection-types"]),
         *(entry["class-name"] for entry in info["task-decorators"]),
         *(entry["plugin-class"] for entry in info["plugins"]),
+        *info["queues"],
     ]
 
     for path in named:
@@ -45,6 +46,7 @@ def test_airflow_finds_provider_connection_and_decorator():
     assert "airflow-provider-coterie" in ProvidersManager().providers
     assert manager.hooks["coterie"].hook_name == "Coterie"
     assert "coterie_agent" in set(manager.taskflow_decorators)
+    assert "airflow_provider_coterie.queue_provider.CoterieMessageQueueProvider" in ProvidersManager().queue_class_names
 
 
 def test_the_connection_form_asks_for_one_secret_in_the_field_that_airflow_hides():
@@ -73,11 +75,16 @@ import sys
 from airflow.sdk import DAG
 before = set(sys.modules)
 from airflow_provider_coterie import CoterieAgentOperator, CoterieBreakerSensor, CoteriePoolSensor, CoterieRetryPolicy
+from airflow_provider_coterie import CoterieEventSensor, CoteriePublishEventOperator, received_events
 with DAG("quick", schedule=None):
     CoterieAgentOperator(task_id="one", agent_type="writer", retry_policy=CoterieRetryPolicy())
     CoterieBreakerSensor(task_id="two", breaker="writer", deferrable=True)
     CoteriePoolSensor(task_id="three", agent_type="worker", deferrable=True)
-heavy = ("redis", "httpx", "coterie.stores", "airflow_provider_coterie.triggers", "airflow_provider_coterie.outlook")
+    CoteriePublishEventOperator(task_id="four", event_type="com.example.done")
+    CoterieEventSensor(task_id="five", types="com.example.done", deferrable=True)
+    CoterieAgentOperator(task_id="six", agent_type="writer", placement="remote")
+heavy = ("redis", "httpx", "coterie.stores", "coterie.bus", "coterie.remote.calls", "airflow_provider_coterie.triggers")
+heavy += ("airflow_provider_coterie.outlook", "airflow_provider_coterie.call_trigger", "airflow.triggers.shared_stream")
 loaded = [name for name in set(sys.modules) - before if name.startswith(heavy)]
 assert not loaded, loaded
 """

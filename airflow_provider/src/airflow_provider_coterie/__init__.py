@@ -1,4 +1,4 @@
-"""Run coterie plans as Airflow DAGs: connection, hook, operators, decorators, sensors and a retry policy."""
+"""Run coterie plans as Airflow DAGs: connection, hook, operators, decorators, sensors, a trigger and a retry policy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_coterie.dag import plan_to_dag, plan_to_task_group
+    from airflow_provider_coterie.event_sensor import CoterieEventSensor
+    from airflow_provider_coterie.event_trigger import CoterieEventTrigger
     from airflow_provider_coterie.hook import CoterieHook
     from airflow_provider_coterie.operators.agent import CoterieAgentOperator
     from airflow_provider_coterie.operators.approval import CoterieApprovalOperator
     from airflow_provider_coterie.operators.decompose import CoterieDecomposeOperator
     from airflow_provider_coterie.operators.machine import CoterieStateMachineOperator
+    from airflow_provider_coterie.operators.publish_event import CoteriePublishEventOperator
     from airflow_provider_coterie.operators.workflow import CoterieWorkflowOperator
+    from airflow_provider_coterie.received import received_events
     from airflow_provider_coterie.retry_policy import CoterieRetryPolicy
     from airflow_provider_coterie.sensors import CoterieBreakerSensor, CoteriePoolSensor
 
@@ -23,13 +27,17 @@ __all__ = [
     "CoterieApprovalOperator",
     "CoterieBreakerSensor",
     "CoterieDecomposeOperator",
+    "CoterieEventSensor",
+    "CoterieEventTrigger",
     "CoterieHook",
     "CoteriePoolSensor",
+    "CoteriePublishEventOperator",
     "CoterieRetryPolicy",
     "CoterieStateMachineOperator",
     "CoterieWorkflowOperator",
     "plan_to_dag",
     "plan_to_task_group",
+    "received_events",
 ]
 
 # Loaded when first used: Airflow imports this package to discover the provider, in every process.
@@ -38,13 +46,17 @@ _HOME = {
     "CoterieApprovalOperator": "operators.approval",
     "CoterieBreakerSensor": "sensors",
     "CoterieDecomposeOperator": "operators.decompose",
+    "CoterieEventSensor": "event_sensor",
+    "CoterieEventTrigger": "event_trigger",
     "CoterieHook": "hook",
     "CoteriePoolSensor": "sensors",
+    "CoteriePublishEventOperator": "operators.publish_event",
     "CoterieRetryPolicy": "retry_policy",
     "CoterieStateMachineOperator": "operators.machine",
     "CoterieWorkflowOperator": "operators.workflow",
     "plan_to_dag": "dag",
     "plan_to_task_group": "dag",
+    "received_events": "received",
 }
 
 

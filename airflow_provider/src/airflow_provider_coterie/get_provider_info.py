@@ -20,8 +20,9 @@ def get_provider_info() -> dict[str, Any]:
         "connection-types": [_connection_type()],
         "hooks": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.hook"]}],
         "operators": [{"integration-name": "Coterie", "python-modules": _operator_modules()}],
-        "sensors": [{"integration-name": "Coterie", "python-modules": [f"{_PACKAGE}.sensors"]}],
+        "sensors": [{"integration-name": "Coterie", "python-modules": _sensor_modules()}],
         "triggers": [{"integration-name": "Coterie", "python-modules": _trigger_modules()}],
+        "queues": [f"{_PACKAGE}.queue_provider.CoterieMessageQueueProvider"],
         "task-decorators": [{"name": "coterie_agent", "class-name": f"{_PACKAGE}.decorator.coterie_agent_task"}],
         "plugins": [{"name": "coterie", "plugin-class": f"{_PACKAGE}.plugin.CoteriePlugin"}],
     }
@@ -30,12 +31,29 @@ def get_provider_info() -> dict[str, Any]:
 def _operator_modules() -> list[str]:
     return [
         f"{_PACKAGE}.operators.{name}"
-        for name in ("agent", "approval", "decompose", "foreach", "machine", "result", "saga_result", "workflow")
+        for name in (
+            "agent",
+            "approval",
+            "decompose",
+            "foreach",
+            "machine",
+            "publish_event",
+            "result",
+            "saga_result",
+            "workflow",
+        )
     ]
 
 
+def _sensor_modules() -> list[str]:
+    return [f"{_PACKAGE}.{name}" for name in ("event_sensor", "sensors")]
+
+
 def _trigger_modules() -> list[str]:
-    return [f"{_PACKAGE}.{name}" for name in ("machine_trigger", "triggers")]
+    return [
+        f"{_PACKAGE}.{name}"
+        for name in ("call_trigger", "event_trigger", "event_wait_trigger", "machine_trigger", "triggers")
+    ]
 
 
 def _connection_type() -> dict[str, Any]:
@@ -52,8 +70,9 @@ def _connection_type() -> dict[str, Any]:
             },
             "store": {
                 "label": "State store",
-                "description": "URL of the state that all tasks share: the journal, and a team's breakers, pools, "
-                "limits and budgets; such as rediss://host:6379/0. Its password goes into the password field.",
+                "description": "URL of the state that all tasks share: the journal, events, calls of remote workers, "
+                "and a team's breakers, pools, limits and budgets; such as rediss://host:6379/0. Its password goes "
+                "into the password field.",
                 "schema": _TEXT,
             },
             "journal": {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_coterie.calling import asks_workers
 from airflow_provider_coterie.executor import executor_of, is_in_process, require_shared_store
 from airflow_provider_coterie.settings import DEFAULT_CONN_ID, CoterieSettings, aread_settings, read_settings
 from airflow_provider_coterie.state_store import LOCAL_STORE, require_shared_state, why_no_journal
@@ -16,7 +17,7 @@ from coterie.errors import CoterieError, Misuse
 if TYPE_CHECKING:
     from coterie.events import Listener
     from coterie.journal import Journal
-    from coterie.ports import Durability, StateStore
+    from coterie.ports import Durability, LogStore, StateStore
 
 __all__ = ["DEFAULT_CONN_ID", "CoterieHook", "CoterieSettings"]
 
@@ -59,6 +60,11 @@ class CoterieHook(BaseHook):
         """The connection's artifact store."""
         return ArtifactStore(self.settings.artifacts, namespace=self.settings.namespace)
 
+    async def aget_conn(self) -> ArtifactStore:
+        """The same, in an event loop of Airflow's, such as a trigger's."""
+        settings = await self._asettings()
+        return ArtifactStore(settings.artifacts, namespace=settings.namespace)
+
     def get_state_store(self) -> StateStore:
         """The store of the state that a fleet shares, as the connection says, else a database of this machine.
 
@@ -92,12 +98,27 @@ class CoterieHook(BaseHook):
         settings = await self._asettings()
         return None if settings.journal == "off" else await asyncio.to_thread(self._journal, settings, "relaxed")
 
+    def get_log_store(self) -> LogStore:
+        """The store of events, and of what remote workers are asked for, beside the state. The caller closes it.
+
+        Nothing is connected before it is used, in the event loop that uses it.
+
+        Raises:
+            As `get_state_store`.
+        """
+        return _opened_log(self.settings, self._executor)
+
+    async def aget_log_store(self) -> LogStore:
+        """The same, in an event loop of Airflow's, such as a trigger's."""
+        return await asyncio.to_thread(_opened_log, await self._asettings(), self._executor)
+
     def runtime(
         self, team: Team | str | None = None, *, journal: Journal | None = None, on_event: Listener | None = None
     ) -> Runtime:
         """A runtime for a team or the path of one, by default the connection's. The caller closes it.
 
-        Of a team that has policies, it has the connection's state store. The journal is the caller's own affair.
+        It has the connection's state store, opened where the team has policies, or workers are asked for tasks. The
+        journal is the caller's own affair.
 
         Raises:
             Misuse: no team is named, or there is none at the path.
@@ -105,7 +126,9 @@ class CoterieHook(BaseHook):
         """
         known = team if isinstance(team, Team) else self.team(team)
         settings = self.settings
-        store = _state_url(settings, self._executor) if known.policies else None
+        shares = bool(known.policies) or asks_workers(known)
+        # Where nothing is shared, it is opened for events alone, if anybody publishes some.
+        store = _state_url(settings, self._executor) if shares else settings.store or LOCAL_STORE
         return Runtime(
             known,
             artifacts=settings.artifacts,
@@ -164,6 +187,13 @@ class CoterieHook(BaseHook):
         lasting = None if url.startswith("memory:") else durability
         named_by = settings.store_named_by
         return Journal(open_journal_store(url, settings.namespace, durability=lasting, named_by=named_by))
+
+
+def _opened_log(settings: CoterieSettings, task_executor: str | None) -> LogStore:
+    from coterie.stores.opening import open_log_store
+
+    url = _state_url(settings, task_executor)
+    return open_log_store(url, settings.namespace, named_by=settings.store_named_by)
 
 
 def _check_reach(settings: CoterieSettings, task_executor: str | None) -> None:

@@ -1,7 +1,7 @@
 """What the triggers of one process share: one store for each connection, in it one pool for each agent type.
 
-A thousand deferred tasks then cost the store one subscription and one command a second, not a thousand. A journal is
-shared likewise.
+A thousand deferred tasks then cost the store one subscription and one command a second, not a thousand. A journal, and
+the log of events, are shared likewise.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from coterie.errors import Unavailable
 from coterie.pool import PoolPolicy, ResourcePool
 
 if TYPE_CHECKING:
+    from coterie import ArtifactStore
     from coterie.ids import AgentType
     from coterie.journal import Journal
-    from coterie.ports import StateStore
+    from coterie.ports import LogStore, StateStore
+    from coterie.remote import RemoteCalls
 
-__all__ = ["Outlook", "journal_outlook", "outlook"]
+__all__ = ["Calls", "Outlook", "calls_outlook", "journal_outlook", "log_outlook", "outlook"]
 
 
 class _Closable(Protocol):
@@ -46,6 +48,7 @@ _ByLoop = WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, _Shared[T]]]
 # By event loop: a store is of the loop that uses it.
 _open: _ByLoop[Outlook] = WeakKeyDictionary()
 _open_journals: _ByLoop[Journal] = WeakKeyDictionary()
+_open_logs: _ByLoop[LogStore] = WeakKeyDictionary()
 
 
 class Outlook:
@@ -141,6 +144,43 @@ async def journal_outlook(coterie_conn_id: str, executor: str | None) -> AsyncIt
     hook = CoterieHook(coterie_conn_id, executor=executor)
     async with _shared(_open_journals, (coterie_conn_id, executor), hook.aget_journal) as shared:
         yield shared
+
+
+@asynccontextmanager
+async def log_outlook(coterie_conn_id: str, executor: str | None) -> AsyncIterator[LogStore]:
+    """The connection's log of events, as `outlook`.
+
+    Raises:
+        As `outlook`.
+    """
+    hook = CoterieHook(coterie_conn_id, executor=executor)
+    async with _shared(_open_logs, (coterie_conn_id, executor), hook.aget_log_store) as shared:
+        assert shared is not None
+        yield shared
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Remote calls of a connection, and where they lie."""
+
+    calls: RemoteCalls
+    outlook: Outlook
+    artifacts: ArtifactStore
+
+
+@asynccontextmanager
+async def calls_outlook(coterie_conn_id: str, executor: str | None) -> AsyncIterator[Calls]:
+    """The connection's remote calls, on the shared state store and log.
+
+    Raises:
+        As `outlook`.
+    """
+    from coterie.remote import RemoteCalls
+
+    artifacts = await CoterieHook(coterie_conn_id, executor=executor).aget_conn()
+    async with outlook(coterie_conn_id, executor) as shared, log_outlook(coterie_conn_id, executor) as log:
+        calls = RemoteCalls(shared.store, log, artifacts=artifacts, namespace=log.namespace)
+        yield Calls(calls, shared, artifacts)
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ class _StateSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.coterie_conn_id = coterie_conn_id
-        self.deferrable = _default_deferrable() if deferrable is None else deferrable
+        self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._work = Work()
 
     @property
@@ -188,7 +188,8 @@ class CoteriePoolSensor(_StateSensor):
         return {"pool": asdict(policies.pool), "agents": [[agent.id, agent.capacity] for agent in agents]}
 
 
-def _default_deferrable() -> bool:
+def default_deferrable() -> bool:
+    """What Airflow says of operators that are not told."""
     from airflow.sdk import conf
 
     found: bool = conf.getboolean("operators", "default_deferrable", fallback=False)

@@ -48,9 +48,9 @@ def require_shared_state(url: str, executor: str) -> None:
         )
     if scheme == "sqlite" and executor not in ON_THIS_MACHINE:
         raise PolicyError(
-            f"the team has policies, and their state is a database on this machine (sqlite://), but {executor!r} runs "
-            f"tasks on others, each of which would have breakers, pools and limits of its own; {_INSTEAD}, as 'State "
-            "store' in the connection or in COTERIE_STORE"
+            f"the state is a database on this machine (sqlite://), but {executor!r} runs tasks on others, each of "
+            f"which would have breakers, pools, limits and events of its own; {_INSTEAD}, as 'State store' in the "
+            "connection or in COTERIE_STORE"
         )
 
 

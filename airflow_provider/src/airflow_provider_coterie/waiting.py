@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from coterie import Orchestrator, Task, Team
-from coterie.errors import BreakerOpen, ClaimedElsewhere, CoterieError, PoolBusy, Refused
+from coterie.errors import BreakerOpen, ClaimedElsewhere, CoterieError, PoolBusy, Refused, TopicFull
 from coterie.ids import AgentType, WorkflowId
 from coterie.journal.place import Place
 from coterie.policies import Policies
 
-__all__ = ["ClaimWait", "Wait", "claim_wait", "patience_s", "take_place", "wait_of"]
+__all__ = ["ClaimWait", "Wait", "claim_wait", "patience_s", "room_wait", "take_place", "wait_of"]
+
+# For so long the queue of remote workers may be full.
+ROOM_S = 3600.0
 
 # What ends the waiting before its time is over: a slot of the pool, a breaker that lets calls through, nothing.
 WaitFor = Literal["slot", "breaker", "time"]
@@ -80,6 +83,22 @@ class ClaimWait:
 def claim_wait(busy: ClaimedElsewhere, workflow_id: WorkflowId, place: Place) -> ClaimWait:
     """What to wait for where another process is at it."""
     return ClaimWait(workflow_id=workflow_id, place=place, retry_at=time.time() + busy.retry_after_s)
+
+
+def room_wait(full: TopicFull, task: Task, first_refused_at: float | None) -> Wait | None:
+    """What to wait for where too many tasks wait for workers already; None: it has been waited for long enough."""
+    now = time.time()
+    since = now if first_refused_at is None else first_refused_at
+    if now - since >= ROOM_S:
+        return None
+    retry_at = now + max(1.0, full.retry_after_s)
+    return Wait(
+        wait_for="time",
+        agent_type=task.agent_type,
+        first_refused_at=since,
+        retry_at=retry_at,
+        gives_up_at=max(retry_at, since + ROOM_S),
+    )
 
 
 def patience_s(policies: Policies | None, first_refused_at: float | None) -> float | None:

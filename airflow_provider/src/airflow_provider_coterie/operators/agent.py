@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from airflow.sdk import Context
 
+from airflow_provider_coterie.calling import CallWait, is_remote
 from airflow_provider_coterie.identity import RunIdentity, identity_of, ticket_of, unit_name
 from airflow_provider_coterie.limit import execution_limit
 from airflow_provider_coterie.operators.plan_task import PlanTaskOperator, Surroundings
-from airflow_provider_coterie.waiting import ClaimWait, Wait, claim_wait, patience_s, take_place, wait_of
+from airflow_provider_coterie.waiting import ClaimWait, Wait, claim_wait, patience_s, room_wait, take_place, wait_of
 from airflow_provider_coterie.wire import stored
 from coterie import ArtifactStore, Ref, Retry, Task, TaskResult
-from coterie.errors import ClaimedElsewhere, Misuse, Refused
+from coterie.errors import ClaimedElsewhere, Misuse, Refused, TopicFull
+from coterie.events import Event
 from coterie.ids import TaskId
 from coterie.journal.place import place_of
+from coterie.task import Placement
 
 __all__ = ["CoterieAgentOperator", "loaded", "unlazy"]
 
@@ -32,8 +35,11 @@ class CoterieAgentOperator(PlanTaskOperator):
     timeout_s: seconds for one attempt. task_retry: attempts within this Airflow try; Airflow's own `retries` serve
     lost workers and stores that do not answer, never a failed agent.
     agent_priority: among tasks that wait for the same agents, higher ones start first.
+    placement: "remote": a worker (`coterie worker`) performs it, and the task waits for that outside of any worker of
+    Airflow's; "local": this task's process does; None: as the team says.
     deferrable: whether a refused task (by a breaker, pool, limit or budget of the team's policies, or because another
-    process is at it) waits outside of any worker, deferred; it uses up no retry either way.
+    process is at it), and one that is performed elsewhere, waits outside of any worker, deferred; it uses up no retry
+    either way.
     on_clear: "run" it again, or "replay" what came of it, when a person clears a success.
     plan_node: set by `plan_to_dag`; the plan's task then counts, word for word, and nothing of it is templated.
 
@@ -55,6 +61,7 @@ class CoterieAgentOperator(PlanTaskOperator):
         timeout_s: float | None = None,
         task_retry: Retry | None = None,
         agent_priority: int = 0,
+        placement: Placement | None = None,
         deferrable: bool = True,
         **kwargs: Any,  # Airflow's own arguments, checked by it
     ) -> None:
@@ -71,6 +78,7 @@ class CoterieAgentOperator(PlanTaskOperator):
         self.timeout_s = timeout_s
         self.task_retry = task_retry
         self.agent_priority = agent_priority
+        self.placement = placement
         self.deferrable = deferrable
 
     def task_of(self) -> Task:
@@ -86,6 +94,7 @@ class CoterieAgentOperator(PlanTaskOperator):
             timeout_s=self.timeout_s,
             retry=self.task_retry,
             priority=self.agent_priority,
+            placement=self.placement,
         )
 
     def upstream_ids(self) -> Mapping[TaskId, str]:
@@ -122,18 +131,26 @@ class CoterieAgentOperator(PlanTaskOperator):
         """The input of a lone task."""
         return self.input or {}
 
-    def _execute(self, context: Context, first_refused_at: float | None) -> Ref | None:
+    def rejoin(self, context: Context, event: Mapping[str, Any]) -> Ref | None:
+        """End as the remote call has; as `execute`, where nothing is known of it any more."""
+        return self._execute(context, None, str(event["call_id"]))
+
+    def _execute(self, context: Context, first_refused_at: float | None, call_id: str | None = None) -> Ref | None:
         with self.journalled():
             given = None if self.plan_node is not None else unlazy(self.make_input(context))
             map_index = context["ti"].map_index
             ticket = ticket_of(context)
 
-            async def work(around: Surroundings) -> tuple[ArtifactStore, TaskResult] | Wait | ClaimWait:
+            async def work(around: Surroundings) -> tuple[ArtifactStore, TaskResult] | Wait | ClaimWait | CallWait:
                 task = self.task_of()
                 if given is not None:
                     name = unit_name(self.task_id, map_index)
                     task = replace(task, id=name, input=await loaded(around.store, given))
-                ended = await self._ask(around, task, ticket, first_refused_at)
+                ended = (
+                    await self._elsewhere(context, around, task, call_id, first_refused_at)
+                    if is_remote(around.team, task)
+                    else await self._ask(around, task, ticket, first_refused_at)
+                )
                 return (around.store, await stored(around.store, ended)) if isinstance(ended, TaskResult) else ended
 
             ended = self.perform(context, work)
@@ -141,6 +158,8 @@ class CoterieAgentOperator(PlanTaskOperator):
                 self.defer_until_free(ended)
             if isinstance(ended, Wait):
                 self._defer(ended)
+            if isinstance(ended, CallWait):
+                self._defer_to(ended)
             return self.finish(context, *ended)
 
     async def _ask(
@@ -177,7 +196,51 @@ class CoterieAgentOperator(PlanTaskOperator):
             place=ticket,
             plan=around.plan,
             intent=around.intent,
+            correlation_id=around.correlation_id,
         )
+
+    async def _elsewhere(
+        self, context: Context, around: Surroundings, task: Task, call_id: str | None, first_refused_at: float | None
+    ) -> TaskResult | CallWait | Wait:
+        """Have a worker asked for the task; or say how it ended, or what to wait for. call_id: what was waited for."""
+        from airflow_provider_coterie.called import RemoteWork
+
+        work = RemoteWork.of(context, self.hook, self.log.info)
+        try:
+            asked = await work.asked(around, task, waits=not self.deferrable, awaited=call_id)
+        except TopicFull as full:
+            wait = room_wait(full, task, first_refused_at) if self.deferrable else None
+            if wait is None:
+                raise
+            self.log.info("refused: %s", full)
+            return wait
+        if not isinstance(asked, TaskResult):
+            return self._call_wait(context, work.owner, around, task, asked)
+        if asked.state == "succeeded" and self._ledger is not None:
+            self._ledger.heard(Event("task.finished", around.identity.workflow_id, task.id, {"state": asked.state}))
+        return asked
+
+    def _call_wait(self, context: Context, owner: str, around: Surroundings, task: Task, call_id: str) -> CallWait:
+        ti: Any = context["ti"]
+        return CallWait(
+            call_id=call_id,
+            owner=owner,
+            workflow_id=around.identity.workflow_id,
+            task_id=task.id,
+            intent=asdict(around.intent),
+            pushes=self.do_xcom_push,
+            # A worker tells the assets that it has made, and calls what the DAG's author hooked on its end.
+            ends_success=not self.outlets and self._post_execute_hook is None,
+            # Else Airflow would try again what has failed for good.
+            ends_failure=not (self.retries and ti.try_number <= ti.max_tries),
+        )
+
+    def _defer_to(self, wait: CallWait) -> NoReturn:
+        """Let the triggerer wait for a call, and end the task."""
+        from airflow_provider_coterie.call_trigger import CoterieCallTrigger
+
+        trigger = CoterieCallTrigger(coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict())
+        self.defer(trigger=trigger, method_name="rejoin", timeout=self.author_timeout)
 
     def _defer(self, wait: Wait) -> NoReturn:
         self.log.info("waiting without a worker for a %s, until %s", wait.wait_for, _clock(wait.gives_up_at))

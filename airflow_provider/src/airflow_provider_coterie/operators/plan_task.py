@@ -11,6 +11,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_coterie.configuration import check_configuration
+from airflow_provider_coterie.correlation import correlation_of
 from airflow_provider_coterie.identity import RunIdentity, identity_of
 from airflow_provider_coterie.ledger import keeping
 from airflow_provider_coterie.limit import team_limit
@@ -39,7 +40,8 @@ class _NotAdmitted(Exception):  # no error: the run goes back, not forward
 class Surroundings:
     """All that performing a task needs: who works, where outputs go, whose run it is, and what came before.
 
-    plan: that the task belongs to, if to any. intent: what the journal is asked for.
+    plan: that the task belongs to, if to any. intent: what the journal is asked for. correlation_id: of all events
+    about the run.
     """
 
     team: Team
@@ -50,6 +52,7 @@ class Surroundings:
     params: Mapping[str, Any]
     plan: Plan | None
     intent: Intent
+    correlation_id: str | None = None
 
 
 class PlanTaskOperator(JournalledOperator):
@@ -162,7 +165,7 @@ class PlanTaskOperator(JournalledOperator):
         is_saga = node is not None and node.plan.has_compensations
         ledger = self.open_ledger(identity) if self.has_agents or is_saga else None
         runtime = self.runtime(team, ledger)
-        params = self._params(context)
+        params, correlation_id = self._params(context), correlation_of(context, identity.workflow_id)
         # Airflow's calls, all of them, before the event loop is entered.
         ends = pull_ends(context, self.upstream_ids())
 
@@ -174,7 +177,9 @@ class PlanTaskOperator(JournalledOperator):
                 if is_saga and not await self._admitted(runtime.orchestrator, identity, intent, upstream):
                     raise _NotAdmitted
                 return await work(
-                    Surroundings(team, runtime.orchestrator, store, identity, upstream, params, plan, intent)
+                    Surroundings(
+                        team, runtime.orchestrator, store, identity, upstream, params, plan, intent, correlation_id
+                    )
                 )
 
         return self._work.run(do())
