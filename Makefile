@@ -181,7 +181,7 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 
 ## Demo and benchmarks
 
-.PHONY: demo demo-breaker bench bench-resilience bench-journal bench-crashes
+.PHONY: demo demo-breaker bench bench-resilience bench-journal bench-bus bench-crashes
 # Through the environment: no shell reads what is in it.
 export REPO
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
@@ -191,11 +191,12 @@ demo: setup ## Review one code base in-process, on Airflow and on Prefect, and c
 demo-breaker: setup ## Let a DAG and a flow share one circuit breaker while their provider fails and recovers.
 	@$(CORE_PYTHON) -m deploy.demo.breaker_run --airflow-python $(AIRFLOW_PYTHON) --prefect-python $(PREFECT_PYTHON)
 
-bench: setup-benchmarks ## Measure scheduling, breakers, limits and pools beside other libraries.
+bench: setup-benchmarks ## Measure scheduling, breakers, limits, pools, durable steps and events beside other libraries.
 	$(BENCHMARKS_PYTHON) benchmarks/import_time.py
 	$(BENCHMARKS_PYTHON) benchmarks/plan_scheduling.py
 	@$(MAKE) --no-print-directory bench-resilience
 	@$(MAKE) --no-print-directory bench-journal
+	@$(MAKE) --no-print-directory bench-bus
 
 BENCH_ARGS ?=
 bench-resilience: setup-benchmarks ## Measure breakers, limits, pools and stores beside other libraries; BENCH_ARGS=--quick.
@@ -203,6 +204,9 @@ bench-resilience: setup-benchmarks ## Measure breakers, limits, pools and stores
 
 bench-journal: setup-benchmarks ## Measure durable steps beside LangGraph, DBOS and a bare group commit; BENCH_ARGS=--no-peers.
 	$(BENCHMARKS_PYTHON) benchmarks/journal.py $(BENCH_ARGS)
+
+bench-bus: setup-benchmarks ## Measure events and remote tasks beside redis-py, FastStream, taskiq and Celery; BENCH_ARGS=--quick.
+	$(BENCHMARKS_PYTHON) benchmarks/bus.py $(BENCH_ARGS)
 
 bench-crashes: setup-benchmarks ## Kill runs and count what is paid for twice, beside LangGraph and DBOS; BENCH_ARGS='--kills 5'.
 	$(BENCHMARKS_PYTHON) benchmarks/crash_points.py $(BENCH_ARGS)
