@@ -308,7 +308,8 @@ class LogStore(Protocol):
         """Messages from behind a position on, for anybody, in order. types: patterns, as of `Terms`.
 
         At most `limit`, and fewer where that would take long; `Reading.after` leads on. A topic that does not exist is
-        empty. Who reads from the beginning, "", has lost nothing: the beginning is what is still there.
+        empty. Who reads from the beginning, "", has lost nothing: the beginning is what is still there. A position that
+        the topic has not reached is of an earlier topic of this name: all lies behind it.
         """
         ...
 

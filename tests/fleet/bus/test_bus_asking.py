@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coterie._rules.log import Message, Retention
 from coterie.bus import CloudEvent, EventBus, Received
-from coterie.errors import Misuse, NoReply
+from coterie.bus.wire import message_id
+from coterie.errors import MalformedEvent, Misuse, NoReply
 from coterie.ports import LogStore
+from coterie.stores.log_memory import MemoryLogStore
+from coterie.stores.log_sqlite import SqliteLogStore
+from coterie.testing import ManualClock
 from tests.fleet.bus.buses import LONG_S, received, served, until
 
 
@@ -96,3 +102,50 @@ async def test_the_topic_of_the_answers_ends_with_the_bus(log: LogStore):
     assert [topic.name for topic in await log.topics()] == ["events"]
     with pytest.raises(Misuse, match="closed"):
         await bus.request("com.example.a", timeout_s=1)
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+async def test_answers_come_also_after_hours_without_any(tmp_path: Path, store: str):
+    clock = ManualClock()
+    log = MemoryLogStore(clock=clock) if store == "memory" else SqliteLogStore(tmp_path / "log.db", clock=clock)
+
+    async with EventBus(log, clock=clock) as bus, served(bus, lambda event: event.data, group="g"):
+        for number in range(3):
+            await bus.request("com.example.a", number, timeout_s=LONG_S)
+        # The topic of the answers is idle for too long meanwhile.
+        clock.advance(4000)
+        assert (await bus.request("com.example.a", 7, timeout_s=LONG_S)).data == 7
+    await log.aclose()
+
+
+async def test_who_waits_when_the_bus_is_closed_is_told(log: LogStore):
+    bus = EventBus(log)
+    asking = asyncio.create_task(bus.request("com.example.a", timeout_s=LONG_S))
+    await until(lambda: asyncio.wait_for(_is_asked(bus), LONG_S), "the question is there")
+
+    await bus.aclose()
+
+    with pytest.raises(Misuse, match="closed"):
+        await asking
+
+
+async def _is_asked(bus: EventBus) -> bool:
+    return bool([recorded async for recorded in bus.replay()])
+
+
+@pytest.mark.parametrize("topic", ["events", "replies/", "replies/a b", "replies/ü"])
+async def test_an_answer_is_sent_nowhere_else(bus: EventBus, log: LogStore, topic: str):
+    event = bus.event("com.example.a", reply_to=topic)
+    with pytest.raises(MalformedEvent, match="replies/"):
+        await bus.publish_all([event])
+
+    message = Message(message_id(event), event.type, event.to_json())
+    await log.append("events", [message], retention=Retention())
+    handled: list[CloudEvent] = []
+    async with served(bus, handled.append, group="g", begin="begin"):
+        await until(lambda: _is_dead(bus), "it is a dead letter")
+    assert handled == []
+
+
+async def _is_dead(bus: EventBus) -> bool:
+    return bool(await bus.dead_letters("g"))

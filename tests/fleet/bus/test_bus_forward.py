@@ -156,3 +156,38 @@ async def test_events_may_come_from_other_threads(bus: EventBus):
 async def test_a_queue_has_room(bus: EventBus, capacity: Any):
     with pytest.raises(PolicyError, match="capacity"):
         BusListener(bus, capacity=capacity)
+
+
+async def test_one_that_cannot_be_published_keeps_no_other_from_being(bus: EventBus):
+    listener = BusListener(bus)
+    bad: list[Event] = [
+        Event("task." + "x" * 300, "run"),
+        Event("task.started", "run", fields={"number": 10**5000}),
+        Event("task.started", "run", fields={"large": [["x" * 2000] * 100] * 100}),
+    ]
+    odd = [
+        Event("task.started", "run", fields={"half a character": "\udcff", "\udcff": 1}),
+        Event("task.started", "a\nrun\x00"),
+        Event("task.started", "run" * 1000),
+    ]
+    for event in (*bad, *odd, Event("task.started", "run", fields={"last": 1})):
+        listener(event)
+
+    await listener.aclose()
+
+    found = await published(bus)
+    assert len(found) == 4
+    assert found[-1].event.data == {"run": "run", "last": 1}
+    assert listener.dropped == 3
+
+
+async def test_an_event_is_published_also_if_the_other_listener_fails(bus: EventBus):
+    def fail(event: Event) -> None:
+        raise LookupError
+
+    listener = BusListener(bus, then=fail)
+    with pytest.raises(LookupError):
+        listener(Event("task.started", "run"))
+    await listener.aclose()
+
+    assert len(await published(bus)) == 1

@@ -122,3 +122,12 @@ async def test_a_type_of_data_that_fails_by_itself_ends_nobody(bus: EventBus, lo
 
     async with odd.subscribe(group="g", begin="begin") as events:
         assert [event.data for event in await received(events, 1)] == [2]
+
+
+async def test_who_is_told_of_a_dead_letter_is_told_the_id_that_its_publisher_gave(bus: EventBus, heard: list[Event]):
+    await bus.publish("com.example.a", id="order 7")
+
+    async with bus.subscribe(group="g", begin="begin") as events:
+        await (await anext(events)).reject("no")
+
+    assert [event.fields["id"] for event in heard if event.name == "events.dead"] == ["order 7"]

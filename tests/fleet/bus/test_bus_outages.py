@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from coterie._rules.log import Terms
+from coterie._rules.log import Message, Retention, Terms
 from coterie.bus import CloudEvent, EventBus
 from coterie.errors import StateFormatError, Unavailable
 from coterie.events import Event
 from coterie.ports import LogStore
 from coterie.task import Retry
+from coterie.testing import FaultyLogStore
 from tests.fleet.bus.buses import LONG_S, Weather, numbers, served, until
 
 
@@ -236,3 +237,54 @@ async def test_what_its_consumers_died_of_is_given_up_and_told(bus: EventBus, lo
     (letter,) = await bus.dead_letters("g")
     assert (letter.event and letter.event.data, letter.reason) == ("deadly", "the consumer died")
     assert [event.fields["error"] for event in heard if event.name == "events.dead"] == ["the consumer died"]
+
+
+async def test_who_gives_up_waiting_while_a_bad_message_is_refused_closes_no_key(
+    stormy: EventBus, bus: EventBus, log: LogStore, weather: Weather
+):
+    await log.append("events", [Message("bad", "com.example.a", "no JSON", "k")], retention=Retention())
+    await bus.publish("com.example.a", 1, key="k")
+
+    async with stormy.subscribe(group="g", begin="begin") as events:
+        await until(lambda: weather.names["take"] > 1, "the bad one was taken")
+        weather.is_away = True
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await anext(events)
+        weather.is_away = False
+        async with asyncio.timeout(LONG_S):
+            assert (await anext(events)).event.data == 1
+
+
+@pytest.mark.parametrize("error", [Unavailable("away; try again"), RuntimeError("a defect")], ids=["away", "defect"])
+async def test_a_consumer_is_heard_of_whatever_comes_of_looking_for_the_dead(
+    log: LogStore, bus: EventBus, error: Exception
+):
+    faulty = FaultyLogStore(log, {("groups", "before"): error})
+    await bus.publish("com.example.a")
+
+    async with EventBus(faulty).subscribe(group="g", begin="begin", prefetch=1, lease_s=1) as events:
+        await anext(events)
+        for beats in (1, 2):
+            await until(lambda: faulty.calls.count(("beat", "events")) >= beats, "it is heard of")  # noqa: B023
+
+
+async def test_what_was_given_back_by_a_call_whose_answer_was_lost_is_not_given_back_again(
+    stormy: EventBus, bus: EventBus, weather: Weather, heard: list[Event]
+):
+    await bus.publish("com.example.a", 1)
+
+    async with stormy.subscribe(group="g", begin="begin", lease_s=1) as events:
+        first = await anext(events)
+        weather.is_away = weather.fails_after = True
+        with pytest.raises(Unavailable):
+            await first.fail("no", retry_in_s=0.0)
+        weather.is_away = False
+        second = await anext(events)
+        assert await first.fail("no", retry_in_s=0.0), "it is said again, as the answer was lost"
+        await second.ack()
+
+    assert second.number == 2
+    assert "events.expelled" not in {event.name for event in heard}
+    (group,) = await weather.groups("events")
+    assert (group.held, group.waiting, group.dead) == (0, 0, 0)

@@ -36,6 +36,14 @@ async def test_the_same_id_is_the_same_event(bus: EventBus):
     assert await numbers(bus.replay()) == [1]
 
 
+async def test_the_same_id_of_another_source_is_another_event(log: LogStore):
+    await EventBus(log, source="/a").publish("com.example.a", 1, id="one")
+    other = await EventBus(log, source="/b").publish("com.example.a", 2, id="one")
+
+    assert not other.is_duplicate
+    assert await numbers(EventBus(log).replay()) == [1, 2]
+
+
 async def test_many_are_published_in_their_order(bus: EventBus):
     events = [bus.event("com.example.placed", number) for number in range(2500)]
 

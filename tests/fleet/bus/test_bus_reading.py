@@ -112,3 +112,27 @@ async def test_readers_leave_no_trace(bus: EventBus, log: LogStore):
     await numbers(bus.replay())
 
     assert list(await log.groups("events")) == []
+
+
+async def test_a_replay_ends_where_it_should_also_if_nothing_lies_there_any_more(log: LogStore):
+    bus = EventBus(log, retention=Retention(max_messages=3))
+    placed = [(await bus.publish("com.example.a", number)).position for number in range(6)]
+
+    assert await numbers(bus.replay(until=placed[0])) == []
+    assert await numbers(bus.replay(until=placed[4])) == [3, 4]
+    assert await numbers(bus.replay(since=placed[4], until=placed[3])) == []
+    assert await numbers(bus.replay(until="begin")) == []
+    with pytest.raises(Misuse, match="nonsense"):
+        await numbers(bus.replay(until="nonsense"))
+
+
+async def test_a_tail_goes_on_in_a_topic_that_was_made_anew(bus: EventBus, log: LogStore, heard: list[Event]):
+    for number in range(5):
+        await bus.publish("com.example.a", number)
+
+    async with aclosing(bus.tail(since=await bus.here())) as events, asyncio.timeout(LONG_S):
+        await log.drop_topic("events")
+        await bus.publish("com.example.a", "new")
+        assert (await anext(events)).event.data == "new"
+
+    assert heard == []

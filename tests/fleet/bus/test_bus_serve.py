@@ -13,7 +13,7 @@ import pytest
 
 from coterie._rules.log import Message, Retention
 from coterie.bus import CloudEvent, EventBus, Received
-from coterie.errors import BreakerOpen, MalformedEvent, Misuse, PolicyError
+from coterie.errors import BreakerOpen, MalformedEvent, Misuse, PolicyError, Refused
 from coterie.events import Event
 from coterie.ports import LogStore
 from coterie.task import Retry
@@ -169,6 +169,33 @@ async def test_a_refusal_is_no_failure(bus: EventBus):
 
     assert set(numbers) == {1}
     assert await bus.dead_letters("g") == []
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Mute(),
+        ValueError("half a character \udcff, and a null \x00"),
+        *(Refused("not now", retry_after_s=seconds) for seconds in (float("inf"), float("nan"), -1.0, 1e12)),
+    ],
+    ids=repr,
+)
+async def test_no_error_of_a_handler_ends_a_service(bus: EventBus, error: Exception):
+    got: list[int] = []
+
+    async def handler(event: CloudEvent) -> None:
+        got.append(event.data)
+        if event.data == 1:
+            raise error
+
+    async with served(bus, handler, group="g", max_deliveries=1):
+        await bus.publish_all([bus.event("com.example.a", number) for number in (1, 2)])
+        await until(lambda: 2 in got, "the next event is handled")
 
 
 async def test_a_handler_that_hangs_is_ended(bus: EventBus):

@@ -174,7 +174,7 @@ def test_the_environment_says_the_keys(monkeypatch: pytest.MonkeyPatch):
     assert Signing.from_environment() is None
 
 
-@pytest.mark.parametrize("text", [NEW, f"a b:{NEW}", "id:short", ","])
+@pytest.mark.parametrize("text", [NEW, f"a b:{NEW}", "id:short", ",", f"id:{NEW},id:{OLD}"])
 def test_an_environment_that_says_no_keys_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch, text: str):
     monkeypatch.setenv("COTERIE_SIGNING_KEYS", text)
 

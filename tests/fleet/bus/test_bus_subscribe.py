@@ -6,12 +6,14 @@ import asyncio
 import json
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from coterie._rules.log import Message, Retention, Terms
 from coterie.bus import CloudEvent, EventBus
+from coterie.bus.wire import message_id
 from coterie.errors import Misuse, PolicyError
 from coterie.events import Event
 from coterie.ports import LogStore
@@ -239,17 +241,19 @@ async def test_what_has_expired_is_not_handed_out(bus: EventBus):
     assert await bus.dead_letters("g") == []
 
 
+ONE = CloudEvent("com.example.a", id="1")
+NAME = message_id(ONE)
 NO_EVENTS = {
-    "no JSON": Message("1", "com.example.a", "{"),
-    "no object": Message("1", "com.example.a", "[]"),
-    "no source": Message("1", "com.example.a", json.dumps({"specversion": "1.0", "id": "1", "type": "com.example.a"})),
-    "another id": Message("1", "com.example.a", CloudEvent("com.example.a", id="2").to_json()),
-    "another type": Message("1", "com.example.b", CloudEvent("com.example.a", id="1").to_json()),
-    "another key": Message("1", "com.example.a", CloudEvent("com.example.a", id="1").to_json(), key="k"),
-    "an answer elsewhere": Message(
-        "1", "com.example.a", CloudEvent("com.example.a", id="1", reply_to="tasks/a").to_json()
-    ),
-    "too large": Message("1", "com.example.a", CloudEvent("com.example.a", "x" * 300_000, id="1").to_json()),
+    "no JSON": Message(NAME, "com.example.a", "{"),
+    "no object": Message(NAME, "com.example.a", "[]"),
+    "no source": Message(NAME, "com.example.a", json.dumps({"specversion": "1.0", "id": "1", "type": "com.example.a"})),
+    "another id": Message(NAME, "com.example.a", replace(ONE, id="2").to_json()),
+    "another source": Message(NAME, "com.example.a", replace(ONE, source="/other").to_json()),
+    "another type": Message(NAME, "com.example.b", ONE.to_json()),
+    "another key": Message(NAME, "com.example.a", ONE.to_json(), key="k"),
+    "another priority": Message(NAME, "com.example.a", ONE.to_json(), priority=1),
+    "an answer elsewhere": Message(NAME, "com.example.a", replace(ONE, reply_to="tasks/a").to_json()),
+    "too large": Message(NAME, "com.example.a", replace(ONE, data="x" * 300_000).to_json()),
 }
 
 

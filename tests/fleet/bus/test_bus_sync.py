@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from coterie import bus, sync
-from coterie.bus import CloudEvent
+from coterie import Event, bus, sync
+from coterie.bus import BusListener, CloudEvent
 from coterie.errors import Misuse, NoReply
 from coterie.sync_bus import EventBus
 from tests.fleet.bus.buses import LONG_S
@@ -77,3 +79,46 @@ def test_both_take_the_same_arguments():
     ):
         one, other = (inspect.signature(getattr(kind, name)) for kind in (EventBus, bus.EventBus))
         assert list(one.parameters.items()) == list(other.parameters.items()), name
+
+
+def test_a_forked_process_asks_for_itself(tmp_path: Path):
+    url = f"sqlite://{tmp_path}/state.db"
+    with EventBus.open(url) as asking, EventBus.open(url) as answering:
+        serving = sync.begin(answering._wrapped.serve(lambda event: event.data, group="g", begin="begin"))
+        assert asking.request("com.example.a", 1, timeout_s=LONG_S).data == 1
+
+        assert _forked(lambda: asking.request("com.example.a", 2, timeout_s=LONG_S).data == 2)
+
+        assert asking.request("com.example.a", 3, timeout_s=LONG_S).data == 3
+        serving.cancel()
+
+
+def test_a_forked_process_publishes_what_it_is_told_and_nothing_of_its_parents(tmp_path: Path):
+    with EventBus.open(f"sqlite://{tmp_path}/state.db") as events:
+        listener = BusListener(events._wrapped)
+        listener(Event("task.started", "parent"))
+
+        async def tell(run: str) -> None:
+            listener(Event("task.started", run))
+            await listener.aclose()
+
+        def child() -> bool:
+            sync.run(tell("child"))
+            return True
+
+        assert _forked(child)
+        sync.run(tell("parent"))
+
+        assert [one.event.key for one in events.replay()] == ["child", "parent", "parent"]
+
+
+def _forked(work: Callable[[], bool]) -> bool:
+    """Whether it holds in a forked process."""
+    pid = os.fork()
+    if pid == 0:
+        holds = False
+        try:
+            holds = work()
+        finally:
+            os._exit(0 if holds else 1)
+    return os.waitpid(pid, 0)[1] == 0

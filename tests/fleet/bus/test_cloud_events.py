@@ -277,3 +277,25 @@ def test_blanks_around_an_event_are_none_of_it():
     assert CloudEvent.from_json(f" \n{event.to_json()}\n ") == event
     with pytest.raises(MalformedEvent, match="Extra data"):
         CloudEvent.from_json(f"{event.to_json()} {event.to_json()}")
+
+
+@pytest.mark.parametrize(
+    "instant",
+    ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"],
+)
+def test_no_event_expires_before_1970_or_after_9999(instant: str):
+    document = {**CloudEvent("com.example.a").to_dict(), "expirytime": instant}
+
+    with pytest.raises(MalformedEvent, match="expirytime"):
+        CloudEvent.from_dict(document)
+
+
+def test_what_is_read_is_nested_no_deeper_than_what_may_be_made():
+    def text(depth: int) -> str:
+        return CloudEvent("com.example.a").to_json()[:-1] + ',"data":' + "[" * depth + "1" + "]" * depth + "}"
+
+    event = CloudEvent.from_json(text(200))
+    CloudEvent("com.example.a", event.data)
+    for depth in (201, 300, 900):
+        with pytest.raises(MalformedEvent, match="deep"):
+            CloudEvent.from_json(text(depth))

@@ -16,7 +16,7 @@ from coterie.bus.publishing import publish
 from coterie.bus.reading import tailed
 from coterie.bus.wire import Wire
 from coterie.errors import CoterieError, Misuse, NoReply
-from coterie.work import Work
+from coterie.work import Work, tell_of_forks
 
 __all__ = ["Asking", "send_reply"]
 
@@ -47,11 +47,17 @@ class Asking:
     """The questions of one bus that wait for answers, which come by a topic of its own."""
 
     def __init__(self, wire: Wire) -> None:
-        self._wire = replace(wire, topic=f"{REPLIES}{os.urandom(12).hex()}", retention=_ANSWERS)
+        self._wire = wire
+        self._is_closed = False
+        self.forked()
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """Begin anew: a forked process asks for itself, and leaves its parent's answers to that."""
+        self._wire = replace(self._wire, topic=f"{REPLIES}{os.urandom(12).hex()}", retention=_ANSWERS)
         self._waiting: dict[str, asyncio.Future[CloudEvent]] = {}
         self._work = Work()
         self._reader: asyncio.Task[None] | None = None
-        self._is_closed = False
 
     @property
     def reply_to(self) -> str:
@@ -81,12 +87,14 @@ class Asking:
             raise NoReply(repr(event.name), timeout_s) from None
         finally:
             del self._waiting[event.id]
+            # An error that nobody waits for any more is nobody's.
+            if answer.done() and not answer.cancelled():
+                answer.exception()
 
     async def aclose(self) -> None:
         """Wait for no answer any more."""
         self._is_closed = True
-        for answer in self._waiting.values():
-            answer.cancel()
+        self._give_up(Misuse("this bus was closed while it waited for an answer; close it when all have come"))
         if self._reader is not None:
             self._reader.cancel()
             await self._work.aclose(_END_S)
@@ -94,7 +102,19 @@ class Asking:
             with contextlib.suppress(CoterieError):
                 await self._wire.log.drop_topic(self._wire.topic)
 
+    def _give_up(self, error: Exception) -> None:
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(error)
+
     async def _read(self) -> None:
+        try:
+            await self._answered()
+        # Whoever waits is told; the next question begins anew.
+        except Exception as error:  # noqa: BLE001
+            self._give_up(error)
+
+    async def _answered(self) -> None:
         async with aclosing(tailed(self._wire, (), since=None)) as answers:
             async for recorded in answers:
                 answer = self._waiting.get(recorded.event.causation_id or "")

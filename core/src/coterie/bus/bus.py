@@ -188,7 +188,7 @@ class EventBus:
     ) -> Published:
         """Publish one event, made of this; once it returns, the event is as durable as the store.
 
-        id: whatever is published again under the same one, within `Retention.dedup_s`, is the same event.
+        id: whatever the same source publishes again under the same one, within `Retention.dedup_s`, is the same event.
         wait_s: how long a topic without room, or a store that does not answer, is waited for.
 
         Raises:
@@ -268,13 +268,14 @@ class EventBus:
         max_deliveries: int | None = None,
         by_priority: bool = False,
     ) -> None:
-        """Handle events until `stop` is set, or this is cancelled: what is not handled then goes to others.
+        """Handle events until `stop` is set, or this is cancelled: what is not begun then goes to others; what is, is
+        finished in the one case, and goes to others in the other.
 
         handler: called with the event, and with the `Received` where it takes two; a coroutine function, or a plain
             one, which gets a thread of its own. Returns: the event is done, and what it returns is the answer where one
             is asked for. Raises: it is delivered again, later, and in the end is a dead letter with that error; at once
-            where the error is a `MalformedEvent`; a `Refused` is no failure: the event comes again after
-            its `retry_after_s`.
+            where the error is a `MalformedEvent`, `UntrustedEvent` or `OversizedMessage`; a `Refused` is no failure:
+            the event comes again after its `retry_after_s`, at least 0.05 s and at most a day.
         concurrency: how many are handled at once; those of one key one after the other, in order.
         timeout_s: how long one may take; longer ones are cancelled, and have failed.
         retry: its `max_attempts` and waits; by default 5 deliveries.
@@ -304,7 +305,7 @@ class EventBus:
         """Events that are there, in order, for this reader alone; it ends when there are no more.
 
         since: a position (what lies behind it), a time, or seconds since the epoch; None: all that are kept.
-        until: up to and with a position, or before a time; None: to the end.
+        until: up to and with a position, which may be gone, or before a time; None: to the end.
 
         What is no event is passed over. What was dropped before it was read is told (`events.lost`).
 
@@ -352,7 +353,7 @@ class EventBus:
         Nobody is handed the question when its time is over.
 
         Raises:
-            NoReply: there was no answer in time. Others: as of `publish`.
+            NoReply: there was no answer in time. Misuse: the bus was closed meanwhile. Others: as of `publish`.
         """
         event = self.event(
             type_,

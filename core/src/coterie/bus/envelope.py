@@ -11,9 +11,9 @@ from math import modf
 from operator import itemgetter
 from typing import Any, NoReturn, TypeAlias
 
-from coterie._json import MAX_DEPTH, content_shape
+from coterie._json import MAX_DEPTH, content_shape, require_json
 from coterie._rules.timeline import SECOND
-from coterie.errors import MalformedEvent
+from coterie.errors import MalformedEvent, Misuse
 
 __all__ = [
     "LAST_S",
@@ -55,6 +55,7 @@ SIGNATURE = "coteriesignature"
 _ABSENT: Mapping[str, Any] = {**NAMES, "specversion": None, "datacontenttype": None, SIGNATURE: None}
 _RESERVED = frozenset({*_ABSENT, "data_base64"})
 _pick = itemgetter(*NAMES)
+_required_of = itemgetter("specversion", "type", "id", "source")
 # All but the data, which come last.
 _ATTRIBUTES = tuple((name, absent) for name, absent in NAMES.items() if name != "data")
 _NEEDED = frozenset({"type", "source", "id"})
@@ -77,7 +78,6 @@ _PLAIN = frozenset({*_TEXTS, "specversion", "datacontenttype", "data", SIGNATURE
 _PLAIN_CHARS = 500
 _ANY_TIME = "2026-01-01T00:00:00Z"
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 # Attributes in their order, of events that have but texts and data; and what picks the texts.
 _plain_kinds: dict[tuple[str, ...], Callable[[dict[str, Any]], tuple[str, ...]]] = {}
 _MOST_KINDS = 1000
@@ -98,8 +98,8 @@ def parsed(text: str | bytes) -> dict[str, Any]:
     if type(document) is not dict:
         raise MalformedEvent(f"an event is a JSON {type(document).__name__}, no object; send CloudEvents 1.0 as JSON")
     # Most texts cannot be so deep, and need no closer look.
-    if text.count("[") + text.count("{") > MAX_DEPTH and content_shape(document, len(text))[1] > MAX_DEPTH + 1:
-        raise MalformedEvent(f"an event is nested over {MAX_DEPTH} deep; put such data into the artifact store")
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(document.get("data"), len(text))
     return document
 
 
@@ -115,19 +115,22 @@ def is_plain(document: dict[str, Any]) -> bool:
         texts = "".join(texts_of(document))
     except TypeError:
         return False
-    key, time = document.get("partitionkey", ""), document.get("time", _ANY_TIME)
+    get = document.get
+    version, type_, id_, source = _required_of(document)
     return (
-        len(texts) <= _PLAIN_CHARS
-        and document["specversion"] == "1.0"
-        and document.get("datacontenttype", _JSON) == _JSON
-        and 0 < len(document["type"]) <= _SHORT_CHARS
-        and 0 < len(document["id"]) <= _SHORT_CHARS
-        and len(key) <= _SHORT_CHARS
-        and bool(document["source"])
+        version == "1.0"
+        and get("datacontenttype", _JSON) == _JSON
+        and bool(type_ and id_ and source)
+        # All together are seldom longer than one of them may be.
+        and (len(texts) <= _SHORT_CHARS or _are_short(texts, type_, id_, get("partitionkey", "")))
         # Without controls, and half characters; what else cannot be printed is looked at more closely.
         and texts.isprintable()
-        and _is_time(time)
+        and _is_time(get("time", _ANY_TIME))
     )
+
+
+def _are_short(texts: str, *names: str) -> bool:
+    return len(texts) <= _PLAIN_CHARS and max(map(len, names)) <= _SHORT_CHARS
 
 
 def read(document: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Extension]]:
@@ -175,9 +178,8 @@ def _is_usual(values: tuple[Any, ...]) -> bool:
     return (
         # Controls and halves of characters are none of these; what else is none is looked at.
         joined.isprintable()
-        and len(joined) <= _PLAIN_CHARS
         and bool(type_ and source and id_)
-        and max(len(type_), len(id_), len(key or ""), len(reply_to or "")) <= _SHORT_CHARS
+        and (len(joined) <= _SHORT_CHARS or _are_short(joined, type_, id_, key or "", reply_to or ""))
         and key is not None
         and expiry is None
         and priority == 0
@@ -268,6 +270,15 @@ def _check_value(name: str, value: Any) -> None:
         _wrong(name, value, _A_TIME)
 
 
+def _check_depth(data: Any, most: int) -> None:
+    """What is too deep to be published is too deep to be read: who handles it could neither show nor answer it."""
+    try:
+        if content_shape(data, most)[1] > MAX_DEPTH:
+            require_json(data, "data")
+    except Misuse as error:
+        raise MalformedEvent(f"an event has data that are too deep: {error}; put them into an artifact") from None
+
+
 def _check_text(name: str, value: Any) -> None:
     most = _SHORT_CHARS if name in _SHORT else _TEXT_CHARS
     if type(value) is not str or len(value) > most or _CONTROL.search(value) or (not value and name in _NEEDED):
@@ -298,6 +309,21 @@ def _check_content(kind: Any) -> None:
 
 def _wrong(name: str, value: Any, right: str) -> NoReturn:
     raise MalformedEvent(f"an event has {name} {repr(value)[:120]}; give {right}")
+
+
+def _encoder() -> Callable[[Any], str]:
+    """What writes JSON. Of `JSONEncoder`, what each call makes anew is made once: that takes as long as to write."""
+    plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return plain.encode
+    # Without a look for circles, of which data have none; nothing sorted, skipped, or that is no number.
+    told = (False, False, False)
+    parts = make(None, plain.default, json.encoder.encode_basestring, None, ":", ",", *told)
+    return lambda document: "".join(parts(document, 0))
+
+
+_encode = _encoder()
 
 
 def _no_number(name: str) -> NoReturn:

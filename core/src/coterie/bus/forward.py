@@ -15,10 +15,10 @@ from coterie.bus.bus import EventBus
 from coterie.bus.envelope import time_of
 from coterie.bus.event import CloudEvent
 from coterie.bus.names import FAMILIES
-from coterie.errors import CoterieError, PolicyError, TopicFull, Unavailable
+from coterie.errors import PolicyError, TopicFull, Unavailable
 from coterie.events import Event, Listener
 from coterie.usage import Usage
-from coterie.work import Work
+from coterie.work import Work, tell_of_forks
 
 __all__ = ["BusListener"]
 
@@ -49,10 +49,15 @@ class BusListener:
     def __init__(self, bus: EventBus, *, capacity: int = 10_000, then: Listener | None = None) -> None:
         if type(capacity) is not int or capacity < 1:
             raise PolicyError(f"capacity is {capacity!r}; give a whole number >= 1")
-        self.dropped = 0
         self._bus = bus
         self._then = then
         self._capacity = capacity
+        self.forked()
+        tell_of_forks(self)
+
+    def forked(self) -> None:
+        """Begin anew: a forked process publishes what it is told itself; what waits is its parent's."""
+        self.dropped = 0
         self._waiting: deque[tuple[Event, float]] = deque()
         self._told = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -60,9 +65,14 @@ class BusListener:
         self._work = Work()
 
     def __call__(self, event: Event) -> None:
-        """Take an event, to be published soon. It neither blocks nor raises, and may come from any thread."""
-        if self._then is not None:
-            self._then(event)
+        """Take an event, to be published soon, from any thread. It does not block, and raises only what `then` does."""
+        try:
+            if self._then is not None:
+                self._then(event)
+        finally:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         if len(self._waiting) >= self._capacity:
             self.dropped += 1
             return
@@ -92,12 +102,21 @@ class BusListener:
     async def _sent(self) -> None:
         while self._waiting:
             some = list(islice(self._waiting, _AT_ONCE))
-            events = [_published(self._bus.source, *one) for one in some]
-            await self._publish(events)
+            events = [made for one in some if (made := self._made(*one)) is not None]
+            if events:
+                await self._publish(events)
             # Only now: whatever is cancelled before is counted as dropped.
             for _ in some:
                 self._waiting.popleft()
             self._tell_dropped()
+
+    def _made(self, event: Event, at_s: float) -> CloudEvent | None:
+        try:
+            return _published(self._bus.source, event, at_s)
+        # Whatever is wrong with it: those behind it are to be published.
+        except Exception as error:  # noqa: BLE001
+            self._drop(1, error)
+            return None
 
     async def _publish(self, events: Sequence[CloudEvent]) -> None:
         """However long the store takes; the same events again are the same ones."""
@@ -106,13 +125,20 @@ class BusListener:
                 await self._bus.publish_all(events, wait_s=_WAIT_S)
             except (Unavailable, TopicFull) as error:
                 _log.info("events.not_published: asked again: %s", error)
-            except CoterieError as error:
-                self.dropped += len(events)
-                _log.warning("events.dropped: %d events of runs cannot be published: %s", len(events), error)
-                self._told = self.dropped
-                return
+            # One that may not be sent, or all, such as into a store that was closed.
+            except Exception as error:  # noqa: BLE001
+                if len(events) == 1:
+                    return self._drop(1, error)
+                for event in events:
+                    await self._publish([event])
+                return None
             else:
-                return
+                return None
+
+    def _drop(self, count: int, error: Exception) -> None:
+        self.dropped += count
+        self._told += count
+        _log.warning("events.dropped: %d events of runs cannot be published: %s", count, error)
 
     def _tell_dropped(self) -> None:
         if self.dropped > self._told:
@@ -125,7 +151,7 @@ class BusListener:
 
 def _published(source: str, event: Event, at_s: float) -> CloudEvent:
     run, task = event.workflow_id, event.task_id
-    fields = {name: _plain(value, _DEPTH) for name, value in event.fields.items() if name not in _UNSAID}
+    fields = {_whole(name): _plain(value, _DEPTH) for name, value in event.fields.items() if name not in _UNSAID}
     about: dict[str, JsonValue] = {"run": run} if run else {}
     if task is not None:
         about["task"] = task
@@ -134,9 +160,9 @@ def _published(source: str, event: Event, at_s: float) -> CloudEvent:
         {**about, **fields},
         source=source,
         time=time_of(at_s),
-        subject="/".join(filter(None, (run, task))) or None,
-        key=run[:_KEY_CHARS],
-        correlation_id=run or None,
+        subject=_clean("/".join(filter(None, (run, task))))[:_TEXT_CHARS] or None,
+        key=_clean(run)[:_KEY_CHARS],
+        correlation_id=_clean(run)[:_TEXT_CHARS] or None,
     )
 
 
@@ -158,11 +184,23 @@ def _plain(value: Any, depth: int) -> JsonValue:
     if value is None or isinstance(value, (bool, int, float)):
         return value if not isinstance(value, float) or math.isfinite(value) else None
     if isinstance(value, str):
-        return value[:_TEXT_CHARS]
+        return _whole(value[:_TEXT_CHARS])
     if depth and isinstance(value, Mapping):
-        return {str(name): _plain(one, depth - 1) for name, one in islice(value.items(), _MOST_ITEMS)}
+        return {
+            _whole(str(name)[:_TEXT_CHARS]): _plain(one, depth - 1) for name, one in islice(value.items(), _MOST_ITEMS)
+        }
     if depth and isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(one, depth - 1) for one in islice(value, _MOST_ITEMS)]
     if isinstance(value, Usage):
         return _plain(value.to_dict(), depth)
     return type(value).__name__
+
+
+def _whole(text: str) -> str:
+    """Half characters, such as of a file's name that is no UTF-8, are replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _clean(text: str) -> str:
+    """As an attribute may be."""
+    return "".join(one if one.isprintable() else "?" for one in text)

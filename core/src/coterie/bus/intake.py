@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
 from coterie._rules.log import Delivery, Position, Taken, Terms
 from coterie.bus.outage import Outage
-from coterie.bus.wire import Wire
+from coterie.bus.pulse import Pulse
+from coterie.bus.wire import Wire, event_id
 from coterie.errors import CoterieError, EventsLost, Unavailable
 from coterie.journal.bell import until_rung
-from coterie.journal.owner import is_known_dead, new_owner, told
+from coterie.journal.owner import new_owner, told
 from coterie.work import Work
 
 __all__ = ["Intake"]
@@ -25,8 +25,11 @@ _log = logging.getLogger("coterie.bus")
 _GATHER_S = 0.05
 # Between two looks at a topic where nothing is told of; each longer than the one before.
 _SHORTEST_LOOK_S, _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 1.0, 5.0
-_LONGEST_PULSE_S = 2.0
 _END_S = 5.0
+# How long is waited before what is done is said again at the end, each time.
+_SAY_AGAIN_S = (0.1, 0.4)
+# Of a consumer's name, so that the number of its life has room behind it.
+_NAMED_CHARS = 190
 _TICK_S = 0.001
 # Of the event loop, until a request that a task is woken for is written.
 _STEPS = 3
@@ -49,8 +52,9 @@ class Intake:
         self._lives = 1
         self._terms = terms
         self._prefetch = prefetch
-        self.low = prefetch // 2
-        self._held = 0
+        # To take many at once saves more than to have the next ones on their way early.
+        self.low = (prefetch + 2) // 4
+        self._held: dict[Position, Delivery] = {}
         self._done: list[Position] = []
         self._repeated: set[Position] = set()
         self._due_s = 0.0
@@ -61,10 +65,11 @@ class Intake:
         # Whether messages may be held that nobody here knows of; no longer than until then.
         self._is_unsure = False
         self._unsure_until_s = 0.0
-        self._heard_s = 0.0
+        self._pulse = Pulse(wire, group, terms.lease_s, consumer=lambda: self.consumer, expelled=self._was_expelled)
         self._ready = asyncio.Event()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._over = asyncio.Event()
         self._broken: BaseException | None = None
         self._tasks = Work()
         self._ending = Work()
@@ -81,23 +86,28 @@ class Intake:
             Unavailable: the store did not answer; nothing was begun.
         """
         log, topic = self._wire.log, self._wire.topic
-        await log.watch(topic, self._notice)
         try:
+            await log.watch(topic, self._notice)
             self._saw(await log.take(topic, self._group, self.consumer, terms=self._terms, limit=0))
+        except asyncio.CancelledError:
+            # It may have begun all the same.
+            await self._ending.within(_END_S, self._leave())
+            raise
         except BaseException:
             await self._unwatch()
             raise
         self._tasks.start(self._guarded())
-        self._tasks.start(self._pulse())
+        self._tasks.start(self._pulse.run(self._over))
 
     async def end(self) -> None:
         """Give back what is held, within a bound. What is not said in time, the end of the lease says."""
+        self._over.set()
         self.stop()
         # A message that is being taken now is to be given back too.
         await self._ending.within(2 * _END_S, self._ended())
 
     def stop(self) -> None:
-        """Take nothing more."""
+        """Take nothing more. What is held may still be said to be done, and the consumer is heard of, until the end."""
         self._stopping.set()
         self._ready.set()
         self._wake.set()
@@ -121,20 +131,27 @@ class Intake:
         for _ in range(_STEPS):
             await asyncio.sleep(0)
 
-    def done(self, position: Position) -> None:
-        """One that is held is done with."""
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether this very delivery is held here, and was neither settled nor followed by another one."""
+        return self._held.get(delivery.logged.position) is delivery
+
+    def done(self, delivery: Delivery) -> None:
+        """One is done with; of those that are not held, others say so."""
+        if not self.holds(delivery):
+            return
         if not self._done:
             loop = asyncio.get_running_loop()
             self._due_s = loop.time() + _GATHER_S
             self._gathering = loop.call_at(self._due_s, self._wake.set)
-        self._done.append(position)
-        self.settled()
+        self._done.append(delivery.logged.position)
+        self.settled(delivery)
 
-    def settled(self) -> None:
+    def settled(self, delivery: Delivery) -> None:
         """One is held no more."""
-        self._held -= 1
-        if self._is_eager:
-            self._wake.set()
+        if self.holds(delivery):
+            del self._held[delivery.logged.position]
+            if self._is_eager:
+                self._wake.set()
 
     async def wait_for_store(self, error: Unavailable) -> None:
         """Wait before the store is asked again, but no longer once nothing more is wanted."""
@@ -150,7 +167,7 @@ class Intake:
             f"{self._group!r} has given up {message.type!r} at {position}: {reason}; see 'coterie dlq show'",
             group=self._group,
             type=message.type,
-            id=message.id,
+            id=event_id(message),
             position=position,
             error=reason,
         )
@@ -168,15 +185,18 @@ class Intake:
 
     async def _pump(self) -> None:
         look_s = _FIRST_LOOK_S
-        while not self.is_stopped:
+        while not self._over.is_set():
             self._wake.clear()
             if self._is_expelled:
                 await self._renew()
-            if self._is_unsure and (not self._held or asyncio.get_running_loop().time() >= self._unsure_until_s):
+            if self.is_stopped:
+                # What is held unknowingly goes to others in the end, which is near.
+                self._is_unsure = False
+            elif self._is_unsure and (not self._held or asyncio.get_running_loop().time() >= self._unsure_until_s):
                 await self._start_over()
                 continue
             pause_s = self._terms.lease_s if self._is_unsure else None
-            room = 0 if self._is_unsure else self._prefetch - self._held
+            room = 0 if self._is_unsure or self.is_stopped else self._prefetch - len(self._held)
             self._is_eager = room <= 0
             if room > 0 and len(self.buffer) <= self.low:
                 taken = await self._take(room)
@@ -208,14 +228,17 @@ class Intake:
             self._unsure_until_s = asyncio.get_running_loop().time() + self._terms.lease_s
             await self._keep(done, error)
             return None
+        except asyncio.CancelledError:
+            self._keep_for_the_end(done)
+            raise
         self._saw(taken)
         return taken
 
     def _saw(self, taken: Taken) -> None:
         self.outage.answered()
-        self._heard_s = asyncio.get_running_loop().time()
+        self._pulse.heard()
         if taken.deliveries:
-            self._held += len(taken.deliveries)
+            self._held.update((delivery.logged.position, delivery) for delivery in taken.deliveries)
             self.buffer.extend(taken.deliveries)
             self._ready.set()
         self._check_stale(taken.stale)
@@ -239,15 +262,22 @@ class Intake:
             stale = await self._wire.log.acknowledge(self._wire.topic, self._group, self.consumer, done)
         except Unavailable as error:
             await self._keep(done, error)
+        except asyncio.CancelledError:
+            self._keep_for_the_end(done)
+            raise
         else:
             self.outage.answered()
             self._check_stale(stale)
 
     async def _keep(self, done: list[Position], error: Unavailable) -> None:
         """Acknowledge these again, after a while."""
-        self._done[:0] = done
+        self._keep_for_the_end(done)
         self._repeated.update(done)
-        await self.wait_for_store(error)
+        await until_rung(self._over, self.outage.failed(error))
+
+    def _keep_for_the_end(self, done: list[Position]) -> None:
+        """Nobody knows whether these were acknowledged: they are to be once more, with the next ones or at the end."""
+        self._done[:0] = done
 
     def _check_stale(self, stale: Sequence[Position]) -> None:
         """Learn that this consumer was taken for dead; what is acknowledged again may be done since the first time."""
@@ -260,6 +290,7 @@ class Intake:
         if self._done:
             await self._acknowledge()
             return
+        self.buffer.clear()
         try:
             await self._wire.log.leave(self._wire.topic, self._group, self.consumer)
         except Unavailable as error:
@@ -270,6 +301,8 @@ class Intake:
 
     async def _renew(self) -> None:
         """Begin a new life: what the old one held is with others by now, or goes to them."""
+        # It goes back with the rest: nobody here begins with it meanwhile.
+        self.buffer.clear()
         self._wire.tell(
             logging.WARNING,
             "events.expelled",
@@ -279,48 +312,23 @@ class Intake:
             consumer=self.consumer,
         )
         with suppress(Unavailable):
+            if done := self._gathered():
+                await self._wire.log.acknowledge(self._wire.topic, self._group, self.consumer, done)
             await self._wire.log.leave(self._wire.topic, self._group, self.consumer)
         self._live_again()
 
     def _live_again(self) -> None:
         self._lives += 1
-        self.consumer = f"{self._named}~{self._lives}" if self._named else new_owner()
+        self.consumer = f"{self._named[:_NAMED_CHARS]}~{self._lives}" if self._named else new_owner()
         self.buffer.clear()
         self._gathered()
         self._repeated.clear()
-        self._held = 0
+        self._held.clear()
         self._is_expelled = self._is_unsure = False
 
-    async def _pulse(self) -> None:
-        """Be heard of while nothing is taken, and let those go first who are known to be dead."""
-        beat_s = self._terms.lease_s / 3
-        period_s = min(beat_s, _LONGEST_PULSE_S)
-        while not self.is_stopped:
-            # Failures are told by who takes; the next beat comes in time.
-            with suppress(Unavailable):
-                await self._bury()
-                if asyncio.get_running_loop().time() - self._heard_s >= beat_s - period_s / 2:
-                    await self._beat()
-            await until_rung(self._stopping, period_s * (0.75 + random.random() / 4))  # noqa: S311  # spreads load
-
-    async def _beat(self) -> None:
-        consumer = self.consumer
-        is_known = await self._wire.log.beat(self._wire.topic, self._group, consumer, lease_s=self._terms.lease_s)
-        self._heard_s = asyncio.get_running_loop().time()
-        if not is_known and consumer == self.consumer:
-            self._is_expelled = True
-            self._wake.set()
-
-    async def _bury(self) -> None:
-        """What a dead process of this machine held goes to others at once, not when its lease ends."""
-        log, topic = self._wire.log, self._wire.topic
-        if log.scope == "process":
-            return
-        for group in await log.groups(topic):
-            if group.name == self._group:
-                for consumer in group.consumers:
-                    if consumer.name != self.consumer and is_known_dead(consumer.name):
-                        await log.leave(topic, self._group, consumer.name, died=True)
+    def _was_expelled(self) -> None:
+        self._is_expelled = True
+        self._wake.set()
 
     async def _ended(self) -> None:
         await self._tasks.aclose(_END_S)
@@ -330,12 +338,27 @@ class Intake:
         log, topic = self._wire.log, self._wire.topic
         await self._unwatch()
         try:
-            done = self._gathered()
-            if done:
-                await log.acknowledge(topic, self._group, self.consumer, done)
+            await self._say_done()
             await log.leave(topic, self._group, self.consumer)
         except CoterieError as error:
             _log.info("events.not_left: %s says the end of the lease: %s", self._group, error)
+
+    async def _say_done(self) -> None:
+        """Acknowledge what is still to be; more than once, as what is not said now is done twice.
+
+        Raises:
+            Unavailable: the store did not answer.
+        """
+        done = self._gathered()
+        for pause_s in (*_SAY_AGAIN_S, None) if done else ():
+            try:
+                await self._wire.log.acknowledge(self._wire.topic, self._group, self.consumer, done)
+            except Unavailable:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+            else:
+                return
 
     async def _unwatch(self) -> None:
         # A store that fails now has nobody left to tell.

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from coterie.errors import Misuse
 
-__all__ = ["FAMILIES", "REPLIES", "full_pattern", "full_type", "matcher", "short_type"]
+__all__ = ["FAMILIES", "REPLIES", "full_pattern", "full_type", "is_for_replies", "matcher", "short_type"]
 
 # What short names begin with; all others are their owners' own, by custom a domain's reversed.
 FAMILIES = frozenset({
@@ -17,6 +17,7 @@ FAMILIES = frozenset({
 })  # fmt: skip
 # Where answers to requests go: topics of this beginning, and no others.
 REPLIES = "replies/"
+_FOR_REPLIES = re.compile(REPLIES + r"[A-Za-z0-9._/-]{1,192}\Z")
 
 _OURS = "dev.coterie."
 _VERSION = re.compile(r"\.v[1-9][0-9]{0,3}\Z")
@@ -57,6 +58,11 @@ def full_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
     if len(patterns) > _MOST_PATTERNS:
         raise Misuse(f"{len(patterns)} patterns are more than {_MOST_PATTERNS}; use wider ones, with '*'")
     return tuple(dict.fromkeys(map(full_pattern, patterns)))
+
+
+def is_for_replies(topic: str) -> bool:
+    """Whether a topic may be named as the place of an answer: one that stores take, and that is no other bus's own."""
+    return _FOR_REPLIES.match(topic) is not None
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:

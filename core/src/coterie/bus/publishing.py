@@ -40,25 +40,30 @@ async def publish(wire: Wire, events: Sequence[CloudEvent], *, wait_s: float) ->
     """
     # All of them before the first one is sent.
     messages = [wire.message(event) for event in events]
-    deadline_s = wire.clock.monotonic() + wait_s
+    deadline_s = wire.clock.monotonic() + wait_s if wait_s else None
+    if 0 < len(events) <= MOST_AT_ONCE:
+        return _sent(events, await _append(wire, events, messages, deadline_s))
     sent: list[Published] = []
     for begin in range(0, len(events), MOST_AT_ONCE):
         some = events[begin : begin + MOST_AT_ONCE]
-        placed = await _append(wire, some, messages[begin : begin + MOST_AT_ONCE], deadline_s)
-        sent += [Published(event, *place) for event, place in zip(some, placed, strict=True)]
+        sent += _sent(some, await _append(wire, some, messages[begin : begin + MOST_AT_ONCE], deadline_s))
     return sent
 
 
+def _sent(events: Sequence[CloudEvent], placed: Sequence[Appended]) -> list[Published]:
+    return [Published(event, *place) for event, place in zip(events, placed, strict=True)]
+
+
 async def _append(
-    wire: Wire, events: Sequence[CloudEvent], messages: Sequence[Message], deadline_s: float
+    wire: Wire, events: Sequence[CloudEvent], messages: Sequence[Message], deadline_s: float | None
 ) -> Sequence[Appended]:
+    """deadline_s: None: nothing is waited for."""
     pause_s = _FIRST_WAIT_S
     while True:
         try:
             return await wire.log.append(wire.topic, messages, retention=wire.retention)
         except (TopicFull, Unavailable):
-            left_s = deadline_s - wire.clock.monotonic()
-            if left_s <= 0:
+            if deadline_s is None or (left_s := deadline_s - wire.clock.monotonic()) <= 0:
                 raise
         await asyncio.sleep(min(left_s, pause_s * (0.5 + random.random())))  # noqa: S311  # spreads load, no secret
         pause_s = min(2 * pause_s, _LONGEST_WAIT_S)

@@ -55,22 +55,21 @@ async def start_of(wire: Wire, since: Moment) -> Position:
 
 async def replayed(wire: Wire, types: Sequence[str], *, since: Moment, until: Moment) -> AsyncGenerator[Recorded, None]:
     """Events that are there, as `EventBus.replay` has them."""
-    until_at = None if until is None else _micros(until)
-    # Else the message at which it ends might be passed over.
-    is_bounded = until not in (None, "end") and until_at is None
+    end = await _end_of(wire, until)
     matches = matcher(types)
     after, is_all = await start_of(wire, since), False
     while not is_all:
-        reading = await wire.log.read(wire.topic, after=after, limit=_AT_ONCE, types=() if is_bounded else types)
+        # Of all types where it ends at a message, which might be passed over else.
+        reading = await wire.log.read(wire.topic, after=after, limit=_AT_ONCE, types=() if end.position else types)
         after, is_all = reading.after, reading.is_all
         _tell_lost(wire, reading)
         for logged in reading.messages:
-            if until_at is not None and logged.at >= until_at:
+            if end.is_before(logged):
                 return
-            recorded = _recorded(wire, logged) if not is_bounded or matches(logged.message.type) else None
+            recorded = _recorded(wire, logged) if not end.position or matches(logged.message.type) else None
             if recorded is not None:
                 yield recorded
-            if is_bounded and logged.position == until:
+            if logged.position == end.position:
                 return
 
 
@@ -125,6 +124,31 @@ async def waited_for(
         names = ", ".join(map(short_type, types)) or "any event"
         raise NoReply(f"a wait for {names}", timeout_s) from None
     raise AssertionError("a tail has no end")
+
+
+class _End(NamedTuple):
+    """Where a replay ends: with the message at a position, before the first one behind that, and before an instant."""
+
+    position: Position = ""
+    behind: Logged | None = None
+    at: int | None = None
+
+    def is_before(self, logged: Logged) -> bool:
+        if self.at is not None:
+            return logged.at >= self.at
+        # Only the store can compare positions; later ones were never appended earlier.
+        return self.behind is not None and (logged.position == self.behind.position or logged.at > self.behind.at)
+
+
+async def _end_of(wire: Wire, until: Moment) -> _End:
+    """What `until` stands for; the message there may have gone."""
+    if until is None or until == "end":
+        return _End()
+    at = 0 if until == "begin" else _micros(until)
+    if at is not None or not isinstance(until, str):
+        return _End(at=at)
+    behind = await wire.log.read(wire.topic, after=until, limit=1)
+    return _End(until, behind.messages[0] if behind.messages else None)
 
 
 class _Patient:

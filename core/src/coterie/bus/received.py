@@ -95,8 +95,14 @@ class Received:
 
 
 def said(reason: str | BaseException) -> str:
-    """A reason as a text."""
-    return reason if isinstance(reason, str) else f"{type(reason).__name__}: {reason}"
+    """A reason as a text, also of an error that cannot say what it is."""
+    if isinstance(reason, str):
+        return reason
+    try:
+        return f"{type(reason).__name__}: {reason}"
+    # Of whoever wrote the error: a consumer does not end by it.
+    except Exception:  # noqa: BLE001
+        return type(reason).__name__
 
 
 def backoff_s(number: int, base_s: float, cap_s: float) -> float:

@@ -24,7 +24,8 @@ Handler: TypeAlias = Callable[..., Any]
 _Call: TypeAlias = Callable[[Received], Awaitable[JsonValue]]
 
 _MOST_AT_ONCE = 1000
-_END_S = 5.0
+# How long a refusal is waited for, whatever it says: neither without any pause, nor for longer than stores wait.
+_LEAST_REFUSED_S, _LONGEST_REFUSED_S = 0.05, 86_400.0
 
 
 async def serve(
@@ -83,7 +84,8 @@ class _Service:
         if isinstance(error, UNREADABLE):
             await self._settle(received, partial(received.reject, said(error)))
         elif isinstance(error, Refused):
-            await self._settle(received, partial(received.release, retry_in_s=max(0.0, error.retry_after_s)))
+            wait_s = min(max(_LEAST_REFUSED_S, error.retry_after_s), _LONGEST_REFUSED_S)
+            await self._settle(received, partial(received.release, retry_in_s=wait_s))
         else:
             await self._settle(received, partial(received.fail, said(error)))
 

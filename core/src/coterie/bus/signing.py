@@ -69,7 +69,10 @@ class Signing:
         pairs = [part.strip().partition(":") for part in text.split(",")]
         if any(not colon for _, colon, _ in pairs):
             raise PolicyError(f"{VARIABLE} is not 'id:secret,...'; write each key as its id, a colon, its secret")
-        return cls(keys={name: secret for name, _, secret in pairs})
+        keys = {name: secret for name, _, secret in pairs}
+        if len(keys) < len(pairs):
+            raise PolicyError(f"{VARIABLE} names a key twice; give each an id of its own")
+        return cls(keys=keys)
 
     def sign(self, document: Mapping[str, Any], *, namespace: str, topic: str, now_s: float) -> str:
         """The signature of an event's document, at this time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 from typing import Literal, Self
 
@@ -120,7 +121,7 @@ class Subscription:
                 continue
             if event.expires_at is None or event.expires_at > self._wire.clock.now():
                 return Received(event, delivery, self, intake.consumer)
-            intake.done(delivery.logged.position)
+            intake.done(delivery)
 
     def stop(self) -> None:
         """End the iteration, also where it waits; what is in hand may still be acknowledged."""
@@ -134,8 +135,7 @@ class Subscription:
         """See `Received.ack`."""
         if not received.is_settled:
             received.is_settled = True
-            if received.consumer == self._intake.consumer:
-                self._intake.done(received.position)
+            self._intake.done(received.delivery)
 
     async def give_back(self, received: Received, reason: str | None, delay_s: float | None) -> bool:
         """See `Received.fail` and `Received.release`; False: it is a dead letter now."""
@@ -157,23 +157,31 @@ class Subscription:
     ) -> Delivery | None:
         if received.is_settled:
             raise Misuse(f"{received!r} is settled already; say once what became of an event")
-        dead = await self._give_back(received.consumer, received.position, reason, delay_s, max_deliveries)
+        dead = None
+        # Else it was given back before, by a call whose answer was lost, and maybe delivered here again; or it is with
+        # others.
+        if self._intake.holds(received.delivery):
+            dead = await self._give_back(received.consumer, received.position, reason, delay_s, max_deliveries)
+            self._intake.settled(received.delivery)
         received.is_settled = True
-        if received.consumer == self._intake.consumer:
-            self._intake.settled()
         return dead
 
     async def _refuse(self, delivery: Delivery, reason: str) -> None:
         """Make a message that is no event a dead letter, however long the store takes to answer."""
         position, consumer = delivery.logged.position, self._intake.consumer
-        while not self._intake.is_stopped and consumer == self._intake.consumer:
-            try:
-                await self._give_back(consumer, position, reason, 0.0, 0)
-            except Unavailable as error:
-                await self.wait_for_store(error)
-            else:
-                self._intake.settled()
-                return
+        try:
+            while not self._intake.is_stopped and self._intake.holds(delivery):
+                try:
+                    await self._give_back(consumer, position, reason, 0.0, 0)
+                except Unavailable as error:
+                    await self.wait_for_store(error)
+                else:
+                    self._intake.settled(delivery)
+        except asyncio.CancelledError:
+            # Whoever asks next refuses it: else it would be held, and its key closed, for as long as this consumer is.
+            if self._intake.holds(delivery):
+                self._intake.buffer.appendleft(delivery)
+            raise
 
     async def _give_back(
         self, consumer: str, position: Position, reason: str | None, delay_s: float, max_deliveries: int | None

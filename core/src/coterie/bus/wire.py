@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from coterie._rules.log import Logged, Message, Retention
@@ -11,19 +14,21 @@ from coterie._rules.timeline import SECOND
 from coterie.bus.data import DataTypes
 from coterie.bus.envelope import SIGNATURE, parsed, text_of
 from coterie.bus.event import CloudEvent
-from coterie.bus.names import REPLIES
+from coterie.bus.names import REPLIES, is_for_replies
 from coterie.bus.signing import Signing
 from coterie.clock import Clock
 from coterie.errors import MalformedEvent, OversizedMessage, UntrustedEvent
 from coterie.events import Event, Listener
 from coterie.ports import LogStore
 
-__all__ = ["UNREADABLE", "Wire"]
+__all__ = ["UNREADABLE", "Wire", "event_id", "message_id"]
 
 # What makes a message no event, wherever it is read.
 UNREADABLE = (MalformedEvent, UntrustedEvent, OversizedMessage)
 
 _log = logging.getLogger("coterie.bus")
+
+_IDENTITY = re.compile(r"[0-9a-f]{32} (.+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,10 @@ class Wire:
         """What is appended of an event, signed now.
 
         Raises:
-            MalformedEvent: its data are not what its type asks for. OversizedMessage: it is too large.
+            MalformedEvent: its data are not what its type asks for, or its answer may not go where it says.
+            OversizedMessage: it is too large.
         """
+        _check_reply_to(event)
         if self.types is not None:
             self.types.check(event.type, event.data)
         document = event.to_dict()
@@ -54,7 +61,7 @@ class Wire:
             document[SIGNATURE] = signed
         text = text_of(document)
         self._check_size(event.type, text)
-        return Message(event.id, event.type, text, event.key, event.priority)
+        return Message(message_id(event), event.type, text, event.key, event.priority)
 
     def event(self, logged: Logged) -> CloudEvent:
         """The event that a message is.
@@ -63,26 +70,24 @@ class Wire:
             MalformedEvent, UntrustedEvent, OversizedMessage: it is none that may be handed out.
         """
         message = logged.message
-        self._check_size(message.type, message.text)
-        document = parsed(message.text)
+        text = message.text
+        if len(text) > self.max_bytes or not text.isascii():
+            self._check_size(message.type, text)
+        document = parsed(text)
         if self.signing is not None:
             self.signing.verify(document, namespace=self.log.namespace, topic=self.topic, arrived_s=logged.at / SECOND)
         event = CloudEvent.from_dict(document)
-        if (event.id, event.type, event.key, event.priority) != (
+        if (message_id(event), event.type, event.key, event.priority) != (
             message.id,
             message.type,
             message.key,
             message.priority,
         ):
             raise MalformedEvent(
-                f"an event {event.type!r} was appended under the id, type, key or priority of another; publish events "
-                "with an EventBus"
+                f"an event {event.type!r} was appended under the id, source, type, key or priority of another; publish "
+                "events with an EventBus"
             )
-        if event.reply_to is not None and not event.reply_to.startswith(REPLIES):
-            raise MalformedEvent(
-                f"an event {event.type!r} wants its answer sent to {event.reply_to!r}; answers go to topics that begin "
-                f"with {REPLIES!r}"
-            )
+        _check_reply_to(event)
         if self.types is not None:
             self.types.check(event.type, event.data)
         return event
@@ -104,3 +109,28 @@ class Wire:
             raise MalformedEvent(f"an event {type_!r} holds half a character: {error.reason}; mend its text") from None
         if size > self.max_bytes:
             raise OversizedMessage(f"an event {type_!r}", size_bytes=size, limit_bytes=self.max_bytes)
+
+
+def message_id(event: CloudEvent) -> str:
+    """By which a topic knows an event again: its source and its id, which together set it apart from all others."""
+    return f"{_digest(event.source)} {event.id}"
+
+
+def event_id(message: Message) -> str:
+    """The id of the event that a message of a bus is; of others, their own."""
+    found = _IDENTITY.match(message.id)
+    return found[1] if found else message.id
+
+
+@lru_cache(1024)
+def _digest(source: str) -> str:
+    # A source may be longer than what stores take as an id.
+    return hashlib.sha256(source.encode()).hexdigest()[:32]
+
+
+def _check_reply_to(event: CloudEvent) -> None:
+    if event.reply_to is not None and not is_for_replies(event.reply_to):
+        raise MalformedEvent(
+            f"an event {event.type!r} wants its answer sent to {event.reply_to!r:.120}; answers go to topics that "
+            f"begin with {REPLIES!r}, and have at most 200 letters, digits and '._-/'"
+        )

@@ -71,6 +71,7 @@ class Topic:
 
     def read(self, after: int, limit: int, types: tuple[str, ...]) -> tuple[list[Logged], int, int]:
         """Messages behind `after`, the number of the last one looked at, and how many had gone before."""
+        after = self._known(after)
         found: list[Logged] = []
         end, looked = after, 0
         for number, logged in self.behind(after):
@@ -105,6 +106,7 @@ class Topic:
 
     def begin_group(self, name: str, begin: str | int) -> Group:
         """A group that begins with the first message that is kept, at the end, or behind the number of a message."""
+        begin = self._known(begin) if isinstance(begin, int) else begin
         if begin in ("begin", 0):
             group = Group(self.first - 1)
         elif isinstance(begin, int):
@@ -113,6 +115,10 @@ class Topic:
             group = Group(self.appended)
         self.groups[name] = group
         return group
+
+    def _known(self, number: int) -> int:
+        """A number, or 0: one that was not reached yet is of an earlier topic of this name; all comes after it."""
+        return number if number <= self.appended else 0
 
     def _group_status(self, name: str, group: Group) -> GroupStatus:
         held, waiting = group.counts()

@@ -50,7 +50,7 @@ def group_of(transaction: LogTransaction, topic: Topic, name: str, terms: Terms)
         return found
     if terms.begin == "end":
         return transaction.begin_group(topic, name, topic.last, 0)
-    begin = 0 if terms.begin == "begin" else check_number(terms.begin)
+    begin = 0 if terms.begin == "begin" else topic.known(check_number(terms.begin))
     if begin == 0:
         return transaction.begin_group(topic, name, topic.first - 1, 0)
     kept = count_between(transaction, topic, begin, topic.last)

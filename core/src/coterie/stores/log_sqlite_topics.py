@@ -61,6 +61,7 @@ def read(name: str, after: int, limit: int, types: tuple[str, ...], transaction:
     topic = transaction.topic(name)
     if topic is None:
         return Reading((), position_of(after), 0, is_all=True)
+    after = topic.known(after)
     begin = max(after, topic.first - 1)
     end = min(topic.last, begin + SCANNED)
     found: list[Row] = []

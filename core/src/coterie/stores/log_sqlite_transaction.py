@@ -67,6 +67,10 @@ class Topic:
         """Whether what it keeps has no gaps: only groups that were done with more than it had to drop make some."""
         return self.last - self.first + 1 == self.kept
 
+    def known(self, position: int) -> int:
+        """A position, or 0: one that was not reached yet is of an earlier topic of this name; all comes after it."""
+        return position if position <= self.last else 0
+
     def is_idle(self, now: int) -> bool:
         """Whether nothing was appended for too long."""
         return self.idle is not None and now - self.at > self.idle

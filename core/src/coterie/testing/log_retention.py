@@ -224,3 +224,17 @@ class RetentionContract(LogHandles):
         assert got[-2:] == ["e", "f"]
         assert got[:-2] == [letter for letter in "ab" if letter in got]
         assert taken.lost + len(got) == 6
+
+    async def test_all_of_a_topic_that_was_made_anew_lies_behind_a_position_of_the_old_one(
+        self, store: LogStore, clock: ManualClock
+    ) -> None:
+        *_, last = await append(store, *"abc")
+        await store.drop_topic(TOPIC)
+        clock.advance(1)
+        await append(store, "d")
+
+        reading = await store.read(TOPIC, after=last.position)
+        taken = await take(store, terms=Terms(begin=last.position))
+
+        assert ([logged.message.id for logged in reading.messages], reading.lost, reading.is_all) == (["d"], 0, True)
+        assert (ids(taken), taken.lost) == (["d"], 0)

@@ -11,6 +11,7 @@ from typing import Literal
 from rich.table import Table
 
 from coterie.bus import DeadEvent, short_type
+from coterie.bus.wire import event_id
 from coterie.cli.events.documents import letter_document, letter_row
 from coterie.cli.events.place import EventPlace
 from coterie.cli.fleet.times import clock_time
@@ -127,7 +128,7 @@ def _lines(place: EventPlace, group: str, letter: DeadEvent) -> list[str]:
     name = clipped(short_type(message.type), _REASON_CHARS)
     lines = [
         f"{name} at {letter.position} of {place.topic}, given up by {group}",
-        f"  published {clock_time(round(letter.at * 1_000_000))}, id {clipped(message.id, _REASON_CHARS)}"
+        f"  published {clock_time(round(letter.at * 1_000_000))}, id {clipped(event_id(message), _REASON_CHARS)}"
         + (f", key {clipped(message.key, _REASON_CHARS)}" if message.key else ""),
         f"  delivered {count_of(letter.number, 'time')}",
     ]

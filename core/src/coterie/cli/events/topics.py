@@ -106,7 +106,8 @@ def _data(text: str | None) -> JsonValue:
         return None
     try:
         found: JsonValue = json.loads(sys.stdin.read() if text == "-" else text)
-    except ValueError as error:
+    # Also what is nested too deep.
+    except (ValueError, RecursionError) as error:
         raise Misuse(f"the data are no JSON: {error}; a text needs its own quotes: '\"text\"'") from None
     return found
 
