@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
+import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from deploy.demo.airflow_server import AirflowServer
 from deploy.demo.prefect_server import PrefectServer
-from deploy.demo.process_group import end_group
 
 from coterie.bus import CloudEvent, EventBus
-from tests.support.redis_servers import valkey, wait_until
+from tests.support.redis_servers import valkey
+from tests.support.running import process
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
+# Runs that an asset begins are made by whoever makes those that are due.
+BY_ASSETS = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True"}
 PLACED, PACKED = "com.example.order.placed", "com.example.order.packed"
 
 
@@ -33,12 +32,21 @@ def test_an_event_hops_from_a_flow_to_a_dag_to_a_flow_under_one_correlation_id(
     flow = [str(prefect_python), str(HERE / "flows" / "event_hop.py")]
     bridge = [str(prefect_python), "-m", "prefect_coterie.bridge", "--to-prefect", PACKED, "--begin", "begin"]
     with valkey() as redis:
-        env = {"COTERIE_STORE": redis.url, "PYTHONPATH": str(REPOSITORY)}
+        env = {
+            "COTERIE_STORE": redis.url,
+            "COTERIE_ARTIFACTS": f"file://{tmp_path}/artifacts",
+            "PYTHONPATH": str(REPOSITORY),
+        }
         with (
             PrefectServer(tmp_path / "prefect", python=prefect_python) as server,
             process([*flow, "ship", str(shipped)], {**server.environment(), **env}, tmp_path / "ship.log"),
             process(bridge, {**server.environment(), **env}, tmp_path / "bridge.log"),
-            AirflowServer(HERE / "dags", python=airflow_python, home=tmp_path / "airflow", env=env) as airflow,
+            AirflowServer(
+                alone(HERE / "dags" / "event_hop.py", tmp_path / "dags"),
+                python=airflow_python,
+                home=tmp_path / "airflow",
+                env={**env, **BY_ASSETS},
+            ) as airflow,
         ):
             done = subprocess.run(
                 [*flow, "place"],
@@ -62,20 +70,13 @@ def test_an_event_hops_from_a_flow_to_a_dag_to_a_flow_under_one_correlation_id(
     assert json.loads(shipped.read_text()) == {"order": "A-7", "correlation_id": order["correlationid"]}
 
 
+def alone(dag: Path, folder: Path) -> Path:
+    """A folder of DAGs that holds nothing else, so that nothing else is due."""
+    folder.mkdir()
+    shutil.copy(dag, folder)
+    return folder
+
+
 async def everything(url: str) -> list[CloudEvent]:
     async with EventBus.open(url) as bus:
         return [recorded.event async for recorded in bus.replay(PLACED, PACKED)]
-
-
-@contextmanager
-def process(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
-    """Run something until it is wanted no more."""
-    with log.open("wb") as output:
-        running = subprocess.Popen(
-            command, env={**os.environ, **env}, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            wait_until(lambda: running.poll() is None, f"{command} to run")
-            yield
-        finally:
-            end_group(running, first=signal.SIGTERM, patience_s=15.0)
