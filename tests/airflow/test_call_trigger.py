@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 from airflow.serialization.serialized_objects import BaseSerialization
 
-from airflow_provider_coterie import call_trigger, outlook
-from airflow_provider_coterie.call_trigger import CoterieCallTrigger
-from airflow_provider_coterie.calling import CallWait
+from airflow_provider_coterie import outlook
+from airflow_provider_coterie.remote import call_trigger
+from airflow_provider_coterie.remote.call_trigger import CoterieCallTrigger
+from airflow_provider_coterie.remote.calling import CallWait
 from coterie import ArtifactStore, Task
 from coterie._rules.journal_text import Record
 from coterie.errors import Unavailable
@@ -125,7 +126,7 @@ async def test_it_tells_who_performs_the_task(calls, worker, pushed, tmp_path):
 async def test_it_survives_the_way_through_airflow_s_database():
     path, kwargs = trigger(call_of(), ends_failure=True).serialize()
 
-    assert path == "airflow_provider_coterie.call_trigger.CoterieCallTrigger"
+    assert path == "airflow_provider_coterie.remote.call_trigger.CoterieCallTrigger"
     assert BaseSerialization.deserialize(BaseSerialization.serialize(kwargs)) == kwargs
     assert CoterieCallTrigger(**kwargs).wait == trigger(call_of(), ends_failure=True).wait
 

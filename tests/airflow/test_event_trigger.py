@@ -12,7 +12,7 @@ from airflow.serialization.encoders import encode_trigger
 from airflow.serialization.serialized_objects import BaseSerialization
 from airflow.triggers.shared_stream import SharedStreamManager
 
-from airflow_provider_coterie.event_trigger import CoterieEventTrigger
+from airflow_provider_coterie.events.trigger import CoterieEventTrigger
 from coterie._rules.log import Message, Retention
 from coterie.bus import EventBus
 from coterie.errors import MalformedEvent, Misuse, PolicyError
@@ -227,7 +227,7 @@ def test_it_survives_the_way_through_airflow_s_database_and_is_known_by_what_it_
     trigger = CoterieEventTrigger(types=["b.c", "a.b"], where={"x": 1}, coterie_conn_id="other", group="second")
     path, kwargs = trigger.serialize()
 
-    assert path == "airflow_provider_coterie.event_trigger.CoterieEventTrigger"
+    assert path == "airflow_provider_coterie.events.trigger.CoterieEventTrigger"
     assert BaseSerialization.deserialize(BaseSerialization.serialize(kwargs)) == kwargs
     again = CoterieEventTrigger(**kwargs)
     assert again.serialize() == trigger.serialize()

@@ -10,8 +10,8 @@ import pytest
 from airflow.sdk import Asset
 
 from airflow_provider_coterie import CoterieEventSensor, CoteriePublishEventOperator, received_events
-from airflow_provider_coterie.correlation import causation_of, correlation_of
-from airflow_provider_coterie.event_match import Matching
+from airflow_provider_coterie.events.correlation import causation_of, correlation_of
+from airflow_provider_coterie.events.match import Matching
 from coterie import Ref
 from coterie.bus import EventBus
 from coterie.errors import Misuse, PolicyError

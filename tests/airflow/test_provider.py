@@ -46,7 +46,10 @@ def test_airflow_finds_provider_connection_and_decorator():
     assert "airflow-provider-coterie" in ProvidersManager().providers
     assert manager.hooks["coterie"].hook_name == "Coterie"
     assert "coterie_agent" in set(manager.taskflow_decorators)
-    assert "airflow_provider_coterie.queue_provider.CoterieMessageQueueProvider" in ProvidersManager().queue_class_names
+    assert (
+        "airflow_provider_coterie.events.queue_provider.CoterieMessageQueueProvider"
+        in ProvidersManager().queue_class_names
+    )
 
 
 def test_the_connection_form_asks_for_one_secret_in_the_field_that_airflow_hides():
@@ -84,7 +87,8 @@ with DAG("quick", schedule=None):
     CoterieEventSensor(task_id="five", types="com.example.done", deferrable=True)
     CoterieAgentOperator(task_id="six", agent_type="writer", placement="remote")
 heavy = ("redis", "httpx", "coterie.stores", "coterie.bus", "coterie.remote.calls", "airflow_provider_coterie.triggers")
-heavy += ("airflow_provider_coterie.outlook", "airflow_provider_coterie.call_trigger", "airflow.triggers.shared_stream")
+heavy += ("airflow_provider_coterie.outlook", "airflow_provider_coterie.remote.call_trigger")
+heavy += ("airflow.triggers.shared_stream",)
 loaded = [name for name in set(sys.modules) - before if name.startswith(heavy)]
 assert not loaded, loaded
 """

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from airflow_provider_coterie import CoterieAgentOperator
-from airflow_provider_coterie.call_trigger import CoterieCallTrigger
+from airflow_provider_coterie.remote.call_trigger import CoterieCallTrigger
 from coterie.bus import EventBus
 from coterie.errors import TopicFull
 from coterie.remote import RemoteCalls

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_coterie.dag import plan_to_dag, plan_to_task_group
-    from airflow_provider_coterie.event_sensor import CoterieEventSensor
-    from airflow_provider_coterie.event_trigger import CoterieEventTrigger
+    from airflow_provider_coterie.events.publish_operator import CoteriePublishEventOperator
+    from airflow_provider_coterie.events.received import received_events
+    from airflow_provider_coterie.events.sensor import CoterieEventSensor
+    from airflow_provider_coterie.events.trigger import CoterieEventTrigger
     from airflow_provider_coterie.hook import CoterieHook
     from airflow_provider_coterie.operators.agent import CoterieAgentOperator
     from airflow_provider_coterie.operators.approval import CoterieApprovalOperator
     from airflow_provider_coterie.operators.decompose import CoterieDecomposeOperator
     from airflow_provider_coterie.operators.machine import CoterieStateMachineOperator
-    from airflow_provider_coterie.operators.publish_event import CoteriePublishEventOperator
     from airflow_provider_coterie.operators.workflow import CoterieWorkflowOperator
-    from airflow_provider_coterie.received import received_events
     from airflow_provider_coterie.retry_policy import CoterieRetryPolicy
     from airflow_provider_coterie.sensors import CoterieBreakerSensor, CoteriePoolSensor
 
@@ -46,17 +46,17 @@ _HOME = {
     "CoterieApprovalOperator": "operators.approval",
     "CoterieBreakerSensor": "sensors",
     "CoterieDecomposeOperator": "operators.decompose",
-    "CoterieEventSensor": "event_sensor",
-    "CoterieEventTrigger": "event_trigger",
+    "CoterieEventSensor": "events.sensor",
+    "CoterieEventTrigger": "events.trigger",
     "CoterieHook": "hook",
     "CoteriePoolSensor": "sensors",
-    "CoteriePublishEventOperator": "operators.publish_event",
+    "CoteriePublishEventOperator": "events.publish_operator",
     "CoterieRetryPolicy": "retry_policy",
     "CoterieStateMachineOperator": "operators.machine",
     "CoterieWorkflowOperator": "operators.workflow",
     "plan_to_dag": "dag",
     "plan_to_task_group": "dag",
-    "received_events": "received",
+    "received_events": "events.received",
 }
 
 

@@ -22,7 +22,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Coterie", "python-modules": _operator_modules()}],
         "sensors": [{"integration-name": "Coterie", "python-modules": _sensor_modules()}],
         "triggers": [{"integration-name": "Coterie", "python-modules": _trigger_modules()}],
-        "queues": [f"{_PACKAGE}.queue_provider.CoterieMessageQueueProvider"],
+        "queues": [f"{_PACKAGE}.events.queue_provider.CoterieMessageQueueProvider"],
         "task-decorators": [{"name": "coterie_agent", "class-name": f"{_PACKAGE}.decorator.coterie_agent_task"}],
         "plugins": [{"name": "coterie", "plugin-class": f"{_PACKAGE}.plugin.CoteriePlugin"}],
     }
@@ -30,29 +30,31 @@ def get_provider_info() -> dict[str, Any]:
 
 def _operator_modules() -> list[str]:
     return [
-        f"{_PACKAGE}.operators.{name}"
-        for name in (
-            "agent",
-            "approval",
-            "decompose",
-            "foreach",
-            "machine",
-            "publish_event",
-            "result",
-            "saga_result",
-            "workflow",
-        )
+        *(
+            f"{_PACKAGE}.operators.{name}"
+            for name in (
+                "agent",
+                "approval",
+                "decompose",
+                "foreach",
+                "machine",
+                "result",
+                "saga_result",
+                "workflow",
+            )
+        ),
+        f"{_PACKAGE}.events.publish_operator",
     ]
 
 
 def _sensor_modules() -> list[str]:
-    return [f"{_PACKAGE}.{name}" for name in ("event_sensor", "sensors")]
+    return [f"{_PACKAGE}.{name}" for name in ("events.sensor", "sensors")]
 
 
 def _trigger_modules() -> list[str]:
     return [
         f"{_PACKAGE}.{name}"
-        for name in ("call_trigger", "event_trigger", "event_wait_trigger", "machine_trigger", "triggers")
+        for name in ("events.trigger", "events.wait_trigger", "machine_trigger", "remote.call_trigger", "triggers")
     ]
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_coterie.calling import asks_workers
 from airflow_provider_coterie.executor import executor_of, is_in_process, require_shared_store
+from airflow_provider_coterie.remote.calling import asks_workers
 from airflow_provider_coterie.settings import DEFAULT_CONN_ID, CoterieSettings, aread_settings, read_settings
 from airflow_provider_coterie.state_store import LOCAL_STORE, require_shared_state, why_no_journal
 from coterie import ArtifactStore, Ref, Runtime, Team, sync

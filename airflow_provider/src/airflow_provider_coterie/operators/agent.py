@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 from airflow.sdk import Context
 
-from airflow_provider_coterie.calling import CallWait, is_remote
 from airflow_provider_coterie.identity import RunIdentity, identity_of, ticket_of, unit_name
 from airflow_provider_coterie.limit import execution_limit
 from airflow_provider_coterie.operators.plan_task import PlanTaskOperator, Surroundings
+from airflow_provider_coterie.remote.calling import CallWait, is_remote
 from airflow_provider_coterie.waiting import ClaimWait, Wait, claim_wait, patience_s, room_wait, take_place, wait_of
 from airflow_provider_coterie.wire import stored
 from coterie import ArtifactStore, Ref, Retry, Task, TaskResult
@@ -203,7 +203,7 @@ class CoterieAgentOperator(PlanTaskOperator):
         self, context: Context, around: Surroundings, task: Task, call_id: str | None, first_refused_at: float | None
     ) -> TaskResult | CallWait | Wait:
         """Have a worker asked for the task; or say how it ended, or what to wait for. call_id: what was waited for."""
-        from airflow_provider_coterie.called import RemoteWork
+        from airflow_provider_coterie.remote.called import RemoteWork
 
         work = RemoteWork.of(context, self.hook, self.log.info)
         try:
@@ -237,7 +237,7 @@ class CoterieAgentOperator(PlanTaskOperator):
 
     def _defer_to(self, wait: CallWait) -> NoReturn:
         """Let the triggerer wait for a call, and end the task."""
-        from airflow_provider_coterie.call_trigger import CoterieCallTrigger
+        from airflow_provider_coterie.remote.call_trigger import CoterieCallTrigger
 
         trigger = CoterieCallTrigger(coterie_conn_id=self.coterie_conn_id, executor=self.executor, wait=wait.to_dict())
         self.defer(trigger=trigger, method_name="rejoin", timeout=self.author_timeout)

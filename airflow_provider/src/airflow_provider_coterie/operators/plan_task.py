@@ -11,7 +11,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_coterie.configuration import check_configuration
-from airflow_provider_coterie.correlation import correlation_of
+from airflow_provider_coterie.events.correlation import correlation_of
 from airflow_provider_coterie.identity import RunIdentity, identity_of
 from airflow_provider_coterie.ledger import keeping
 from airflow_provider_coterie.limit import team_limit

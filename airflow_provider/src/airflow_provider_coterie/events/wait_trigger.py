@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_coterie.buses import bus_on
-from airflow_provider_coterie.event_match import Matching
+from airflow_provider_coterie.events.buses import bus_on
+from airflow_provider_coterie.events.match import Matching
 from airflow_provider_coterie.outlook import log_outlook
 from airflow_provider_coterie.triggers import RECONCILE_S, RECOVER_S, spread
 from coterie.errors import Unavailable

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_coterie.buses import bus_on, traceparent_here
-from airflow_provider_coterie.calling import result_of
-from airflow_provider_coterie.correlation import causation_of
+from airflow_provider_coterie.events.buses import bus_on, traceparent_here
+from airflow_provider_coterie.events.correlation import causation_of
 from airflow_provider_coterie.identity import ticket_of
+from airflow_provider_coterie.remote.calling import result_of
 from coterie import Agent, Task, TaskResult, Team
 from coterie.context import Run, TaskContext
 from coterie.errors import ClaimedElsewhere, Unavailable

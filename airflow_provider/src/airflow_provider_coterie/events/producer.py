@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome, SharedStreamProducer
 
-from airflow_provider_coterie.buses import bus_on
+from airflow_provider_coterie.events.buses import bus_on
 from airflow_provider_coterie.outlook import log_outlook
 from airflow_provider_coterie.triggers import RECONCILE_S, RECOVER_S, spread
 from coterie.bus import Received, Subscription

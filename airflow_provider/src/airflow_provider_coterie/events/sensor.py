@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
-from airflow_provider_coterie.buses import TOPIC, bus_on, checked_topic
-from airflow_provider_coterie.event_match import Matching
+from airflow_provider_coterie.events.buses import TOPIC, bus_on, checked_topic
+from airflow_provider_coterie.events.match import Matching
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
 from airflow_provider_coterie.sensors import default_deferrable
 from airflow_provider_coterie.wire import MAX_RECORD_BYTES
@@ -72,7 +72,7 @@ class CoterieEventSensor(BaseSensorOperator):
             return super().execute(context)
         found = self._look(context)
         if found is None:
-            from airflow_provider_coterie.event_wait_trigger import CoterieEventWaitTrigger
+            from airflow_provider_coterie.events.wait_trigger import CoterieEventWaitTrigger
 
             trigger = CoterieEventWaitTrigger(
                 coterie_conn_id=self.coterie_conn_id,

@@ -16,8 +16,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_coterie.calling import CallWait, result_of
 from airflow_provider_coterie.outlook import Calls, calls_outlook, journal_outlook
+from airflow_provider_coterie.remote.calling import CallWait, result_of
 from airflow_provider_coterie.triggers import RECONCILE_S, RECOVER_S, spread
 from airflow_provider_coterie.wire import RECORD_KEY, pack_record, stored
 from coterie import Ref, TaskResult

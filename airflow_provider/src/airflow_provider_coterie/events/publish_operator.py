@@ -9,8 +9,8 @@ from urllib.parse import quote
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_coterie.buses import TOPIC, bus_on, checked_topic, traceparent_here
-from airflow_provider_coterie.correlation import causation_of, correlation_of
+from airflow_provider_coterie.events.buses import TOPIC, bus_on, checked_topic, traceparent_here
+from airflow_provider_coterie.events.correlation import causation_of, correlation_of
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
 from airflow_provider_coterie.identity import identity_of
 from airflow_provider_coterie.operators.agent import loaded, unlazy

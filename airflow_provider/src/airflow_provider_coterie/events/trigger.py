@@ -17,8 +17,8 @@ from airflow.triggers.shared_stream import (
     reject_shared_stream_event,
 )
 
-from airflow_provider_coterie.buses import TOPIC, checked_topic
-from airflow_provider_coterie.event_match import Matching
+from airflow_provider_coterie.events.buses import TOPIC, checked_topic
+from airflow_provider_coterie.events.match import Matching
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID
 from coterie.errors import Misuse
 from coterie.ids import check_name, content_hash
@@ -87,7 +87,7 @@ class CoterieEventTrigger(BaseEventTrigger):
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
         """See `EventProducer`."""
-        from airflow_provider_coterie.event_producer import EventProducer
+        from airflow_provider_coterie.events.producer import EventProducer
 
         return EventProducer(
             coterie_conn_id=kwargs["coterie_conn_id"],

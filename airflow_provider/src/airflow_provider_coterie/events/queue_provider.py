@@ -19,6 +19,6 @@ class CoterieMessageQueueProvider(BaseMessageQueueProvider):
 
     def trigger_class(self) -> type[BaseEventTrigger]:
         """What is run in the triggerer."""
-        from airflow_provider_coterie.event_trigger import CoterieEventTrigger
+        from airflow_provider_coterie.events.trigger import CoterieEventTrigger
 
         return CoterieEventTrigger

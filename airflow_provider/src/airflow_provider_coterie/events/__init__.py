@@ -1,0 +1,1 @@
+"""Events of coterie's bus in DAGs: published, waited for, and starting runs."""

@@ -1,0 +1,1 @@
+"""Tasks that workers perform while Airflow holds nothing."""
