@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 
 from coterie.errors import StateFormatError, Unavailable
@@ -37,6 +37,7 @@ class _Answered:
         self.by: Wire | None = None
 
     def __call__(self, wire: Wire) -> None:
+        wire.is_prompt = True
         self.by = wire
 
 
@@ -67,22 +68,22 @@ class LogCalls:
         self._group = lru_cache(_KNOWN)(self._group_keys)
         self.known_consumer = lru_cache(_KNOWN)(check_consumer)
 
-    async def append(self, topic: str, arguments: Sequence[Argument]) -> Reply:
+    # Each hands on what is to be awaited, and awaits nothing itself: a coroutine less in every call.
+
+    def append(self, topic: str, arguments: Sequence[Argument]) -> Awaitable[Reply]:
         """Of `_log_append`, from the retention on. It is not sent again where it may have been carried out."""
         keys = self._topic(topic)
-        return await self._evaluate(
+        return self._evaluate(
             topic_script("append"), keys, (self._now(), self._channel(topic), topic, *arguments),
             what="append to", topic=topic, writes=True,
         )  # fmt: skip
 
-    async def of_topic(self, script: str, topic: str, *arguments: Argument, what: str) -> Reply:
+    def of_topic(self, script: str, topic: str, *arguments: Argument, what: str) -> Awaitable[Reply]:
         """A script over a topic that changes nothing."""
         keys = self._topic(topic)[:2]
-        return await self._evaluate(
-            topic_script(script), keys, (self._now(), *arguments), what=what, topic=topic, again=True
-        )
+        return self._evaluate(topic_script(script), keys, (self._now(), *arguments), what=what, topic=topic, again=True)
 
-    async def of_group(
+    def of_group(
         self,
         script: str,
         topic: str,
@@ -91,10 +92,10 @@ class LogCalls:
         what: str,
         again: bool = False,
         writes: bool = True,
-    ) -> Reply:
+    ) -> Awaitable[Reply]:
         """A script over a group. again: it may be sent again though it may have been carried out."""
         keys, channel = self._group(topic, group)
-        return await self._evaluate(
+        return self._evaluate(
             group_script(script), keys, (self._now(), channel, topic, group, *arguments),
             what=what, topic=topic, again=again, writes=writes,
         )  # fmt: skip

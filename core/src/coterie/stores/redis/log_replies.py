@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from coterie._rules.log import (
     Appended,
@@ -26,9 +27,19 @@ __all__ = ["appended", "dead_page", "group_status", "letter", "positions", "read
 
 # Of a message without key and priority: one field, its name and its value.
 _PLAIN = 2
-_new = object.__new__
-_set_id, _set_type, _set_text, _set_key, _set_priority = (vars(Message)[name].__set__ for name in Message.__slots__)
-_set_logged, _set_number, _set_failures = (vars(Delivery)[name].__set__ for name in Delivery.__slots__)
+_new_tuple = tuple.__new__
+
+
+class _OpenMessage:
+    """The same attributes, not frozen yet; see `_first_deliveries`."""
+
+    __slots__ = Message.__slots__
+
+
+class _OpenDelivery:
+    """As `_OpenMessage`."""
+
+    __slots__ = Delivery.__slots__
 
 
 def appended(reply: Reply) -> list[Appended]:
@@ -102,26 +113,29 @@ def _order(dead: Delivery) -> tuple[int, int]:
 def _first_deliveries(entries: Reply) -> list[Delivery]:
     """What was delivered once. Most messages of a log come this way, and to be made of them costs most of the time.
 
-    Records are filled slot by slot here, which takes half as long as to call them does; what they are is the same.
+    Records are filled here before they are frozen, which takes a third as long as to call them does; what they are is
+    the same.
     """
     found = []
+    message: Any
+    delivery: Any
     try:
         for where, fields in entries:
             if len(fields) != _PLAIN:
                 found.append(Delivery(_logged((where, fields)), 1))
                 continue
             head, text = fields
-            name, type_ = head.decode().split("\n")
-            message = _new(Message)
-            _set_id(message, name)
-            _set_type(message, type_)
-            _set_text(message, text.decode())
-            _set_key(message, "")
-            _set_priority(message, 0)
-            delivery = _new(Delivery)
-            _set_logged(delivery, Logged(where.decode(), int(where[: where.index(b"-")]), message))
-            _set_number(delivery, 1)
-            _set_failures(delivery, ())
+            message = _OpenMessage()
+            message.id, message.type = head.decode().split("\n")
+            message.text = text.decode()
+            message.key = ""
+            message.priority = 0
+            message.__class__ = Message
+            delivery = _OpenDelivery()
+            delivery.logged = _new_tuple(Logged, (where.decode(), int(where[: where.index(b"-")]), message))
+            delivery.number = 1
+            delivery.failures = ()
+            delivery.__class__ = Delivery
             found.append(delivery)
     except (ValueError, TypeError, AttributeError) as error:
         raise _no_message(error) from error

@@ -68,10 +68,13 @@ class Wire(asyncio.Protocol):
         # With the time each was sent; None for an answer that nobody waits for.
         self._owed: deque[tuple[asyncio.Future[Reply] | None, float]] = deque()
         self._flushing = False
+        self._is_alone = False
         self._paused = False
         self._watch: asyncio.TimerHandle | None = None
         self._reason = "the server closed the connection"
         self.is_open = False
+        # Whether one that is alone leaves at once: it cannot be cancelled before it left, and comes a tick earlier.
+        self.is_prompt = False
         # Where it leads, once it was dialled.
         self.host = Host("", 0)
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -167,7 +170,8 @@ class Wire(asyncio.Protocol):
                 future.set_exception(Lost(self._reason, sent=False))
             return
         self._unsent.append((future, self._pack(tuple(command))))
-        if len(self._unsent) >= _EARLY:
+        # One that had the last tick to itself, and has the connection to itself, will hardly have company in this one.
+        if len(self._unsent) >= _EARLY or (self._is_alone and self.is_prompt and not self._owed):
             self._flush()
         elif not self._flushing:
             self._flushing = True
@@ -181,13 +185,14 @@ class Wire(asyncio.Protocol):
     def _flush(self) -> None:
         if self._paused or not self._unsent or self._transport is None or not self.is_open:
             return
+        self._is_alone = len(self._unsent) == 1 and not self._owed
         now, packed = self._loop.time(), []
         for future, data in self._unsent:
             if future is None or not future.cancelled():
                 packed.append(data)
                 self._owed.append((future, now))
         self._unsent.clear()
-        self._transport.write(b"".join(packed))
+        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
         if self._watch is None and self._owed:
             self._watch = self._loop.call_at(now + self._op_timeout_s, self._look)
 

@@ -19,6 +19,30 @@ if not born then
   redis.call('UNLINK', kept, ids, older)
 end
 
+-- The usual: one message, not known yet, to a topic where it need make no room. Else, all that follows does it.
+-- Until ids turn for the first time after it was born, none have been set aside.
+if count == 1 and born and known[7] and not known[6] and not idle and now - tonumber(known[8] or '0') < dedup
+    and (not age or tonumber(known[7]) >= now - age) and (not most or last_number + 1 - floor <= most) then
+  local id, key, priority = ARGV[FIRST], ARGV[FIRST + 3], ARGV[FIRST + 4]
+  local place = string.format('%.0f-%.0f', now, last_number + 1)
+  local before = known[8] ~= born and redis.call('HGET', older, id)
+  if not (before and parts(before) + dedup > now) and redis.call('HSETNX', ids, id, place) == 1 then
+    local head = id .. '\n' .. ARGV[FIRST + 1]
+    if not key or key == '' and priority == '0' then
+      redis.call('XADD', stream, place, head, ARGV[FIRST + 2])
+    else
+      redis.call('XADD', stream, place, head, ARGV[FIRST + 2], key, priority)
+    end
+    if tonumber(ARGV[9]) > big then
+      redis.call('HSET', about, 'last', place, 'big', ARGV[9])
+    else
+      redis.call('HSET', about, 'last', place)
+    end
+    redis.call('PUBLISH', ARGV[2], ARGV[3])
+    return { place }
+  end
+end
+
 -- Which of the messages the topic remembers.
 local answer, fresh, seen, names = {}, {}, {}, {}
 for number = 1, count do
@@ -27,7 +51,7 @@ end
 local lately, before = {}, {}
 if dedup > 0 and born then
   lately = redis.call('HMGET', ids, unpack(names))
-  before = redis.call('HMGET', older, unpack(names))
+  before = known[8] ~= born and redis.call('HMGET', older, unpack(names)) or {}
 end
 for number = 1, count do
   local place = lately[number] or before[number]

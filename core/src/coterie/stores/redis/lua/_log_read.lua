@@ -11,6 +11,9 @@ local after, limit = ARGV[2], tonumber(ARGV[3])
 local wanted = chooser(5, tonumber(ARGV[4]))
 local found, looked, lost, bytes = {}, 0, 0, 0
 local from
+if after ~= '' and is_earlier(after) then
+  after = ''
+end
 if after ~= '' then
   from = select(2, parts(after))
 end

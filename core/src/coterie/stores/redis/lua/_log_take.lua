@@ -23,7 +23,7 @@ if not is_there then
   -- The group begins; what may be left of one of its name belonged to a topic that is gone.
   redis.call('UNLINK', group, leases, ready, due, wait, dead, letters, aside)
   pos, ageing, lost, facts, is_noted = last, nil, 0, {}, false
-  if begin == '' then
+  if begin == '' or begin ~= 'end' and is_earlier(begin) then
     local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
     if first then
       local at, number = parts(first[1])

@@ -43,6 +43,11 @@ local last_at, last_number = parts(last)
 -- Times within a topic never go back, whatever the clock does.
 now = math.max(now, last_at)
 
+-- Whether a place is of an earlier topic of this name, all of which comes before this one.
+local function is_earlier(id)
+  return born ~= nil and born ~= false and parts(id) < tonumber(born)
+end
+
 -- A place as text that sorts as places do, and back.
 local function pad(id)
   return string.format('%016.0f-%016.0f', parts(id))
