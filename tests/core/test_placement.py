@@ -44,6 +44,19 @@ def test_a_team_says_that_a_type_is_elsewhere():
     team.check(Plan("p", [Task("a", "gpu")]))
 
 
+def test_a_type_is_of_one_version_here_and_elsewhere():
+    team = Team("t")
+    team.agent("linter", version="7")(_nothing)
+
+    assert team.remote("linter").version == "7"
+    assert team.remote("other").version == "0"
+    assert team.remote("linter", agent_id="old", version="6").version == "6"
+
+
+async def _nothing(_: dict[str, object]) -> None:
+    return None
+
+
 def test_agents_here_and_elsewhere_may_be_of_one_type():
     team = Team("t")
     team.agent("gpu")(_nothing)

@@ -121,7 +121,9 @@ class Orchestrator(ForeachParts, Asking, Serving):
             from coterie.saga import Saga
 
             saga = Saga(self, on_event=self._listener)
-            return await saga.run(plan, workflow_id=workflow_id, params=params, intent=intent)
+            return await saga.run(
+                plan, workflow_id=workflow_id, params=params, intent=intent, correlation_id=correlation_id
+            )
         run = self._run(workflow_id, bind_params(plan.params, params), correlation_id=correlation_id)
         if run.workflow_id in self._runs:
             raise Misuse(f"the run {run.workflow_id!r} is in progress here; give this one another workflow_id")

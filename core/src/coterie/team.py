@@ -206,7 +206,7 @@ class Team:
         *,
         agent_id: AgentId | None = None,
         capacity: int = DEFAULT_CAPACITY,
-        version: str = "0",
+        version: str | None = None,
         plannable: bool = False,
         timeout_s: float | None = None,
         retry: Retry | None = None,
@@ -216,15 +216,21 @@ class Team:
         """Let workers perform the tasks of a type (`coterie worker`), also where the team has agents of the type: they
         are for its workers then, and for tasks with `placement="local"`.
 
-        capacity: how many of its tasks one process has under way at a time. version: that of the workers' agents.
+        capacity: how many of its tasks one process has under way at a time. version: that of the workers' agents; by
+        default that of the agents of the type which the team has by now, else "0".
         timeout_s, retry: for tasks that bring none of their own; else those of the workers' agents hold.
         patience_s: for how long nobody may begin a task before it fails. description: what it does, in one line.
         """
         handler = RemoteAgent(patience_s)
         identity = agent_id or (f"{agent_type}-remote" if agent_type in self._agents else agent_type)
+        declared = self.version_of(agent_type) if version is None else version
         return self.add(
-            Agent(identity, agent_type, handler, capacity, version, plannable, timeout_s, retry, description)
+            Agent(identity, agent_type, handler, capacity, declared, plannable, timeout_s, retry, description)
         )
+
+    def version_of(self, agent_type: AgentType) -> str:
+        """What the agents of a type declare, together: another one, another output. "0" where there are none."""
+        return ",".join(sorted({agent.version for agent in self._types.get(agent_type, ())})) or "0"
 
     def check(self, plan: Plan | Iterable[Task] = ()) -> None:
         """Refuse a plan that this team cannot run, and policies that protect nobody, before anything runs.

@@ -72,7 +72,7 @@ def _add_entry(team: Team, entry: object, path: Path) -> None:
             entry["agent_type"],
             _handler(kind, entry[kind], where, path),
             entry.get("capacity", DEFAULT_CAPACITY if kind == "remote" else 1),
-            str(entry.get("version", "0")),
+            str(entry.get("version", team.version_of(str(entry["agent_type"])) if kind == "remote" else "0")),
             bool(entry.get("plannable", kind in _PLANNABLE)),
             entry.get("timeout_s"),
             _retry(entry.get("retry"), where),

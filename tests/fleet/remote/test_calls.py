@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,10 @@ from coterie.remote.call import CallItem
 from coterie.remote.outcome import Outcome
 from coterie.result import ErrorInfo, ItemResult, TaskResult
 from coterie.stores.log_memory import MemoryLogStore
+from coterie.stores.memory import MemoryStateStore
 from coterie.testing import FaultyLogStore, FaultyStateStore
 from coterie.usage import Usage
-from tests.fleet.remote.fleet import Fleet, call_of, eventually
+from tests.fleet.remote.fleet import Fleet, call_of, eventually, until
 
 TASK = Task("lint", "linter", input={"path": "a.py"}, priority=7)
 RESULT = TaskResult("lint", "succeeded", {"ok": True}, None, 1, "linter")
@@ -89,6 +91,75 @@ async def test_a_message_that_was_lost_is_sent_again_by_whoever_waits(fleet: Fle
     await eventually(partial(queued, fleet))
     waiter.cancel()
     await asyncio.wait({waiter})
+
+
+async def test_also_of_a_call_that_was_refused_the_message_is_sent_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch):
+    call = call_of(TASK)
+    await fleet.calls.submit(call)
+    key = f"call/{call.id}"
+    begun = await fleet.store.update(
+        key, partial(rule.begin, call_id=call.id, round_=1, position="1", worker="w", session="s")
+    )
+    token = begun.record.token
+    await fleet.store.update(key, partial(rule.put_back, call_id=call.id, token=token, was_refused=True))
+    await fleet.log.drop_topic("tasks/linter")
+    monkeypatch.setattr(waiting, "SEND_AGAIN_S", 0.0)
+    monkeypatch.setattr(waiting, "LOOK_S", 0.02)
+
+    waiter = asyncio.create_task(fleet.calls.wait(call.id))
+
+    await eventually(partial(queued, fleet))
+    waiter.cancel()
+    await asyncio.wait({waiter})
+
+
+async def test_that_nobody_serves_the_type_is_said_once_however_many_wait(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(waiting, "NOTICE_S", 0.0)
+    monkeypatch.setattr(waiting, "LOOK_S", 0.02)
+    calls, others = fleet.calls, [call_of(replace(TASK, id=f"t{n}")) for n in range(3)]
+    for call in others:
+        await calls.submit(call)
+
+    waiters = [asyncio.create_task(calls.wait(call.id)) for call in others]
+    await until(lambda: "call.no_worker" in caplog.text)
+    await asyncio.sleep(0.1)
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.wait(waiters)
+
+    assert caplog.text.count("call.no_worker") == 1
+    assert "coterie worker --team package.module:team --types linter" in caplog.text
+
+
+async def test_who_joins_a_queued_call_is_not_told_that_there_is_no_room(fleet: Fleet, monkeypatch: pytest.MonkeyPatch):
+    call = call_of(TASK)
+    await fleet.calls.submit(call)
+    # Its message is gone, and others' have taken its room.
+    await fleet.log.drop_topic("tasks/linter")
+    monkeypatch.setattr(caller, "QUEUE", Retention(when_full="refuse", max_messages=1))
+    await fleet.calls.submit(call_of(replace(TASK, id="other")))
+
+    assert (await fleet.calls.submit(call, owner="next")).phase == "queued"
+
+
+async def test_a_call_is_kept_for_as_long_as_anybody_may_wait_for_it():
+    kept: dict[str, float] = {}
+
+    class Noting(FaultyStateStore):
+        async def update(self, key: str, decide: Any, *, keep_s: float | None = None) -> Any:
+            kept[key] = keep_s or 0.0
+            return await super().update(key, decide, keep_s=keep_s)
+
+    calls = RemoteCalls(Noting(MemoryStateStore()), MemoryLogStore())
+    month_s = 30 * 86_400.0
+    call = replace(call_of(TASK), patience_s=month_s)
+    await calls.submit(call)
+    assert kept[f"call/{call.id}"] > month_s
+
+    await calls.cancel(call.id, by="me")
+    assert kept[f"call/{call.id}"] == 7 * 86_400.0
 
 
 async def test_who_died_between_record_and_message_is_made_good_by_the_next_who_asks(fleet: Fleet):

@@ -12,9 +12,10 @@ import pytest
 from coterie import Fallback, ForEach, Orchestrator, Plan, Policies, Retry, Task, TaskContext, Team, When
 from coterie.artifacts import ArtifactStore
 from coterie.errors import AgentThrottled, StepFailed, UnknownAgentType
+from coterie.journal import Intent
 from coterie.runtime import Runtime
 from coterie.usage import Usage
-from tests.fleet.remote.fleet import Fleet, until
+from tests.fleet.remote.fleet import Fleet
 
 TYPES = ("echo", "flaky", "broken", "slow", "lister", "parity", "fragile", "reader")
 
@@ -210,61 +211,7 @@ async def test_what_is_kept_for_a_call_is_gone_once_it_is_over(fleet: Fleet):
     assert [entry.run for entry in (await fleet.books.runs(limit=100)).runs] == ["run-1"]
 
 
-async def test_steps_of_a_run_that_was_cancelled_are_there_when_it_is_resumed(fleet: Fleet):
-    paid: list[int] = []
-    began, go = asyncio.Event(), asyncio.Event()
-    team = Team("worker")
-
-    @team.agent("stepper")
-    async def steps(_: dict[str, Any], context: TaskContext) -> int:
-        async def pay() -> int:
-            paid.append(1)
-            return len(paid)
-
-        first: int = await context.step("pay", pay)
-        began.set()
-        await go.wait()
-        return first
-
-    orchestrator = (await fleet.runtime(Team("caller"))).orchestrator
-    plan = Plan("p", [Task("t", "stepper", placement="remote")])
-    async with fleet.worker(team):
-        run = asyncio.create_task(orchestrator.execute_workflow(plan, workflow_id="r"))
-        await asyncio.wait_for(began.wait(), 10)
-        orchestrator.cancel("r")
-        assert (await asyncio.wait_for(run, 10)).status == "cancelled"
-        go.set()
-        result = await asyncio.wait_for(orchestrator.execute_workflow(plan, workflow_id="r"), 10)
-
-    assert (result["t"].output, paid) == (1, [1])
-
-
-async def test_a_cancelled_run_ends_its_agents_elsewhere(fleet: Fleet):
-    began, ended = asyncio.Event(), asyncio.Event()
-    team = Team("worker")
-
-    @team.agent("endless")
-    async def endless(_: dict[str, Any]) -> None:
-        began.set()
-        try:
-            await asyncio.sleep(60)
-        finally:
-            ended.set()
-
-    orchestrator = (await fleet.runtime(Team("caller"))).orchestrator
-    plan = Plan("p", [Task("t", "endless", placement="remote")])
-    async with fleet.worker(team) as worker:
-        run = asyncio.create_task(orchestrator.execute_workflow(plan, workflow_id="r"))
-        await asyncio.wait_for(began.wait(), 10)
-        orchestrator.cancel("r")
-
-        assert (await asyncio.wait_for(run, 10)).status == "cancelled"
-        await asyncio.wait_for(ended.wait(), 10)
-        await until(lambda: worker.in_use == 0)
-
-
 async def test_a_failure_that_was_recorded_is_asked_for_anew_when_the_run_is_resumed(fleet: Fleet):
-    from coterie.journal import Intent
 
     calls: list[int] = []
     team = Team("worker")
@@ -342,3 +289,32 @@ async def test_a_runtime_with_an_open_store_needs_a_log_beside_it(fleet: Fleet):
         result = await runtime.orchestrator.execute_task(Task("a", "a"))
 
     assert "log=" in str(result.error)
+
+
+async def test_a_worker_stands_in_for_agents_here_and_all_attempts_count(fleet: Fleet):
+    async def fail(_: dict[str, Any]) -> None:
+        raise StepFailed("never mind")
+
+    def team(*, is_remote: bool) -> Team:
+        made = Team("t", policies={"main": Policies(fallback=[Fallback(agent_type="echo")])})
+        made.agent("main")(fail)
+        if is_remote:
+            made.remote("echo")
+        else:
+            made.agent("echo")(_echo)
+        return made
+
+    workers = Team("workers")
+    workers.agent("echo")(_echo)
+    ends = []
+    async with fleet.worker(workers):
+        for is_remote in (False, True):
+            orchestrator = (await fleet.runtime(team(is_remote=is_remote), journal=False)).orchestrator
+            result = await orchestrator.execute_workflow(Plan("p", [Task("t", "main")]), workflow_id="r")
+            ends.append((result["t"].state, result["t"].output, result["t"].attempts, result["t"].agent_id))
+
+    assert ends == [("succeeded", "echo", 2, "echo")] * 2
+
+
+async def _echo(_: dict[str, Any]) -> str:
+    return "echo"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import secrets
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -65,6 +66,36 @@ async def test_steps_that_a_killed_worker_had_finished_are_not_done_again(fleet:
     assert output["payer"] != second.pid
     assert Counter(line[0] for line in notes_of(notes)) == {"paid": 1, "begun": 2}
     assert len({line[2] for line in notes_of(notes) if line[0] == "begun"}) == 1
+
+
+async def test_a_worker_that_was_stopped_beyond_its_lease_is_replaced_and_its_end_does_not_count(
+    fleet: Workers, tmp_path: Path
+):
+    notes, go = tmp_path / "notes", tmp_path / "go"
+    first = fleet.start("first", "--lease", "1")
+    async with Runtime(caller(), store=fleet.url, journal=True) as runtime:
+        run = asyncio.create_task(runtime.orchestrator.execute_workflow(plan(str(notes), str(go)), workflow_id="r"))
+        await began(notes, 1)
+        first.send_signal(signal.SIGSTOP)
+        second = fleet.start("second", "--lease", "1")
+        await began(notes, 2)
+        first.send_signal(signal.SIGCONT)
+        go.touch()
+        result = await asyncio.wait_for(run, LONG_S)
+        output = result["step"].output
+
+        async def are_both_alive() -> bool:
+            workers = await list_workers(runtime.remote.store)
+            return {(each.id, each.state, each.in_use) for each in workers} == {
+                ("first", "alive", 0),
+                ("second", "alive", 0),
+            }
+
+        await eventually(are_both_alive, LONG_S)
+
+    assert output["by"] == second.pid
+    assert output["payer"] == first.pid
+    assert Counter(line[0] for line in notes_of(notes)) == {"paid": 1, "begun": 2}
 
 
 async def test_a_run_whose_process_was_killed_joins_the_call_that_goes_on(fleet: Workers, tmp_path: Path):

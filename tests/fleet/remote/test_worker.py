@@ -1,4 +1,4 @@
-"""A worker takes what it has room for, ends what nobody wants, and gives back what it cannot finish."""
+"""A worker takes what it has room for, and performs it as its run would."""
 
 from __future__ import annotations
 
@@ -9,58 +9,18 @@ from typing import Any
 
 import pytest
 
-from coterie import Policies, Task, TaskContext, Team
+from coterie import Policies, TaskContext, Team
 from coterie._rules.breaker_policy import BreakerPolicy
-from coterie._rules.decided import Decided
 from coterie._rules.log import Message
 from coterie._rules.pool_policy import PoolPolicy
-from coterie.errors import CallAbandoned, Misuse, PolicyError, Unavailable, UnknownAgentType, WorkerIdTaken
+from coterie.errors import CallAbandoned, Unavailable
 from coterie.journal import Journal
-from coterie.journal.owner import new_owner
-from coterie.remote import Call, Worker, list_workers
+from coterie.remote import Worker
 from coterie.remote.queue import GROUP, QUEUE, queue_terms
-from coterie.remote.registry import Registration
-from coterie.remote.worker import Workshop
 from coterie.runtime import Runtime
 from coterie.testing import FaultyLogStore, FaultyStateStore
-from tests.fleet.remote.fleet import Fleet, call_of, eventually, until
-
-
-class Held:
-    """An agent that says when it begins, and ends when it is told to."""
-
-    def __init__(self, agent_type: str = "held", capacity: int = 4) -> None:
-        self.began: list[str] = []
-        self.cancelled: list[str] = []
-        self.release = asyncio.Event()
-        self.team = Team("worker")
-        self.team.agent(agent_type, capacity=capacity)(self.perform)
-
-    async def perform(self, _: dict[str, Any], context: TaskContext) -> str:
-        self.began.append(context.task_id)
-        try:
-            await self.release.wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(context.task_id)
-            raise
-        return context.task_id
-
-
-def held_call(name: str = "t", agent_type: str = "held", **more: Any) -> Call:
-    return call_of(Task(name, agent_type, **more))
-
-
-async def submitted(fleet: Fleet, *calls: Call) -> None:
-    for call in calls:
-        await fleet.calls.submit(call, owner="me")
-
-
-async def waited(fleet: Fleet, call: Call) -> Any:
-    return await asyncio.wait_for(fleet.calls.wait(call.id), 15)
-
-
-async def names_told(fleet: Fleet, runtime: Runtime) -> list[str]:
-    return [recorded.event.name async for recorded in runtime.bus.replay()]
+from tests.fleet.remote.fleet import Fleet, eventually, until
+from tests.fleet.remote.held import Held, held_call, submitted, waited
 
 
 async def test_a_call_of_the_run_s_own_journal_is_recorded_there(fleet: Fleet):
@@ -107,68 +67,6 @@ async def test_what_a_worker_left_behind_that_died_after_the_end_is_tidied_up(fl
         await eventually(is_tidy)
 
     assert held.began == ["t"]
-
-
-async def test_two_workers_of_one_id_are_not_alive_together(fleet: Fleet):
-    team = Held().team
-    async with fleet.worker(team, worker_id="w"):
-        other = Worker(await fleet.runtime(team), worker_id="w")
-        with pytest.raises(WorkerIdTaken, match="--id"):
-            await other.run()
-
-    async with fleet.worker(team, worker_id="w"):
-        pass
-
-
-async def test_the_id_of_a_process_that_has_ended_is_taken_at_once(fleet: Fleet):
-    host, boot, space, _, _, chance = new_owner().split(":")
-    dead = f"{host}:{boot}:{space}:999999999:1:{chance}"
-    await Registration(fleet.store, "w", dead, ["held"], lease_s=1000).enlist(1)
-
-    async with fleet.worker(Held().team, worker_id="w"):
-        (found,) = await list_workers(fleet.store)
-
-    assert (found.id, found.state, found.types, found.capacity) == ("w", "alive", ("held",), 4)
-
-
-async def test_a_registration_that_its_store_has_forgotten_is_made_again(fleet: Fleet):
-    async with fleet.worker(Held().team, worker_id="w", lease_s=1.0):
-        await fleet.store.update("worker/w", lambda _, now: Decided(None, now))
-        assert await list_workers(fleet.store) == []
-
-        async def is_back() -> bool:
-            return [each.id for each in await list_workers(fleet.store)] == ["w"]
-
-        await eventually(is_back)
-
-
-async def test_a_worker_whose_id_another_process_has_by_now_ends(fleet: Fleet):
-    worker = Worker(await fleet.runtime(Held().team), worker_id="w", lease_s=1.0)
-    work = asyncio.create_task(worker.run())
-    await until(lambda: worker.status()["ready"] is True)
-    await fleet.store.update("worker/w", lambda _, now: Decided(None, now))
-    await Registration(fleet.store, "w", "another session", ["held"], lease_s=1000).enlist(1)
-
-    await asyncio.wait_for(work, 15)
-
-    assert [each.process for each in await list_workers(fleet.store)] == ["another session"]
-
-
-async def test_a_worker_without_the_team_s_code_does_not_begin(fleet: Fleet):
-    team = Held().team
-    only_remote = Team("caller")
-    only_remote.remote("held")
-
-    with pytest.raises(UnknownAgentType, match="nobody"):
-        Worker(await fleet.runtime(team), types=["nobody"])
-    with pytest.raises(Misuse, match="no agents that could work here"):
-        Worker(await fleet.runtime(only_remote))
-    with pytest.raises(PolicyError, match="capacity"):
-        Worker(await fleet.runtime(team), capacity=0)
-    with pytest.raises(PolicyError, match="lease_s"):
-        Worker(await fleet.runtime(team), lease_s=0.1)
-    workshop: Workshop = await fleet.runtime(team)
-    assert Worker(workshop).types == ("held",)
 
 
 async def test_a_message_that_is_no_call_is_a_dead_letter_with_its_reason(fleet: Fleet):
@@ -230,86 +128,6 @@ async def test_a_call_whose_workers_die_again_and_again_is_given_up_and_can_be_r
         await eventually(ended)
 
     assert (await waited(fleet, call)).output == "t"
-
-
-async def test_a_cancelled_call_that_nobody_has_begun_is_never_begun(fleet: Fleet):
-    held, call = Held(), held_call()
-    await submitted(fleet, call)
-    await fleet.calls.cancel(call.id, by="a person")
-
-    worker = Worker(await fleet.runtime(held.team), once=True)
-    await asyncio.wait_for(worker.run(), 10)
-
-    assert held.began == []
-    (group,) = await fleet.log.groups("tasks/held")
-    assert (group.held, group.unread, group.dead) == (0, 0, 0)
-
-
-async def test_a_cancellation_reaches_the_agent_that_is_at_it(fleet: Fleet):
-    held, call = Held(), held_call()
-    async with fleet.worker(held.team):
-        await submitted(fleet, call)
-        await until(lambda: held.began == ["t"])
-        await fleet.calls.cancel(call.id, owner="me", by="a person")
-
-        await until(lambda: held.cancelled == ["t"])
-
-
-async def test_a_cancellation_whose_signal_was_lost_is_seen_at_the_next_heartbeat(fleet: Fleet):
-    held, call = Held(), held_call()
-    deaf = FaultyStateStore(fleet.store)
-    deaf.deaf = True
-    runtime = Runtime(held.team, store=deaf, log=fleet.log, journal=Journal(fleet.books))
-    worker = Worker(await fleet.held.enter_async_context(runtime), lease_s=1.0)
-    work = asyncio.create_task(worker.run())
-    await submitted(fleet, call)
-    await until(lambda: held.began == ["t"])
-
-    await fleet.calls.cancel(call.id, by="a person")
-
-    await until(lambda: held.cancelled == ["t"])
-    worker.stop()
-    await asyncio.wait_for(work, 10)
-
-
-async def test_a_drained_worker_finishes_what_it_is_at_and_takes_nothing_more(fleet: Fleet):
-    held = Held(capacity=1)
-    first, second = held_call("first"), held_call("second")
-    runtime = await fleet.runtime(held.team)
-    worker = Worker(runtime, worker_id="w")
-    work = asyncio.create_task(worker.run())
-    await submitted(fleet, first)
-    await until(lambda: held.began == ["first"])
-    await submitted(fleet, second)
-
-    drain = asyncio.create_task(worker.drain(10))
-    await asyncio.sleep(0.05)
-    assert worker.status()["ready"] is False
-    held.release.set()
-    await asyncio.wait_for(asyncio.gather(drain, work), 15)
-
-    assert (await waited(fleet, first)).output == "first"
-    assert (await fleet.calls.look(second.id)).phase == "queued"
-    assert await list_workers(fleet.store) == []
-    told = await names_told(fleet, runtime)
-    assert told.index("agent.draining") < told.index("task.completed") < told.index("agent.left")
-
-
-async def test_what_is_not_finished_in_time_is_given_back_and_counts_no_delivery(fleet: Fleet):
-    slow, quick, call = Held(), Held(), held_call()
-    quick.release.set()
-    worker = Worker(await fleet.runtime(slow.team), graceful_shutdown_timeout_s=0.05)
-    work = asyncio.create_task(worker.run())
-    await submitted(fleet, call)
-    await until(lambda: slow.began == ["t"])
-    worker.stop()
-    await asyncio.wait_for(work, 10)
-
-    assert slow.cancelled == ["t"]
-    status = await fleet.calls.look(call.id)
-    assert (status.phase, status.worker) == ("queued", None)
-    async with fleet.worker(quick.team):
-        assert (await waited(fleet, call)).output == "t"
 
 
 async def test_the_end_of_a_worker_that_was_replaced_changes_nothing(fleet: Fleet):
@@ -466,35 +284,6 @@ async def test_once_means_until_nothing_is_left(fleet: Fleet):
     assert sorted(held.began) == [f"t{n}" for n in range(7)]
 
 
-async def test_health_checks_say_whether_it_is_ready(fleet: Fleet):
-    async with fleet.worker(Held().team, health=("127.0.0.1", 0), worker_id="w") as worker:
-        live = await asked(worker, "GET /live HTTP/1.1\r\n\r\n")
-        ready = await asked(worker, "GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
-        other = await asked(worker, "GET /other HTTP/1.1\r\n\r\n")
-        wrong = await asked(worker, "nonsense\r\n\r\n")
-        worker.stop()
-        stopping = await asked(worker, "GET /ready HTTP/1.1\r\n\r\n")
-
-    assert [found[0] for found in (live, ready, other, wrong, stopping)] == [200, 200, 404, 405, 503]
-    assert ready[1] == {
-        "ready": True,
-        "worker": "w",
-        "types": ["held"],
-        "capacity": 4,
-        "in_use": 0,
-        "draining": False,
-    }
-
-
-async def asked(worker: Worker, request: str) -> tuple[int, Any]:
-    assert worker.health is not None
-    reader, writer = await asyncio.open_connection("127.0.0.1", worker.health.port)
-    writer.write(request.encode())
-    answer = (await asyncio.wait_for(reader.read(), 5)).decode()
-    writer.close()
-    return int(answer.split(" ")[1]), json.loads(answer.partition("\r\n\r\n")[2])
-
-
 async def test_a_store_that_fails_for_a_moment_ends_no_worker(fleet: Fleet):
     held = Held()
     held.release.set()
@@ -513,80 +302,6 @@ async def test_a_store_that_fails_for_a_moment_ends_no_worker(fleet: Fleet):
     assert (await waited(fleet, call)).output == "t"
     worker.stop()
     await asyncio.wait_for(work, 10)
-
-
-async def test_a_worker_that_is_lost_is_told_of_once_and_its_tasks_are_others(fleet: Fleet):
-    host, boot, space, _, _, chance = new_owner().split(":")
-    dead = f"{host}:{boot}:{space}:999999999:1:{chance}"
-    await Registration(fleet.store, "gone", dead, ["held"], lease_s=1000).enlist(1)
-    call = held_call()
-    await submitted(fleet, call)
-    await fleet.log.take("tasks/held", GROUP, f"{dead}/0", terms=queue_terms(1000), limit=1)
-    held = Held()
-    held.release.set()
-    runtime = await fleet.runtime(held.team)
-
-    async with fleet.worker(held.team), fleet.worker(held.team):
-        assert (await waited(fleet, call)).output == "t"
-
-    states = {worker.id: worker.state for worker in await list_workers(fleet.store)}
-    assert states == {"gone": "lost"}
-    assert (await names_told(fleet, runtime)).count("agent.lost") == 1
-
-
-async def test_a_cancellation_that_comes_while_a_call_is_being_begun_ends_it_too(fleet: Fleet):
-    held, call = Held(), held_call()
-    gated = FaultyStateStore(fleet.store)
-    runtime = Runtime(held.team, store=gated, log=fleet.log, journal=Journal(fleet.books))
-    worker = Worker(await fleet.held.enter_async_context(runtime))
-    work = asyncio.create_task(worker.run())
-    await until(lambda: worker.status()["ready"] is True)
-    gated.down = "mute"
-    await submitted(fleet, call)
-
-    async def is_begun() -> bool:
-        return (await fleet.calls.look(call.id)).phase == "running"
-
-    # It has begun, and does not know it yet.
-    await eventually(is_begun)
-    await fleet.calls.cancel(call.id, by="a person")
-    gated.down = None
-
-    await until(lambda: worker.in_use == 0)
-    assert held.began == []
-    (group,) = await fleet.log.groups("tasks/held")
-    await until(lambda: worker.in_use == 0)
-    worker.stop()
-    await asyncio.wait_for(work, 10)
-    assert group.dead == 0
-
-
-async def test_a_worker_whose_queues_cannot_be_watched_gives_its_id_back(fleet: Fleet):
-    log = FaultyLogStore(fleet.log, {("watch", "before"): Unavailable("away")})
-    runtime = Runtime(Held().team, store=fleet.store, log=log, journal=Journal(fleet.books))
-    worker = Worker(await fleet.held.enter_async_context(runtime), worker_id="w")
-
-    with pytest.raises(Unavailable):
-        await worker.run()
-
-    assert await list_workers(fleet.store) == []
-
-
-async def test_a_worker_that_is_cancelled_gives_back_at_once_what_it_is_at(fleet: Fleet):
-    held, call = Held(), held_call()
-    worker = Worker(await fleet.runtime(held.team))
-    work = asyncio.create_task(worker.run())
-    await submitted(fleet, call)
-    await until(lambda: held.began == ["t"])
-
-    work.cancel()
-    await asyncio.wait({work}, timeout=10)
-
-    assert work.cancelled()
-    assert held.cancelled == ["t"]
-    assert (await fleet.calls.look(call.id)).phase == "queued"
-    (group,) = await fleet.log.groups("tasks/held")
-    assert (group.held, await list_workers(fleet.store)) == (0, [])
 
 
 async def test_an_output_that_is_too_large_for_the_record_is_the_task_s_failure(fleet: Fleet):

@@ -98,12 +98,15 @@ def list_runs(
     store: StoreOption = None,
     namespace: NamespaceOption = None,
     limit: LimitOption = 20,
+    calls: Annotated[
+        bool, typer.Option("--calls", help="Also call.<id>: the steps that workers keep of tasks that are not over.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """List runs, the one begun last first."""
     from coterie.cli.runs.looking import list_command
 
-    return list_command(_place(store, namespace), limit=limit, as_json=as_json)
+    return list_command(_place(store, namespace), limit=limit, with_calls=calls, as_json=as_json)
 
 
 @runs.command(cls=Command)

@@ -39,6 +39,11 @@ __all__ = ["Book", "TaskBook", "begin", "finished", "once"]
 class Book(Protocol):
     """Where the tasks of one run find what is finished."""
 
+    @property
+    def is_strict(self) -> bool:
+        """As of its `Intent`."""
+        ...
+
     async def begin(self, context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> Unit | TaskResult:
         """Have the work granted, or be told how it ended before.
 
@@ -138,6 +143,11 @@ class TaskBook:
         self._ending = Ending(intent)
         self._owner = owner
         self._pulse = Pulse(journal, run)
+
+    @property
+    def is_strict(self) -> bool:
+        """As of its `Intent`."""
+        return self._intent.strict
 
     async def begin(self, context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> Unit | TaskResult:
         """See `Book.begin`."""

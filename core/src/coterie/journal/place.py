@@ -6,12 +6,24 @@ import hashlib
 import re
 
 from coterie._rules.journal import RUN, Place
-from coterie.ids import ItemKey, TaskId
+from coterie.ids import ItemKey, TaskId, WorkflowId
 
-__all__ = ["RUN", "Place", "place_of", "record_path", "unit_name"]
+__all__ = ["RUN", "Place", "book_of_call", "is_book_of_call", "place_of", "record_path", "unit_name"]
 
 # What people can read, as it is; any other key by its hash.
 _READABLE = re.compile(r"[A-Za-z0-9_.#+=@-]{1,80}\Z")
+
+_OF_CALL = re.compile(r"call\.[0-9a-f]{40}\Z")
+
+
+def book_of_call(call_id: str) -> WorkflowId:
+    """The run under which a worker keeps the steps of a call."""
+    return f"call.{call_id}"
+
+
+def is_book_of_call(run: WorkflowId) -> bool:
+    """Whether a run is no run of anybody's, but the steps of a call."""
+    return _OF_CALL.match(run) is not None
 
 
 def unit_name(task_id: TaskId, item_key: ItemKey | None = None) -> str:

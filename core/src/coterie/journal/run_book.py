@@ -188,6 +188,11 @@ class RunBook:
         outputs = context.upstream_outputs()
         return with_upstream(asked, outputs) if outputs else alone
 
+    @property
+    def is_strict(self) -> bool:
+        """As of its `Intent`."""
+        return self._intent.strict
+
     async def begin(self, context: TaskContext, pool: TypeSlots, *, waits: bool = True) -> Unit | TaskResult:
         """See `Book.begin`."""
         begun = self.begin_now(context, pool)

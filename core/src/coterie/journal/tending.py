@@ -18,7 +18,7 @@ from coterie.ids import WorkflowId
 from coterie.journal.approval import questions_in
 from coterie.journal.journal import Journal
 from coterie.journal.owner import is_known_dead, told
-from coterie.journal.place import unit_name
+from coterie.journal.place import is_book_of_call, unit_name
 from coterie.journal.view import RunView, view_of, view_run
 
 __all__ = ["erase_run", "forget_run", "prune_runs", "reap_runs", "unended_runs"]
@@ -118,7 +118,8 @@ async def prune_runs(journal: Journal, *, older_than_s: float, dry_run: bool = F
     """Remove runs that ended and have not changed for so long, in seconds; their ids.
 
     Runs that did not end stay, and so do ended ones that somebody is at, or whose dead letters are open; and those that
-    were stopped while they asked a person, who can answer still.
+    were stopped while they asked a person, who can answer still. What workers keep of a call goes though nothing says
+    that it ended, if nobody is at it.
     """
     pruned = []
     async for entry in _entries(journal):
@@ -132,13 +133,14 @@ async def prune_runs(journal: Journal, *, older_than_s: float, dry_run: bool = F
 async def _is_old(journal: Journal, entry: RunEntry, older_than_s: float) -> bool:
     """Looked at again just before it is removed: somebody may have gone on with it since it was listed."""
     texts, now = await journal.store.get(entry.run, (RUN.record,))
-    if RUN.record not in texts or now - entry.changed_at <= older_than_s * SECOND:
+    is_call = is_book_of_call(entry.run)
+    if (RUN.record not in texts and not is_call) or now - entry.changed_at <= older_than_s * SECOND:
         return False
     texts = await journal.store.read(entry.run)
     view = view_of(entry, texts, now)
     # While something of it stands that was to be undone, it is what people know that by.
     is_needed = bool(view.asks) or (view.saga is not None and view.saga.left > 0)
-    return RUN.record in texts and view.state != "running" and not is_needed
+    return (is_call or RUN.record in texts) and view.state != "running" and not is_needed
 
 
 async def unended_runs(journal: Journal, *, idle_s: float) -> AsyncIterator[RunView]:

@@ -20,6 +20,7 @@ from coterie.journal.approval import questions_in
 from coterie.journal.header import Header, read_header
 from coterie.journal.journal import Journal
 from coterie.journal.owner import is_known_dead, told
+from coterie.journal.place import is_book_of_call
 from coterie.result import ErrorInfo
 from coterie.usage import Usage
 
@@ -124,8 +125,12 @@ async def view_run(journal: Journal, run: WorkflowId) -> RunView:
     return replace(view_of(RunEntry(run, 0, 0), texts, now), begun_us=None, changed_us=None)
 
 
-async def list_runs(journal: Journal, *, limit: int, after: str | None = None) -> tuple[list[RunView], str | None]:
+async def list_runs(
+    journal: Journal, *, limit: int, after: str | None = None, with_calls: bool = True
+) -> tuple[list[RunView], str | None]:
     """Runs, the one begun last first, and the cursor behind them.
+
+    with_calls: also those under which workers keep the steps of their calls; without them, a page may hold fewer.
 
     Of those that nobody has ended, the units are there too. Those that ended stand as they ended, even where a worker
     does a task of theirs anew; `view_run` tells.
@@ -133,6 +138,8 @@ async def list_runs(journal: Journal, *, limit: int, after: str | None = None) -
     page = await journal.store.runs(limit=limit, after=after)
     views = []
     for entry in page.runs:
+        if not with_calls and is_book_of_call(entry.run):
+            continue
         texts, now = await journal.store.get(entry.run, ("run", *RUN, SAGA))
         whole = _claim(texts, RUN.claim, RUN.pulse, now)
         if RUN.record not in texts and not (whole is not None and whole.alive):

@@ -43,7 +43,7 @@ class Announcer:
         causation_id: str | None = None,
         traceparent: str | None = None,
     ) -> None:
-        """Have an event published; its time is now."""
+        """Have an event published; its time is now. What cannot be is dropped, and said."""
         if self._bus is None:
             return
         if len(self._waiting) >= MOST_WAITING:
@@ -51,9 +51,15 @@ class Announcer:
             if self.dropped == 1:
                 _log.warning("events.dropped: the bus does not keep up; what happens is no longer told")
             return
-        event = self._bus.event(
-            name, data, correlation_id=correlation_id, causation_id=causation_id, traceparent=traceparent
-        )
+        try:
+            event = self._bus.event(
+                name, data, correlation_id=correlation_id, causation_id=causation_id, traceparent=traceparent
+            )
+        except CoterieError as error:
+            # Such as a trace's name that is none: what it would tell goes on without it.
+            self.dropped += 1
+            _log.warning("events.dropped: %s cannot be told: %s", name, error)
+            return
         self._waiting.append(event)
         if self._work is None or self._work.done():
             self._work = asyncio.get_running_loop().create_task(self._publish())

@@ -11,7 +11,7 @@ from coterie._json import JsonValue, require_json
 from coterie._plan_format import task_from_dict, task_to_dict
 from coterie._rules.call import CallPhase, CallRecord
 from coterie.context import Run, TaskContext
-from coterie.errors import CoterieError, Misuse
+from coterie.errors import CoterieError, Misuse, NoReply
 from coterie.ids import ItemKey, TaskId, WorkflowId, check_name, check_workflow_id, content_hash
 from coterie.journal.intent import Intent
 from coterie.ref import Ref
@@ -244,6 +244,13 @@ class CallStatus:
     submitted_at: float
     begun_at: float | None
     patience_s: float
+
+    def late(self) -> NoReply:
+        """What it is to have been begun by nobody in time."""
+        return NoReply(
+            f"the call {self.id!r}, which no worker of the type {self.agent_type!r} has begun (see 'coterie workers'),",
+            self.patience_s,
+        )
 
     @property
     def is_over(self) -> bool:

@@ -15,10 +15,11 @@ from coterie.artifacts import ArtifactStore
 from coterie.clock import Clock
 from coterie.errors import CallAbandoned, CallCancelled, NoReply, TopicFull
 from coterie.ports import LogStore, StateStore
+from coterie.remote.absence import Absence
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call, CallStatus
 from coterie.remote.documents import fetched, stowed
-from coterie.remote.queue import KEEP_S, QUEUE, Asking, call_key, topic_of
+from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, QUEUE, Asking, call_key, topic_of
 from coterie.remote.waiting import Waiting
 from coterie.result import TaskResult
 
@@ -54,6 +55,7 @@ class RemoteCalls:
         self.bus = bus
         self._clock = clock
         self._announcer = Announcer(bus)
+        self._absence = Absence(store)
 
     def __repr__(self) -> str:
         return f"RemoteCalls({self.store!r}, {self.log!r}, namespace={self.namespace!r})"
@@ -72,7 +74,7 @@ class RemoteCalls:
         text = await stowed(call.to_json(), self.artifacts, f"the call of {call.task.id!r}")
         asked = Asked(call.agent_type, text, owner, micros(call.patience_s), call.task.priority)
         decide = partial(rule.submit, call_id=call.id, asked=asked)
-        found: Submitted = await self.store.update(call_key(call.id), decide, keep_s=KEEP_S)
+        found: Submitted = await self.store.update(call_key(call.id), decide, keep_s=KEEP_OPEN_S)
         if found.record.phase == "queued":
             if found.is_new:
                 # Before its message: a worker may have it the moment that it is there.
@@ -89,7 +91,7 @@ class RemoteCalls:
     async def wait(self, call_id: str, *, timeout_s: float | None = None) -> TaskResult:
         """How a call ended. A task that failed is a result like others.
 
-        A store that fails is waited for, a minute at most; a message that was lost is sent again; a worker that is
+        A store that fails is waited for, five minutes at most; a message that was lost is sent again; a worker that is
         lost is replaced.
 
         Raises:
@@ -102,7 +104,7 @@ class RemoteCalls:
         if status.given_up == "abandoned":
             raise CallAbandoned(call_id, status.reason)
         if status.result is None:
-            raise NoReply(f"the call {call_id!r} of the type {status.agent_type!r}", status.patience_s)
+            raise status.late()
         return status.result
 
     async def ended(self, call_id: str, *, timeout_s: float | None = None) -> CallStatus:
@@ -114,7 +116,7 @@ class RemoteCalls:
         scope = asyncio.timeout(timeout_s)
         try:
             async with scope:
-                record = await Waiting(self.store, self.log, call_id).until_over()
+                record = await Waiting(self.store, self.log, call_id, self._absence).until_over()
         except TimeoutError:
             if timeout_s is None or not scope.expired():
                 raise
@@ -142,9 +144,11 @@ class RemoteCalls:
         try:
             await self.log.append(topic_of(record.agent_type), [message], retention=QUEUE)
         except TopicFull:
-            if found.is_new:
-                undo = partial(rule.withdraw, call_id=call_id, round_=record.round)
-                await self.store.update(call_key(call_id), undo, keep_s=KEEP_S)
+            if not found.is_new:
+                # It is queued all the same, and as a rule its message too; whoever waits sends it again.
+                return
+            undo = partial(rule.withdraw, call_id=call_id, round_=record.round)
+            await self.store.update(call_key(call_id), undo, keep_s=KEEP_S)
             raise
 
     async def _status(self, call_id: str, record: CallRecord) -> CallStatus:

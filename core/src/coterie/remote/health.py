@@ -15,6 +15,8 @@ __all__ = ["Health"]
 
 _READ_S = 5.0
 _MOST_BYTES = 8192
+# Of more connections than these, the oldest gives way: whoever leaves them open shuts nobody out.
+_MOST_OPEN = 64
 
 
 class Health:
@@ -27,6 +29,7 @@ class Health:
         self._address = (host, port)
         self._status = status
         self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.StreamWriter, None] = {}
 
     @property
     def port(self) -> int:
@@ -44,8 +47,10 @@ class Health:
         host, port = self._address
         try:
             self._server = await asyncio.start_server(self._serve, host, port, limit=_MOST_BYTES)
-        except OSError as error:
-            raise Misuse(f"cannot answer health checks on {host}:{port}: {error.strerror}; give a free one") from error
+        # A name that cannot be one is no OSError.
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise Misuse(f"cannot answer health checks on {host[:100]}:{port}: {why}; give a free one") from error
 
     async def aclose(self) -> None:
         """Listen no more."""
@@ -55,17 +60,24 @@ class Health:
                 await asyncio.wait_for(self._server.wait_closed(), 1.0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = None
+        if len(self._open) > _MOST_OPEN:
+            oldest = next(iter(self._open))
+            oldest.transport.abort()
+            del self._open[oldest]
         # Whoever asks may go away at any time, or send anything.
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_S)
-            status, document = self._answer(head.partition(b"\r\n")[0].decode("latin-1").split(" "))
+            request = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
+            status, document = self._answer(request)
             body = json.dumps(document).encode()
             writer.write(
                 f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n".encode()
-                + body
+                + (b"" if request[0] == "HEAD" else body)
             )
             await asyncio.wait_for(writer.drain(), _READ_S)
+        self._open.pop(writer, None)
         writer.close()
 
     def _answer(self, request: list[str]) -> tuple[HTTPStatus, dict[str, JsonValue]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
@@ -31,7 +32,7 @@ from coterie.remote.call import Call
 from coterie.remote.calls import RemoteCalls
 from coterie.remote.documents import fetched, stowed
 from coterie.remote.outcome import Outcome
-from coterie.remote.queue import KEEP_S, Asking, call_key
+from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, Asking, call_key
 from coterie.remote.taking import TypeQueue
 from coterie.result import ErrorInfo, TaskResult
 from coterie.work import Work
@@ -49,7 +50,10 @@ _log = logging.getLogger("coterie.remote")
 _AWAY_S = (1.0, 5.0, 20.0, 60.0)
 # What must be written is tried for so long; after that the lease ends, and another worker finds out how things stand.
 _INSIST_S = 30.0
+# An end is work that is done, and would be done again.
+_INSIST_ON_ENDS_S = 3600.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
+_MOST_DELIVERIES = 5
 CLOSE_S = 5.0
 # So often a task asks again whose pool has no slot for it.
 POOL_LOOK_S = 0.5
@@ -62,7 +66,7 @@ class Job:
     """One delivery at work.
 
     token: of its attempt, once it has begun. stop: why its agent is being ended, if it is. is_suspect: whether its call
-    may have been cancelled just when it began.
+    may have been cancelled just when it began. was_refused: whether nobody was called, since a policy said not now.
     """
 
     queue: TypeQueue
@@ -71,6 +75,7 @@ class Job:
     token: int = 0
     stop: Stop = ""
     is_suspect: bool = False
+    was_refused: bool = False
     work: asyncio.Task[Outcome] | None = field(default=None, repr=False)
 
     @property
@@ -79,9 +84,10 @@ class Job:
         return self.delivery.logged.position
 
     def end(self, why: Stop) -> None:
-        """End its agent, for that reason; once."""
-        if not self.stop:
-            self.stop = why
+        """End its agent, for that reason; once: what it does to tidy up is left alone."""
+        if self.stop:
+            return
+        self.stop = why
         if self.work is not None:
             self.work.cancel()
 
@@ -131,8 +137,21 @@ class Performer:
         if outcome is not None:
             await self._finish(job, call, outcome)
 
-    async def abandoned(self, queue: TypeQueue, dead: Delivery) -> None:
-        """A message was delivered too often: its call is over."""
+    def give_up(self, queue: TypeQueue, dead: Delivery) -> None:
+        """A message was delivered too often: its call is over, as soon as that can be written."""
+        self._beside.start(self._given_up(queue, dead))
+
+    async def leave(self, job: Job, error: Exception) -> None:
+        """Have a delivery go to others that could not be seen through. Before it has begun, that does not count."""
+        told = f"{type(error).__name__}: {error}"
+        reason = told if job.token or not isinstance(error, Unavailable) else None
+        at_most = None if reason is None else _MOST_DELIVERIES
+        with suppress(CoterieError):
+            dead = await job.queue.give_back(job.position, delay_s=1.0, reason=reason, at_most=at_most)
+            if dead is not None:
+                self.give_up(job.queue, dead)
+
+    async def _given_up(self, queue: TypeQueue, dead: Delivery) -> None:
         reason = dead.failures[-1].reason if dead.failures else "its deliveries came to nothing"
         told = f"{len(dead.failures)} deliveries came to nothing, the last: {reason}"
         try:
@@ -154,7 +173,7 @@ class Performer:
             worker=self._worker_id,
             session=self._session,
         )
-        found: Begun | Dropped = await self._insist(asking.call_id, decide)
+        found: Begun | Dropped = await self._insist(asking.call_id, decide, keep_s=KEEP_OPEN_S)
         if isinstance(found, Begun):
             return found
         if found.why == "unknown":
@@ -257,7 +276,7 @@ class Performer:
             outcome = self._failed(call, error)
             text = outcome.to_json()
         decide = partial(rule.finish, call_id=call.id, token=job.token, result=text)
-        counts: bool = await self._insist(call.id, decide)
+        counts: bool = await self._insist(call.id, decide, _INSIST_ON_ENDS_S)
         if not counts:
             await self._let_go(job, call)
             _log.warning("call.stale %s: it was cancelled, or another worker has it; its end is not told", call.id)
@@ -292,9 +311,11 @@ class Performer:
 
     async def _refuse(self, job: Job, call: Call, refusal: Refused) -> None:
         delay_s = refusal.retry_after_s
+        job.was_refused = True
         if isinstance(refusal, PoolBusy):
             # A pool only knows when a slot is free at the latest.
             delay_s = min(delay_s, POOL_LOOK_S)
+            job.queue.refused(delay_s)
         _log.info("call.refused %s: given back for %.3f s: %s", call.id, delay_s, refusal)
         await self._put_back(job, call, delay_s=delay_s, refusal=refusal)
 
@@ -315,33 +336,35 @@ class Performer:
         assert job.asking is not None
         call_id = job.asking.call_id
         decide = partial(rule.put_back, call_id=call_id, token=job.token, was_refused=refusal is not None)
-        await self._insist(call_id, decide)
+        await self._insist(call_id, decide, keep_s=KEEP_OPEN_S)
         dead = await job.queue.give_back(
-            job.position, delay_s=delay_s, reason=reason, at_most=None if reason is None else 5
+            job.position, delay_s=delay_s, reason=reason, at_most=None if reason is None else _MOST_DELIVERIES
         )
         if call is not None:
             why = "refused" if refusal is not None else "drained" if reason is None else "failed"
             error = str(refusal) if refusal is not None else reason
             self._tell("task.returned", job, call, why=why, delay_s=delay_s, error=error)
         if dead is not None:
-            await self.abandoned(job.queue, dead)
+            self.give_up(job.queue, dead)
 
     async def _abandon(self, asking: Asking, position: str, reason: str) -> None:
         decide = partial(rule.abandon, call_id=asking.call_id, round_=asking.round_, position=position, reason=reason)
-        if await self._insist(asking.call_id, decide):
+        if await self._insist(asking.call_id, decide, _INSIST_ON_ENDS_S):
             _log.warning("call.abandoned %s: %s", asking.call_id, reason)
 
     async def _reject(self, job: Job, reason: str) -> None:
         _log.warning("call.rejected %s at %s: %s", job.queue.topic, job.position, reason)
         await job.queue.give_back(job.position, reason=reason, at_most=0)
 
-    async def _insist(self, call_id: str, decide: Decide[T]) -> T:
-        """Have a decision made, for as long as the lease lasts anyhow."""
+    async def _insist(
+        self, call_id: str, decide: Decide[T], seconds: float | None = None, *, keep_s: float = KEEP_S
+    ) -> T:
+        """Have a decision made, though the store may be away for so long."""
         loop = asyncio.get_running_loop()
-        wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + _INSIST_S
+        wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + (_INSIST_S if seconds is None else seconds)
         while True:
             try:
-                return await self._store.update(call_key(call_id), decide, keep_s=KEEP_S)
+                return await self._store.update(call_key(call_id), decide, keep_s=keep_s)
             except Unavailable as error:
                 if loop.time() + wait_s > give_up_at:
                     raise

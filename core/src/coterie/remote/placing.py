@@ -18,8 +18,9 @@ from coterie.agent import Agent
 from coterie.attempt import Ended, hand_back, kept, raise_if_cancelled
 from coterie.clock import Clock
 from coterie.context import TaskContext
-from coterie.errors import CallAbandoned, CallCancelled, Misuse, NoReply, RemoteFailed, TopicFull, Unavailable
+from coterie.errors import CallAbandoned, CallCancelled, Misuse, RemoteFailed, TopicFull, Unavailable
 from coterie.ids import AgentId
+from coterie.journal import Intent
 from coterie.journal.owner import new_owner, told
 from coterie.ref import Ref
 from coterie.remote.agent import RemoteAgent
@@ -36,8 +37,12 @@ __all__ = ["perform_remotely"]
 _log = logging.getLogger("coterie.task")
 
 # A store that fails, or a queue that is full, is asked again for so long.
-INSIST_S = 60.0
+INSIST_S = 300.0
+# So often a call is asked for anew whose record is gone, as with a store that was emptied.
+_MOST_ROUNDS = 3
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
+# Each time is told as another task that is asked for; and a queue of so many is not worked off soon.
+_LONGEST_FULL_S = 15.0
 _CANCEL_S = 5.0
 
 
@@ -54,7 +59,8 @@ async def perform_remotely(context: TaskContext, slot: Slot, clock: Clock) -> En
         if status.usage:
             context.report_usage(status.usage)
         result = _result_of(status)
-        attempts, agent_id = result.attempts, result.agent_id
+        # With those of the agents here that it stands in for.
+        attempts, agent_id = context.attempt - 1 + result.attempts, result.agent_id
         if result.state != "succeeded":
             error = result.error
             failure = RemoteFailed(
@@ -86,7 +92,7 @@ def _result_of(status: CallStatus) -> TaskResult:
     if status.given_up == "abandoned":
         raise CallAbandoned(status.id, status.reason)
     if status.result is None:
-        raise NoReply(f"the call {status.id!r} of the type {status.agent_type!r}", status.patience_s)
+        raise status.late()
     return status.result
 
 
@@ -100,6 +106,12 @@ async def _called(context: TaskContext, agent: Agent) -> CallStatus:
     owner = new_owner()
     call = _call_of(context, agent, calls, owner)
     try:
+        for _ in range(_MOST_ROUNDS - 1):
+            await _submitted(calls, call, owner)
+            try:
+                return await calls.ended(call.id)
+            except CallAbandoned as error:
+                _log.warning("task.forgotten %s: asking anew: %s", context.task.id, error)
         await _submitted(calls, call, owner)
         return await calls.ended(call.id)
     except asyncio.CancelledError:
@@ -119,16 +131,21 @@ async def _submitted(calls: RemoteCalls, call: Call, owner: str) -> None:
             if loop.time() + wait_s > (full_at if isinstance(error, TopicFull) else give_up_at):
                 raise
             _log.warning("task.not_submitted %s: asking again in %.1f s: %s", call.task.id, wait_s, error)
+            longest_s = _LONGEST_FULL_S if isinstance(error, TopicFull) else _LONGEST_RETRY_S
         else:
             return
         await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+        wait_s = min(2 * wait_s, longest_s)
 
 
 async def _cancelled(calls: RemoteCalls, call: Call, owner: str) -> None:
     work = asyncio.create_task(calls.cancel(call.id, owner=owner, by=f"the run {call.workflow_id!r}"))
-    with suppress(asyncio.CancelledError):
-        await asyncio.wait({work}, timeout=_CANCEL_S)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _CANCEL_S
+    while not work.done() and (left_s := until - loop.time()) > 0:
+        # Whoever is cancelled twice still has this to do: its worker would go on for nobody.
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({work}, timeout=left_s)
     if not work.done():
         work.cancel()
         _log.warning("task.not_cancelled %s: its worker goes on with the call %s", call.task.id, call.id)
@@ -152,6 +169,7 @@ def _call_of(context: TaskContext, agent: Agent, calls: RemoteCalls, owner: str)
         params=run.params,
         epoch=run.epoch if unit is None else unit.epoch,
         keeps="steps",
+        intent=Intent(strict=run.book is not None and run.book.is_strict),
         idempotency_key=context.idempotency_key,
         stores_outputs=run.artifacts is not None,
         patience_s=handler.patience_s,

@@ -9,11 +9,12 @@ from coterie._rules.log import Message, Retention, Terms
 from coterie.errors import Misuse
 from coterie.ids import AgentType, check_name
 
-__all__ = ["GROUP", "KEEP_S", "MAX_BYTES", "QUEUE", "Asking", "call_key", "queue_terms", "topic_of"]
+__all__ = ["GROUP", "KEEP_OPEN_S", "KEEP_S", "MAX_BYTES", "QUEUE", "Asking", "call_key", "queue_terms", "topic_of"]
 
 GROUP = "workers"
-# A call's record is kept so long after its last change.
+# A call's record is kept so long after its end. Before that, for longer than anybody may wait, or work, for it.
 KEEP_S = 7 * 86_400.0
+KEEP_OPEN_S = 5 * KEEP_S
 # Larger documents lie in the artifact store.
 MAX_BYTES = 256 * 1024
 # A queue never drops what nobody has done yet; each message is remembered for longer than it is asked for again.

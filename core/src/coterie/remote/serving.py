@@ -14,9 +14,10 @@ from coterie.context import Run, TaskContext
 from coterie.ends import as_result
 from coterie.errors import Unavailable, UnknownAgentType, WorkTakenOver
 from coterie.foreach import item_context
-from coterie.ids import AgentType, WorkflowId
+from coterie.ids import AgentType
 from coterie.journal import Intent
 from coterie.journal.book import TaskBook, once
+from coterie.journal.place import book_of_call
 from coterie.policies import Policies
 from coterie.result import TaskResult
 from coterie.slots import TypeSlots
@@ -89,7 +90,7 @@ class Serving(Workplace):
     async def forget_call(self, call_id: str) -> None:
         """Remove the steps that were kept for a call that has ended: its record holds the end."""
         if self.keeping is not None:
-            await self.keeping.journal.store.remove(_book_of(call_id))
+            await self.keeping.journal.store.remove(book_of_call(call_id))
 
     @abstractmethod
     async def _execute_call(self, call: Call, *, waits: bool, patience_s: float | None) -> TaskResult:
@@ -114,7 +115,7 @@ class Serving(Workplace):
         if self.keeping is None:
             yield
             return
-        name, intent = _book_of(call.id), Intent(strict=call.intent.strict)
+        name, intent = book_of_call(call.id), Intent(strict=call.intent.strict)
         past = frozenset(f"{name}.{before}" for before in range(max(0, attempt - _PAST), attempt))
         journal, owner = self.keeping.journal, f"{name}.{attempt}"
         run.book = book = TaskBook(journal, name, intent, on_event=self._listener, owner=owner, after=past)
@@ -122,7 +123,3 @@ class Serving(Workplace):
             yield
         finally:
             await book.aclose()
-
-
-def _book_of(call_id: str) -> WorkflowId:
-    return f"call.{call_id}"

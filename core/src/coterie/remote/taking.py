@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from coterie._rules.log import Delivery, Position, Taken
 from coterie._rules.tickets import rank
 from coterie._rules.timeline import micros
+from coterie.errors import Unavailable
 from coterie.ids import AgentType
 from coterie.ports import LogStore
 from coterie.remote.queue import GROUP, queue_terms, topic_of
@@ -18,7 +20,10 @@ __all__ = ["TypeQueue", "take_round"]
 
 _log = logging.getLogger("coterie.remote")
 
-_AT_ONCE = 100
+# So many tasks are refused in a row before a queue rests: one of those behind them may be who has its turn.
+_MOST_REFUSALS = 16
+# Called with what was taken from a queue.
+Handle: TypeAlias = Callable[["TypeQueue", Delivery], None]
 
 
 class TypeQueue:
@@ -46,6 +51,8 @@ class TypeQueue:
         self.log = log
         self.stirred = True
         self.due_at: float | None = None
+        self.rests_until = 0.0
+        self._refusals = 0
         self._free = free
         self._woken = woken
         self._session = session
@@ -60,7 +67,30 @@ class TypeQueue:
     @property
     def free(self) -> int:
         """How many more it may perform now."""
-        return max(0, self._free())
+        return 0 if self.rests else max(0, self._free())
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is taken from it for a while."""
+        return self.rests_until > asyncio.get_running_loop().time()
+
+    def refused(self, seconds: float) -> None:
+        """What stands in the way of one task stands in that of all, as a rule: after some of them, rest for so long."""
+        self._refusals += 1
+        if self._refusals >= _MOST_REFUSALS:
+            self._refusals = 0
+            self.rests_until = asyncio.get_running_loop().time() + seconds
+
+    def wake(self) -> None:
+        """A task was not refused: rest no longer."""
+        self._refusals, self.rests_until = 0, 0.0
+
+    def next_s(self, now_s: float) -> float | None:
+        """In how long it is to be looked at without a word; None: not before there is one, or a slot is free."""
+        if self._free() <= 0:
+            return None
+        at = self.rests_until if self.rests_until > now_s else self.due_at
+        return None if at is None else max(0.0, at - now_s)
 
     def has_cause(self, now_s: float) -> bool:
         """Whether asking may bring anything. now_s: of the event loop."""
@@ -84,7 +114,7 @@ class TypeQueue:
         Raises:
             Unavailable: the store failed, before anything was taken.
         """
-        await self._clear_up()
+        await self.clear_up()
         self.stirred, self.due_at = False, None
         taken: list[Taken] = []
         # One looks; where it finds something, others come along, twice as many each time.
@@ -185,42 +215,50 @@ class TypeQueue:
             self.stirred = True
             raise
 
-    async def _clear_up(self) -> None:
+    async def clear_up(self) -> None:
+        """Have others get what it may hold without knowing of it."""
         for name in list(self._doubtful):
             # What it had to acknowledge comes again, and is known to be done then.
             await self.log.leave(self.topic, GROUP, name)
             self._doubtful.discard(name)
 
 
-async def take_round(
-    queues: Sequence[TypeQueue], free: int, begin: Callable[[TypeQueue, Delivery], None], *, ageing_s: float = 60.0
-) -> list[tuple[TypeQueue, Taken]]:
-    """Fill free slots once, from all queues that may have something; what was taken, to be looked at for dead ones.
-
-    begin: called with each delivery that there is a slot for.
-
-    Raises:
-        Unavailable: a queue's store failed; what the others gave has begun.
-    """
+def _asked(queues: Sequence[TypeQueue], free: int) -> list[tuple[TypeQueue, int]]:
+    """The queues that may have something there is room for, and how much each is asked for."""
     now_s = asyncio.get_running_loop().time()
-    asked = [(queue, queue.free) for queue in queues if queue.has_cause(now_s)]
-    asked = [(queue, limit) for queue, limit in asked if limit > 0]
+    asked = [(queue, limit) for queue in queues if queue.has_cause(now_s) and (limit := queue.free) > 0]
     if not asked or free <= 0:
         return []
     if len(asked) > 1 and sum(limit for _, limit in asked) > free:
         # There are more types than slots: one of each is looked at, and the less urgent ones go back at once.
-        asked = [(queue, 1 if free < len(asked) else free // len(asked)) for queue, limit in asked]
-    asked = [(queue, min(limit, free, queue.free)) for queue, limit in asked]
+        asked = [(queue, min(limit, max(1, free // len(asked)))) for queue, limit in asked]
+    return [(queue, min(limit, free)) for queue, limit in asked]
+
+
+async def take_round(
+    queues: Sequence[TypeQueue], free: int, begin: Handle, give_up: Handle, *, ageing_s: float = 60.0
+) -> None:
+    """Fill free slots once, from all queues that may have something.
+
+    begin: called with each delivery that there is a slot for. give_up: with each that has become a dead letter.
+
+    Raises:
+        Unavailable: a queue's store failed; what the others gave was handed over all the same.
+    """
+    for queue in queues:
+        # Also where there is no room: others may have some.
+        await queue.clear_up()
+    asked = _asked(queues, free)
     outcomes = await asyncio.gather(*(queue.take(limit) for queue, limit in asked), return_exceptions=True)
     ageing_us = micros(ageing_s)
-    taken: list[tuple[TypeQueue, Taken]] = []
     candidates: list[tuple[int, int, TypeQueue, Delivery]] = []
     failure: BaseException | None = None
     for (queue, _), outcome in zip(asked, outcomes, strict=True):
         if isinstance(outcome, BaseException):
             failure = failure or outcome
             continue
-        taken += [(queue, each) for each in outcome]
+        for dead in (letter for one in outcome for letter in one.dead):
+            give_up(queue, dead)
         for each in (delivery for one in outcome for delivery in one.deliveries):
             ranked = rank(each.logged.message.priority, each.logged.at, ageing_us)
             candidates.append((ranked, len(candidates), queue, each))
@@ -228,8 +266,11 @@ async def take_round(
     for _, _, queue, delivery in candidates[:free]:
         begin(queue, delivery)
     for _, _, queue, delivery in candidates[free:]:
-        await queue.give_back(delivery.logged.position)
+        try:
+            await queue.give_back(delivery.logged.position)
+        except Unavailable as error:
+            # Its consumer leaves before the next round, and takes no part in holding it.
+            failure = failure or error
         queue.stirred = True
     if failure is not None:
         raise failure
-    return taken

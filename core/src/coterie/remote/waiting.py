@@ -14,7 +14,8 @@ from coterie._rules.call import CallRecord
 from coterie._rules.worker import worker_record
 from coterie.errors import CallAbandoned, TopicFull, Unavailable
 from coterie.ports import LogStore, StateStore
-from coterie.remote.queue import KEEP_S, QUEUE, Asking, call_key, topic_of
+from coterie.remote.absence import Absence
+from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, QUEUE, Asking, call_key, topic_of
 
 __all__ = ["Waiting"]
 
@@ -25,34 +26,39 @@ _log = logging.getLogger("coterie.remote")
 # Without a signal the record is looked at so often; chance keeps those apart who began together.
 LOOK_S = 5.0
 _SPREAD = 0.2
-# Nobody has begun it for so long: its message may be lost, and is sent again; twice as late each time.
+_AFTER_S = 0.05
+# Nobody has begun it for so long: there may be nobody, which is said.
+NOTICE_S = 3.0
+# Nor for so long: its message may be lost, and is sent again; twice as late each time.
 SEND_AGAIN_S = 5.0
 _LATEST_SEND_S = 600.0
 # For so long a store may fail before the waiting does.
-OUTAGE_S = 60.0
+OUTAGE_S = 300.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
 
 
 class Waiting:
     """For one call."""
 
-    def __init__(self, store: StateStore, log: LogStore, call_id: str) -> None:
+    def __init__(self, store: StateStore, log: LogStore, call_id: str, absence: Absence) -> None:
         self._store = store
         self._log = log
+        self._absence = absence
         self._call_id = call_id
         self._key = call_key(call_id)
         self._stirred = asyncio.Event()
         self._send_again_s = SEND_AGAIN_S
         self._lost_token = 0
+        self._late_s: float | None = None
 
     async def until_over(self) -> CallRecord:
         """The record of the call, once it is done or cancelled.
 
         Raises:
-            CallAbandoned: there is none. Unavailable: a store has failed for a minute.
+            CallAbandoned: there is none. Unavailable: a store has failed for five minutes.
         """
-        await self._patiently(self._subscribe)
         try:
+            await self._patiently(self._subscribe)
             while True:
                 self._stirred.clear()
                 record = await self._patiently(self._look)
@@ -64,7 +70,7 @@ class Waiting:
 
     async def _look(self) -> CallRecord:
         state, now = await self._store.read(self._key)
-        record = rule.call_record(state)
+        record, self._late_s = rule.call_record(state), None
         if record is None:
             raise CallAbandoned(self._call_id, "nothing is known of it: nobody has asked for it, or it is long over")
         if record.phase == "queued":
@@ -78,7 +84,11 @@ class Waiting:
             await self._store.update(self._key, partial(rule.expire, call_id=self._call_id), keep_s=KEEP_S)
             state, _ = await self._store.read(self._key)
             return rule.call_record(state) or record
-        if not record.refused_us and now - record.submitted_us > self._send_again_s * 1e6:
+        self._late_s = (record.late_us - now) / 1e6 if record.late_us else None
+        waited_s = (now - record.submitted_us) / 1e6
+        if waited_s > NOTICE_S:
+            await self._absence.notice(record.agent_type)
+        if waited_s > self._send_again_s:
             self._send_again_s = min(self._send_again_s * 2 + LOOK_S, self._send_again_s + _LATEST_SEND_S)
             await self._send(record)
         return record
@@ -99,7 +109,7 @@ class Waiting:
             self._lost_token = record.token
             return
         decide = partial(rule.lose, call_id=self._call_id, token=record.token)
-        if await self._store.update(self._key, decide, keep_s=KEEP_S):
+        if await self._store.update(self._key, decide, keep_s=KEEP_OPEN_S):
             _log.warning("call.worker_lost %s: %s is not heard of; others are asked", self._call_id, record.worker)
             await self._send(record, again=record.token)
 
@@ -113,6 +123,9 @@ class Waiting:
 
     async def _pause(self) -> None:
         wait_s = LOOK_S * random.uniform(1.0 - _SPREAD, 1.0)  # noqa: S311  # spreads load, no secret
+        if self._late_s is not None:
+            # Somewhat after it: the store's clock decides.
+            wait_s = min(wait_s, self._late_s + _AFTER_S)
         try:
             async with asyncio.timeout(wait_s):
                 await self._stirred.wait()

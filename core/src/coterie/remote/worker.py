@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Protocol
 from coterie._json import JsonValue
 from coterie._rules import call as rule
 from coterie._rules.log import Delivery
-from coterie._rules.worker import WorkerRecord
 from coterie.errors import CoterieError, Misuse, PolicyError, Unavailable, WorkerIdTaken
 from coterie.ids import AgentType, check_name
-from coterie.journal.owner import is_known_dead, new_owner
+from coterie.journal.owner import new_owner
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call
 from coterie.remote.health import Health
+from coterie.remote.neighbours import Neighbours
 from coterie.remote.performing import Job, Performer
 from coterie.remote.queue import call_key
-from coterie.remote.registry import Registration, bury, worker_key
+from coterie.remote.registry import Registration, worker_key
 from coterie.remote.taking import TypeQueue, take_round
 from coterie.shutdown import check_timeout_s
 from coterie.task import Task
+from coterie.work import Work
 
 if TYPE_CHECKING:
     from coterie.orchestrator import Orchestrator
@@ -39,9 +40,6 @@ _log = logging.getLogger("coterie.remote")
 
 # Without a word from its queues a worker looks at them so often.
 LOOK_S = 2.0
-# So often it is looked whether other workers of this machine have ended, and all others are still heard of.
-NEIGHBOURS_S = 0.5
-SWEEP_S = 5.0
 # So often it is told that it works; it is registered anew three times within its lease.
 HEARTBEAT_S = 30.0
 _AWAY_S = 1.0
@@ -116,11 +114,12 @@ class Worker:
         self._registration = Registration(self._calls.store, self.id, self.session, self.types, lease_s=lease_s)
         self._performer = Performer(orchestrator, self._calls, self._announcer, worker_id=self.id, session=self.session)
         self._jobs: dict[asyncio.Task[None], Job] = {}
+        self._beside = Work()
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
         self._is_registered = self._is_away = False
-        self._neighbours: dict[str, WorkerRecord] = {}
+        self._neighbours = Neighbours(self._calls.log, self._registration, self._announcer)
         self._slots = slots
         self._queues = [
             TypeQueue(
@@ -186,7 +185,7 @@ class Worker:
                 for queue in self._queues:
                     await queue.watch()
                 self._tell("agent.registered", slots={name: pool.capacity for name, pool in self._slots.items()})
-                background += [asyncio.create_task(each) for each in (self._beats(), self._mind_neighbours())]
+                background += [asyncio.create_task(each) for each in (self._beats(), self._neighbours.mind())]
                 await self._work()
             finally:
                 await self._end(background)
@@ -200,16 +199,13 @@ class Worker:
         while not self._stopping.is_set():
             self._woken.clear()
             try:
-                taken = await take_round(self._queues, self.capacity - self.in_use, self._begin)
+                await take_round(self._queues, self._room(), self._begin, self._performer.give_up)
                 self._is_away = False
             except Unavailable as error:
                 self._is_away = True
                 _log.warning("worker.store_away %s: asking again in %g s: %s", self.id, _AWAY_S, error)
                 await self._pause(_AWAY_S)
                 continue
-            for queue, found in taken:
-                for dead in found.dead:
-                    await self._performer.abandoned(queue, dead)
             if self._has_more():
                 continue
             if self._once and not self._jobs and not any(queue.stirred for queue in self._queues):
@@ -217,15 +213,21 @@ class Worker:
             await self._pause(self._look_s())
 
     def _has_more(self) -> bool:
-        if self.in_use >= self.capacity:
-            return False
         now_s = asyncio.get_running_loop().time()
-        return any(queue.free > 0 and queue.has_cause(now_s) for queue in self._queues)
+        return self._room() > 0 and any(queue.free > 0 and queue.has_cause(now_s) for queue in self._queues)
+
+    def _room(self) -> int:
+        """How many more tasks it may be at, of all types together."""
+        stuck = sum(pool.stuck for pool in self._slots.values())
+        # As of an agent's slots: rather one too many than none ever again, where threads hang for good.
+        return max(1, self.capacity - stuck) - self.in_use
 
     def _look_s(self) -> float:
+        if self._room() <= 0:
+            # Nothing can be taken before a task ends, and that is told.
+            return LOOK_S
         now_s = asyncio.get_running_loop().time()
-        due = [queue.due_at - now_s for queue in self._queues if queue.due_at is not None]
-        return max(0.0, min([LOOK_S, *due]))
+        return min([LOOK_S, *(due for queue in self._queues if (due := queue.next_s(now_s)) is not None)])
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -248,18 +250,16 @@ class Worker:
         except CoterieError as error:
             # Its lease ends, and whoever takes the message then finds out how things stand.
             _log.warning("call.left %s at %s: %s", job.queue.topic, job.position, error)
-            await self._let_go(job, error)
+            await self._performer.leave(job, error)
         # A mistake of coterie's own must not be the end of all other jobs.
         except Exception as error:  # noqa: BLE001  # logged, with its trace
             _log.exception("call.left %s at %s", job.queue.topic, job.position)
-            await self._let_go(job, error)
-
-    async def _let_go(self, job: Job, error: Exception) -> None:
-        with suppress(CoterieError):
-            await job.queue.give_back(job.position, delay_s=1.0, reason=f"{type(error).__name__}: {error}", at_most=5)
+            await self._performer.leave(job, error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._jobs[task]
+        job = self._jobs.pop(task)
+        if not job.was_refused:
+            job.queue.wake()
         self._woken.set()
 
     def _free(self, agent_type: AgentType) -> int:
@@ -271,7 +271,7 @@ class Worker:
         """A call of this worker's was cancelled; or, for all that is known, any of them."""
         for job in list(self._jobs.values()):
             if message is None:
-                asyncio.get_running_loop().create_task(self._look_after(job))
+                self._beside.start(self._look_after(job))
             elif job.asking is not None and job.asking.call_id == message:
                 if job.token:
                     job.end("cancelled")
@@ -302,6 +302,10 @@ class Worker:
                 self._is_away = True
                 _log.warning("worker.not_heard %s: %s", self.id, error)
                 continue
+            # Whoever is not heard of is replaced while he works: nothing may end this.
+            except Exception:  # noqa: BLE001  # logged, with its trace
+                _log.exception("worker.not_heard %s", self.id)
+                continue
             if asyncio.get_running_loop().time() - told_at >= HEARTBEAT_S:
                 told_at = asyncio.get_running_loop().time()
                 self._tell("agent.heartbeat", in_use=self.in_use)
@@ -322,34 +326,6 @@ class Worker:
             _log.error("worker.replaced: this one ends: %s", error)
             self.stop()
 
-    async def _mind_neighbours(self) -> None:
-        """Notice that other workers are gone: of this machine at once, of others when their lease is over."""
-        loop = asyncio.get_running_loop()
-        look_at = loop.time()
-        while True:
-            try:
-                if loop.time() >= look_at:
-                    look_at = loop.time() + SWEEP_S
-                    self._neighbours = await self._registration.others()
-                    gone = dict(self._neighbours)
-                else:
-                    gone = {name: it for name, it in self._neighbours.items() if is_known_dead(it.session)}
-                for worker_id, record in gone.items():
-                    await self._miss(worker_id, record)
-            except Unavailable as error:
-                _log.debug("worker.no_sweep %s: %s", self.id, error)
-            await asyncio.sleep(NEIGHBOURS_S)
-
-    async def _miss(self, worker_id: str, record: WorkerRecord) -> None:
-        if not await self._registration.is_first_to_miss(worker_id, record):
-            return
-        self._neighbours.pop(worker_id, None)
-        freed = await bury(self._calls.log, record) if is_known_dead(record.session) else 0
-        _log.warning("worker.lost %s: it is not heard of any more; %d tasks go to others", worker_id, freed)
-        self._announcer.tell(
-            "agent.lost", {"worker": worker_id, "types": list(record.types), "capacity": record.capacity}
-        )
-
     async def _end(self, background: list[asyncio.Task[None]]) -> None:
         """Let agents finish, give the rest back, and leave."""
         was_stopped = self._stopping.is_set()
@@ -364,7 +340,11 @@ class Worker:
                 job.end("drained")
             if self._jobs:
                 await asyncio.wait(set(self._jobs), timeout=GRACE_S)
+            await self._beside.aclose(0.0)
             await self._performer.aclose()
+            # Of who is not done by now, the message goes to others, as his consumer leaves.
+            for job_task in list(self._jobs):
+                job_task.cancel()
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
@@ -373,8 +353,9 @@ class Worker:
     async def _leave(self) -> None:
         for queue in self._queues:
             with suppress(Unavailable):
-                await queue.leave()
                 await queue.unwatch()
+            with suppress(Unavailable):
+                await queue.leave()
         with suppress(Unavailable):
             await self._calls.store.unsubscribe(worker_key(self.id), self._told)
             await self._registration.end()

@@ -62,7 +62,9 @@ def undo_task(task: Task) -> Task:
 
 @dataclass(slots=True, kw_only=True)
 class Back:
-    """One run on its way back. book: None where there is no journal. waits, patience_s: as of `execute_task`."""
+    """One run on its way back. book: None where there is no journal. waits, patience_s, correlation_id: as of
+    `execute_task`.
+    """
 
     orchestrator: Orchestrator
     plan: Plan
@@ -73,6 +75,7 @@ class Back:
     listener: Listener | None = None
     waits: bool = True
     patience_s: float | None = None
+    correlation_id: str | None = None
 
     async def go(self, given: Mapping[TaskId, TaskResult], *, why: Why | None = None) -> SagaResult:
         """Undo the run, unless it needs no undoing. It is over: what should have run and did not has failed.
@@ -140,6 +143,7 @@ class Back:
             plan=self.plan,
             # Whoever wants steps done anew does not want them undone twice.
             intent=replace(self.intent, force=None, on_clear="replay"),
+            correlation_id=self.correlation_id,
         )
 
     async def _close(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+from coterie._json import JsonValue
 from coterie._rules.saga_policy import Verdict
 from coterie.artifacts import using_artifacts
 from coterie.attempt import Ended, perform
@@ -24,7 +25,7 @@ from coterie.result import TaskResult, WorkflowResult
 from coterie.slots import Slot, Slots
 from coterie.task import Task
 
-__all__ = ["SagaRun", "check_agents", "new_run_id", "run_forward", "under_way"]
+__all__ = ["SagaRun", "check_agents", "new_run_id", "run_forward", "run_of", "under_way"]
 
 _ABSENT = Ended("cancelled", None, None, 0, None, 0.0, 0.0)
 
@@ -168,6 +169,13 @@ async def run_forward(
 def under_way(orchestrator: Orchestrator) -> AbstractContextManager[None]:
     """Around a run's way back: `Orchestrator.stop` finds it, also while it waits for others and no agent is called."""
     return orchestrator._call()
+
+
+def run_of(
+    orchestrator: Orchestrator, name: WorkflowId, params: Mapping[str, JsonValue], correlation_id: str | None
+) -> Run:
+    """What its tasks share: as of every run of the orchestrator, the way to workers and the bus."""
+    return orchestrator._run(name, params, correlation_id=correlation_id)
 
 
 def new_run_id(orchestrator: Orchestrator, workflow_id: WorkflowId | None) -> WorkflowId:

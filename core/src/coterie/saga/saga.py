@@ -21,7 +21,7 @@ from coterie.result import TaskResult, WorkflowResult
 from coterie.saga.back import Back, progress_of
 from coterie.saga.book import SagaBook
 from coterie.saga.by_hand import leftovers, settle
-from coterie.saga.forward import check_agents, new_run_id, run_forward
+from coterie.saga.forward import check_agents, new_run_id, run_forward, run_of
 from coterie.saga.letter import DeadLetter
 from coterie.saga.recall import builds_on_undone, is_stale, recall
 from coterie.saga.result import SagaResult
@@ -56,8 +56,11 @@ class Saga:
         workflow_id: WorkflowId | None = None,
         params: Mapping[str, JsonValue] | None = None,
         intent: Intent | None = None,
+        correlation_id: str | None = None,
     ) -> SagaResult:
         """Run a plan to its end, forward or back; failures are in the result, not raised.
+
+        correlation_id: of the events that its tasks publish, and those that undo them; by default the workflow id.
 
         Cancelled, or stopped by `Orchestrator.cancel`, it ends its agents and undoes nothing by itself: the run can go
         on under its id, or be undone with `compensate`.
@@ -69,16 +72,19 @@ class Saga:
         name, intent = new_run_id(self._orchestrator, workflow_id), intent or Intent()
         check_agents(self._orchestrator, plan)
         if not plan.has_compensations:
-            return await self._plain(plan, name, bound, intent)
+            return await self._plain(plan, name, bound, intent, correlation_id)
         await self._check_plan(plan, name, bound, intent)
+        back = self._back(plan, name, bound, intent)
+        back.correlation_id = correlation_id
         if await self._goes_forward(plan, name, bound, intent):
-            result, failed = await self._forward(plan, name, bound, intent)
+            run = run_of(self._orchestrator, name, bound, correlation_id)
+            result, failed = await self._forward(plan, run, intent)
             if not failed:
                 return SagaResult.after(result, None if result.status == "cancelled" else "succeeded", result.status)
-            undone = await self._back(plan, name, bound, intent).go(result.tasks)
+            undone = await back.go(result.tasks)
         else:
             self._emit(Event("run.started", name, None, {"tasks": len(plan.tasks)}))
-            undone = await self._back(plan, name, bound, intent).go({})
+            undone = await back.go({})
         self._emit(Event("run.finished", name, None, {"status": undone.status}))
         return undone
 
@@ -176,9 +182,18 @@ class Saga:
             run = Run(name, self._orchestrator.namespace, self._orchestrator.artifacts, params)
             await keeping.begin(plan, run, intent)
 
-    async def _plain(self, plan: Plan, name: WorkflowId, params: Mapping[str, JsonValue], intent: Intent) -> SagaResult:
+    async def _plain(
+        self,
+        plan: Plan,
+        name: WorkflowId,
+        params: Mapping[str, JsonValue],
+        intent: Intent,
+        correlation_id: str | None,
+    ) -> SagaResult:
         """Of a plan that names no compensation: there is nothing to stop for, and nothing to undo."""
-        result = await self._orchestrator.execute_workflow(plan, workflow_id=name, params=params, intent=intent)
+        result = await self._orchestrator.execute_workflow(
+            plan, workflow_id=name, params=params, intent=intent, correlation_id=correlation_id
+        )
         return SagaResult.after(result, None if result.status == "cancelled" else "succeeded", result.status)
 
     async def _goes_forward(
@@ -198,12 +213,9 @@ class Saga:
         progress.resume((await recall(plan, run, texts, {})).steps, {})
         return progress.why is None
 
-    async def _forward(
-        self, plan: Plan, name: WorkflowId, params: Mapping[str, JsonValue], intent: Intent
-    ) -> tuple[WorkflowResult, bool]:
+    async def _forward(self, plan: Plan, run: Run, intent: Intent) -> tuple[WorkflowResult, bool]:
         """How the tasks ended, and whether that is to be undone."""
-        keeping, notes = self._orchestrator.keeping, self._book(name, intent)
-        run = Run(name, self._orchestrator.namespace, self._orchestrator.artifacts, params)
+        keeping, notes = self._orchestrator.keeping, self._book(run.workflow_id, intent)
         if keeping is None or notes is None:
             return await run_forward(self._orchestrator, plan, run)
         async with keeping.whole(plan, run, intent) as book:

@@ -29,12 +29,16 @@ __all__ = ["MOST_LISTED", "list_command", "show_command"]
 MOST_LISTED = 1000
 
 
-def list_command(place: JournalPlace, *, limit: int, as_json: bool) -> int:
+def list_command(place: JournalPlace, *, limit: int, with_calls: bool, as_json: bool) -> int:
     """The runs that were begun last."""
 
     async def found() -> tuple[list[RunView], str | None, str]:
         async with place.opened() as journal:
-            views, after = await list_runs(journal, limit=limit)
+            views, after = await list_runs(journal, limit=limit, with_calls=with_calls)
+            while after is not None and len(views) < limit:
+                # Calls have taken the room of runs.
+                more, after = await list_runs(journal, limit=limit - len(views), after=after, with_calls=with_calls)
+                views += more
             return views, after, journal.store.url
 
     views, after, url = asyncio.run(found())
