@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from airflow.serialization.encoders import encode_trigger
 from airflow.serialization.serialized_objects import BaseSerialization
 from airflow.triggers.shared_stream import SharedStreamManager
 
+from airflow_provider_coterie.events import producer
 from airflow_provider_coterie.events.trigger import CoterieEventTrigger
 from coterie._rules.log import Message, Retention
 from coterie.bus import EventBus
@@ -255,3 +257,20 @@ def test_the_scheme_coterie_of_airflow_s_message_queues_is_this_trigger():
 def test_what_cannot_work_is_refused_when_the_dag_file_is_read(arguments, error):
     with pytest.raises(error):
         CoterieEventTrigger(types=ORDERS, **arguments)
+
+
+async def test_a_connection_that_is_missing_is_asked_for_until_it_is_there(bus, monkeypatch):
+    told = []
+    monkeypatch.setattr(producer, "_log", SimpleNamespace(warning=lambda *said: told.append(said)))
+    there = os.environ["AIRFLOW_CONN_COTERIE_DEFAULT"]
+    monkeypatch.delenv("AIRFLOW_CONN_COTERIE_DEFAULT")
+    monkeypatch.delenv("COTERIE_ARTIFACTS", raising=False)
+    await bus.publish("com.example.order.placed", {"total": 12})
+
+    async with watched(CoterieEventTrigger(types=[ORDERS], begin="begin")) as watching:
+        await until(lambda: told)
+        monkeypatch.setenv("AIRFLOW_CONN_COTERIE_DEFAULT", there)
+        await until(lambda: watching.fired)
+
+    assert "there is no connection 'coterie_default'" in str(told[0][2])
+    assert watching.totals == [12]

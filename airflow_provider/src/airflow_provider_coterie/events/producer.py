@@ -15,7 +15,7 @@ from airflow_provider_coterie.events.buses import bus_on
 from airflow_provider_coterie.outlook import log_outlook
 from airflow_provider_coterie.triggers import RECONCILE_S, RECOVER_S, spread
 from coterie.bus import Received, Subscription
-from coterie.errors import Unavailable
+from coterie.errors import CoterieError
 
 __all__ = ["Arrived", "EventProducer"]
 
@@ -92,22 +92,28 @@ class EventProducer(SharedStreamProducer):
 
     async def _subscribed(self) -> Subscription:
         recover_s = RECOVER_S
-        log = await self._open.enter_async_context(log_outlook(self.coterie_conn_id, None))
-        bus = bus_on(log, self.topic)
         while True:
-            subscription = bus.subscribe(
+            try:
+                return await self._begun()
+            # A store comes back by itself, and a connection that is missing, or wrong, is mended by people.
+            except CoterieError as error:
+                _log.warning("events.not_received %s: %s; trying again in %.0f s", self.topic, error, recover_s)
+            await asyncio.sleep(spread(recover_s))
+            recover_s = min(2 * recover_s, RECONCILE_S)
+
+    async def _begun(self) -> Subscription:
+        async with AsyncExitStack() as opening:
+            log = await opening.enter_async_context(log_outlook(self.coterie_conn_id, None))
+            subscription = bus_on(log, self.topic).subscribe(
                 *self.types,
                 group=self.group,
                 begin=self.begin,
                 prefetch=PREFETCH,
                 max_deliveries=self.max_deliveries,
             )
-            try:
-                return await self._open.enter_async_context(subscription)
-            except Unavailable as error:
-                _log.warning("events.not_received %s: %s; trying again in %.0f s", self.topic, error, recover_s)
-            await asyncio.sleep(spread(recover_s))
-            recover_s = min(2 * recover_s, RECONCILE_S)
+            begun = await opening.enter_async_context(subscription)
+            self._open = opening.pop_all()
+            return begun
 
 
 async def _settle(held: _Held, outcome: AdvanceOutcome) -> None:
