@@ -27,7 +27,7 @@ LinesOption = Annotated[
 PatternArguments = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PATTERN]...",
+        metavar="PATTERN",
         help="Types of events, in which `*` stands for any characters, such as `'task.*'`; all by default.",
         show_default=False,
     ),
@@ -35,7 +35,7 @@ PatternArguments = Annotated[
 MOMENT = "`begin`, `end`, an age such as `15m`, a time such as `2026-11-27T10:00:00Z`, or a position"
 GroupArgument = Annotated[str, typer.Argument(metavar="GROUP", help="The group that gave them up.")]
 PositionArguments = Annotated[
-    list[str] | None, typer.Argument(metavar="[POSITION]...", help="Which, as `list` shows them.", show_default=False)
+    list[str] | None, typer.Argument(metavar="POSITION", help="Which, as `list` shows them.", show_default=False)
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All of the group.")]
 
@@ -108,7 +108,7 @@ def publish(
         str, typer.Argument(metavar="TYPE", help="The event's type: `com.example.order.placed`, or `task.completed`.")
     ],
     data: Annotated[
-        str | None, typer.Argument(metavar="[JSON]", help="Its data; `-` reads them from standard input.")
+        str | None, typer.Argument(metavar="JSON", help="Its data; `-` reads them from standard input.")
     ] = None,
     *,
     key: Annotated[str, typer.Option(metavar="TEXT", help="Events of one key are received in their order.")] = "",
@@ -135,7 +135,11 @@ def publish(
 @events.command(cls=Command)
 @told
 def topics(*, store: StoreOption = None, namespace: NamespaceOption = None, as_json: JsonOption = False) -> int:
-    """List topics, and the groups that work through them: what each has not read, holds, and has given up."""
+    """List topics, and the groups that work through them.
+
+    Of each group: what was handed to nobody yet (unread), is being handled (held), is due later or behind another of
+    its key (waiting), and was given up (dead).
+    """
     from coterie.cli.events.topics import topics_command
 
     return topics_command(_place(store, namespace, "events"), as_json=as_json)
