@@ -22,11 +22,14 @@ __all__ = ["calls_of", "is_remote"]
 
 
 def is_remote(task: Task, team: Team) -> bool:
-    """Whether workers perform it, or undo it: as the task says, or as the team has agents that stand for workers."""
-    types = [task.agent_type] if task.placement is None else []
+    """Whether workers perform it, or undo it: as the task says, or as the team has agents that stand for workers.
+
+    A person's role is no type of agents; that a type has none at all, others say.
+    """
+    types = {task.agent_type} if task.placement is None and task.approval is None else set()
     if task.compensation is not None:
-        types.append(task.compensation.agent_type)
-    elsewhere = (isinstance(agent.handler, RemoteAgent) for each in types for agent in team.of_type(each))
+        types.add(task.compensation.agent_type)
+    elsewhere = (isinstance(agent.handler, RemoteAgent) for agent in team.agents.values() if agent.type in types)
     return task.placement == "remote" or any(elsewhere)
 
 
