@@ -155,6 +155,29 @@ def test_work_that_is_cancelled_before_it_begins_answers_its_caller_at_once():
     assert began == []
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_work_goes_on_and_ends_in_peace_when_nobody_wants_its_answer_any_more(fails: bool):
+    ended = []
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        ended.append(1)
+        if fails:
+            raise ValueError("no")
+
+    loop = asyncio.new_event_loop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    call = sync._Call(work(), loop)
+    call.start()
+    assert call.future.cancel()
+    (task,) = asyncio.all_tasks(loop)
+    loop.run_until_complete(asyncio.wait([task]))
+    loop.close()
+
+    assert (ended, told, task.exception()) == ([1], [], None)
+
+
 # `Ref.load()`.
 
 

@@ -12,7 +12,8 @@ import io
 import os
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import suppress
 from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Literal, TypeVar, overload
@@ -287,8 +288,7 @@ def _ambient_store() -> artifacts.ArtifactStore:
     store = surrounding_artifacts()
     if store is not None:
         return store
-    url = os.environ.get("COTERIE_ARTIFACTS")
-    if url:
+    if url := os.environ.get("COTERIE_ARTIFACTS"):
         from coterie.artifacts import ArtifactStore as Async
 
         return Async(url, namespace=os.environ.get("COTERIE_NAMESPACE") or "default")
@@ -386,11 +386,12 @@ class _Call(Generic[T]):
             self._close()
 
     async def _settle(self) -> None:
-        try:
-            self.future.set_result(await self._work)
-        # Also SystemExit and its like: they belong to the caller; left here they would end the loop's thread.
-        except BaseException as error:  # noqa: BLE001
-            self.future.set_exception(error)
+        with suppress(InvalidStateError):  # It was cancelled: nobody waits for an answer.
+            try:
+                self.future.set_result(await self._work)
+            # Also SystemExit and its like: they belong to the caller; left here they would end the loop's thread.
+            except BaseException as error:  # noqa: BLE001
+                self.future.set_exception(error)
 
     def _close(self, _: asyncio.Task[None] | None = None) -> None:
         # Cancelled before its first step, the work never ran: nobody else answers the caller.

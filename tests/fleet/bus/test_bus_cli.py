@@ -32,6 +32,11 @@ class Command:
         told = self._capsys.readouterr()
         return told.err if code else told.out
 
+    def aside(self, *words: str) -> str:
+        """What it says on standard error beside what it shows."""
+        assert run([*words, *self.place]) == 0
+        return self._capsys.readouterr().err
+
     def json(self, *words: str) -> Any:
         return json.loads(self(*words, "--json"))
 
@@ -104,7 +109,11 @@ def test_data_come_from_standard_input_too(coterie: Command, events: EventBus, m
         (["events", "publish", "com.example.a", "--topic", "two words"], "topic"),
         (["events", "replay", "--since", "2026-13-01T00:00:00Z"], "no place"),
         (["events", "replay", "x" * 300], "pattern"),
-        (["dlq", "show", "billing", "99"], "no dead letter"),
+        (["events", "replay", "--since", "yesterday"], "an age such as 15m"),
+        (["events", "tail", "--since", ""], "an age such as 15m"),
+        (["events", "publish", "order placed"], "without blanks"),
+        (["events", "publish", "com.example.a", "--source", "not a uri"], "URI reference"),
+        (["dlq", "show", "billing", "99"], "no group 'billing'; it has none"),
         (["dlq", "requeue", "billing"], "--all"),
         (["dlq", "drop", "billing", "1", "--all"], "--all"),
     ],
@@ -256,6 +265,9 @@ def test_looking_makes_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
     assert coterie("events", "topics").startswith("no topics in ")
     assert coterie("events", "replay") == ""
+    assert (
+        coterie.aside("events", "replay") == f"no events of the topic 'events' in sqlite://{tmp_path}/state.events.db\n"
+    )
     coterie("dlq", "list")
 
     assert list(tmp_path.iterdir()) == []
@@ -274,3 +286,111 @@ def test_what_is_published_is_signed_with_the_keys_of_the_environment(
 
     assert '"signed"' in coterie("events", "replay")
     assert "unsigned" not in coterie("events", "replay")
+
+
+def test_what_is_not_signed_as_it_must_be_is_counted(
+    coterie: Command, events: EventBus, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COTERIE_SIGNING_KEYS", "old:the old secret of the fleet")
+    for _ in range(3):
+        coterie("events", "publish", "com.example.a")
+    monkeypatch.setenv("COTERIE_SIGNING_KEYS", "new:the new secret of the fleet")
+
+    told = coterie.aside("events", "replay")
+
+    first = next(iter(sync.run(events._wrapped.log.read("events")).messages)).position
+    assert told.startswith(f"3 passed over: not signed as COTERIE_SIGNING_KEYS asks for; the first at {first}: ")
+    assert "'old', which is none of the keys ['new']" in told
+    assert told.count("\n") == 1
+    assert coterie("events", "replay") == coterie("events", "replay", "--json") == ""
+
+
+def test_what_is_no_event_is_counted_apart(coterie: Command, events: EventBus, monkeypatch: pytest.MonkeyPatch):
+    sync.run(events._wrapped.log.append("events", [Message("1", "com.example.a", "{\x1b")], retention=Retention()))
+    events.publish("com.example.a", "seen")
+
+    told = coterie.aside("events", "replay")
+
+    assert told.startswith("1 passed over: no events; the first at ")
+    assert "\x1b" not in told
+    assert '"seen"' in coterie("events", "replay")
+
+
+def test_a_tail_says_at_once_and_at_its_end_what_it_passes_over(
+    coterie: Command, events: EventBus, monkeypatch: pytest.MonkeyPatch
+):
+    events.publish_all([events._wrapped.event("com.example.a", number) for number in range(2)])
+    monkeypatch.setenv("COTERIE_SIGNING_KEYS", "new:the new secret of the fleet")
+    coterie("events", "publish", "com.example.a")
+
+    first, last = coterie.aside("events", "tail", "--since", "begin", "--limit", "1").splitlines()
+
+    assert first.startswith("passed over at ")
+    assert last.startswith("2 passed over: not signed ")
+
+
+def test_why_nothing_is_shown_is_said(coterie: Command, events: EventBus):
+    assert coterie.aside("events", "replay").startswith("no events of the topic 'events' in ")
+    assert coterie.aside("events", "replay", "--topic", "x").startswith("no events of the topic 'x' in ")
+
+    events.publish("com.example.a")
+
+    assert coterie.aside("events", "replay") == ""
+    assert coterie.aside("events", "replay", "task.*").startswith(
+        "nothing of these types and times in the topic 'event"
+    )
+
+
+def test_a_tail_says_that_there_is_nothing_yet(coterie: Command, tmp_path: Path):
+    told = tmp_path / "told"
+    with told.open("w") as lines:
+        words = ["events", "tail", "--topic", "x", *coterie.place]
+        tail = subprocess.Popen([sys.executable, "-m", "coterie", *words], stderr=lines)
+        try:
+            wait_until(lambda: told.read_text().endswith(" yet\n"), "it is said")
+        finally:
+            tail.send_signal(signal.SIGTERM)
+            assert tail.wait(20) == 0
+
+    assert told.read_text().startswith("no events of the topic 'x' in ")
+
+
+def test_a_position_that_was_not_reached_is_none(coterie: Command, events: EventBus):
+    last = events.publish("com.example.a").position
+    later = f"{int(last.split('-')[0]) + 983}" + ("-0" if "-" in last else "")
+
+    for words in (["replay", "--since", later], ["replay", "--until", later], ["tail", "--since", later]):
+        assert f"has no {later} yet (the last is {last})" in coterie("events", *words, code=2)
+    assert "an age such as 15m" in coterie("events", "replay", "--since", "7" if "-" in last else "7-0", code=2)
+    assert coterie("events", "replay", "--since", last) == ""
+
+
+def test_dead_letters_elsewhere_are_mentioned(coterie: Command, events: EventBus):
+    for topic in ("tasks/linter", "tasks/odd"):
+        other = EventBus(type(events._wrapped)(events._wrapped.log, topic=topic))
+        other.publish_all([other._wrapped.event("com.example.b", number) for number in range(3)])
+        give_up(other, 3 if topic == "tasks/odd" else 1, group="workers")
+        if topic == "tasks/linter":
+            assert coterie("dlq", "list").endswith(
+                "; 1 in the topic 'tasks/linter': --topic tasks/linter, or --all-topics\n"
+            )
+
+    told = coterie("dlq", "list")
+
+    assert told.startswith("no dead letters of the topic 'events' in ")
+    assert told.endswith("; 4 in the topics 'tasks/linter', 'tasks/odd': --topic NAME, or --all-topics\n")
+    assert "; " not in coterie("dlq", "list", "--group", "shipping")
+
+
+@pytest.mark.parametrize("act", ["requeue", "drop"])
+def test_a_group_that_is_not_there_is_named_with_those_that_are(coterie: Command, events: EventBus, act: str):
+    events.publish("com.example.a")
+    give_up(events)
+    other = EventBus(type(events._wrapped)(events._wrapped.log, topic="tasks/linter"))
+    other.publish("com.example.b")
+    give_up(other, group="workers")
+
+    assert "no group 'biling'; it has 'billing'; 'coterie" in coterie("dlq", act, "biling", "--all", code=2)
+    told = coterie("dlq", act, "workers", "--all", code=2)
+    assert "no group 'workers'; it has 'billing'; one of that name is in 'tasks/linter': --topic" in told
+    assert "no dead letter at '99'" in coterie("dlq", "show", "billing", "99", code=2)

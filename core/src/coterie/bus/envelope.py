@@ -70,7 +70,11 @@ _NAME = re.compile(r"[a-z0-9]{1,40}\Z")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(\.[0-9]{1,12})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z")
 # Controls, and halves of characters.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_BLANK = re.compile(r"\s")
+# What RFC 3986 has in references.
+_REFERENCE = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+\Z")
 _A_TIME = "a time as RFC 3339 has it, such as '2026-11-27T10:00:00Z'"
+_A_REFERENCE = "a URI reference, such as '/shop' or 'urn:shop', in which a blank is %20"
 _A_NUMBER = "a whole number of at most 31 bits"
 
 _JSON = "application/json"
@@ -121,12 +125,20 @@ def is_plain(document: dict[str, Any]) -> bool:
         version == "1.0"
         and get("datacontenttype", _JSON) == _JSON
         and bool(type_ and id_ and source)
+        and " " not in type_
+        and _is_reference(source)
         # All together are seldom longer than one of them may be.
         and (len(texts) <= _SHORT_CHARS or _are_short(texts, type_, id_, get("partitionkey", "")))
         # Without controls, and half characters; what else cannot be printed is looked at more closely.
         and texts.isprintable()
         and _is_time(get("time", _ANY_TIME))
     )
+
+
+@lru_cache(1024)
+def _is_reference(text: str) -> bool:
+    # Most events are of a source that was looked at before.
+    return _REFERENCE.match(text) is not None
 
 
 def _are_short(texts: str, *names: str) -> bool:
@@ -179,6 +191,8 @@ def _is_usual(values: tuple[Any, ...]) -> bool:
         # Controls and halves of characters are none of these; what else is none is looked at.
         joined.isprintable()
         and bool(type_ and source and id_)
+        and " " not in type_
+        and _is_reference(source)
         and (len(joined) <= _SHORT_CHARS or _are_short(joined, type_, id_, key or "", reply_to or ""))
         and key is not None
         and expiry is None
@@ -268,6 +282,10 @@ def _check_value(name: str, value: Any) -> None:
     _check_text(name, value)
     if name in ("time", "expirytime") and not _is_time(value):
         _wrong(name, value, _A_TIME)
+    if name == "type" and _BLANK.search(value):
+        _wrong(name, value, "a name without blanks, such as 'com.example.order.placed'")
+    if name == "source" and not _is_reference(value):
+        _wrong(name, value, _A_REFERENCE)
 
 
 def _check_depth(data: Any, most: int) -> None:

@@ -174,7 +174,8 @@ def _recorded(wire: Wire, logged: Logged) -> Recorded | None:
         return Recorded(wire.event(logged), logged.position, logged.at / SECOND)
     except UNREADABLE as error:
         said = f"what lies at {logged.position} is passed over: {error}"
-        wire.tell(logging.WARNING, "events.unreadable", said, position=logged.position, error=str(error))
+        kind = type(error).__name__
+        wire.tell(logging.WARNING, "events.unreadable", said, position=logged.position, kind=kind, error=str(error))
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -29,6 +29,7 @@ _DONE = {"requeue": "delivered again", "drop": "removed"}
 
 def list_command(place: EventPlace, *, group: str | None, all_topics: bool, limit: int, as_json: bool) -> int:
     """Dead letters, of all groups or one, of one topic or all."""
+    elsewhere: dict[str, int] = {}
 
     async def found() -> tuple[str, list[tuple[str, str, DeadEvent]]]:
         async with place.opened() as log:
@@ -36,6 +37,8 @@ def list_command(place: EventPlace, *, group: str | None, all_topics: bool, limi
             letters: list[tuple[str, str, DeadEvent]] = []
             for topic in topics:
                 letters += await _letters(replace(place, topic=topic), log, group, limit + 1 - len(letters))
+            if not letters and not all_topics:
+                elsewhere.update(await _counted(log, group))
             return log.url, letters
 
     url, letters = asyncio.run(found())
@@ -48,7 +51,8 @@ def list_command(place: EventPlace, *, group: str | None, all_topics: bool, limi
     console = output_console()
     if not letters:
         where = "" if all_topics else f" of the topic {place.topic!r}"
-        console.print(f"no dead letters{where} in {url}", markup=False, soft_wrap=True)
+        who = "" if group is None else f" of the group {group!r}"
+        console.print(f"no dead letters{who}{where} in {url}{_told(elsewhere)}", markup=False, soft_wrap=True)
         return 0
     table = Table(box=None, pad_edge=False)
     for title in ("topic", "group", "position", "type", "deliveries", "reason"):
@@ -66,6 +70,7 @@ def show_command(place: EventPlace, group: str, position: str, *, as_json: bool)
 
     async def found() -> DeadEvent:
         async with place.opened() as log:
+            await _check_group(place, log, group)
             for letter in await place.bus(log).dead_letters(group, limit=None):
                 if letter.position == position:
                     return letter
@@ -96,6 +101,7 @@ def act_command(
 
     async def done() -> list[str]:
         async with place.opened() as log:
+            await _check_group(place, log, group)
             bus = place.bus(log)
             chosen = list(positions) if positions else None
             return await (bus.requeue(group, chosen) if act == "requeue" else bus.discard(group, chosen))
@@ -121,6 +127,43 @@ async def _letters(place: EventPlace, log: LogStore, group: str | None, limit: i
             letters = await bus.dead_letters(status.name, limit=limit - len(found))
             found += [(place.topic, status.name, letter) for letter in letters]
     return found
+
+
+async def _counted(log: LogStore, group: str | None) -> dict[str, int]:
+    """How many dead letters each topic has, if it has any."""
+    counts = {}
+    for topic in await log.topics():
+        groups = await log.groups(topic.name)
+        counts[topic.name] = sum(status.dead for status in groups if group in (None, status.name))
+    return {name: count for name, count in counts.items() if count}
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    """Where else there are dead letters, after what else is said."""
+    if not counts:
+        return ""
+    if len(counts) == 1:
+        ((topic, count),) = counts.items()
+        return f"; {count:,} in the topic {topic!r}: --topic {topic}, or --all-topics"
+    names = clipped(", ".join(map(repr, counts)), _REASON_CHARS)
+    return f"; {sum(counts.values()):,} in the topics {names}: --topic NAME, or --all-topics"
+
+
+async def _check_group(place: EventPlace, log: LogStore, group: str) -> None:
+    """See that a topic has a group.
+
+    Raises:
+        Misuse: it has not.
+    """
+    names = [status.name for status in await log.groups(place.topic)]
+    if group in names:
+        return
+    topics = [topic.name for topic in await log.topics()]
+    known = f"it has {', '.join(map(repr, names))}" if names else "it has none"
+    others = [name for name in topics if group in [status.name for status in await log.groups(name)]]
+    if others:
+        known += f"; one of that name is in {', '.join(map(repr, others))}: --topic"
+    raise Misuse(f"the topic {place.topic!r} has no group {group!r}; {known}; 'coterie events topics' lists all")
 
 
 def _lines(place: EventPlace, group: str, letter: DeadEvent) -> list[str]:

@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from coterie._rules.log import TopicStatus
 from coterie.bus import EventBus
 from coterie.bus.reading import Moment
 from coterie.errors import Misuse
+from coterie.events import Listener
 from coterie.ports import LogStore
 from coterie.stores.log_memory import MemoryLogStore
 from coterie.stores.opening import open_log_store
 
-__all__ = ["EventPlace", "moment"]
+__all__ = ["EventPlace", "check_reached", "moment"]
 
 _SQLITE = "sqlite://"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AGE = re.compile(r"([0-9]{1,9})([smhd])\Z")
+# A number, or two; a date has more to it.
+_POSITION = re.compile(r"[0-9]{1,20}(-[0-9]{1,20})?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,15 @@ class EventPlace:
         finally:
             await log.aclose()
 
-    def bus(self, log: LogStore) -> EventBus:
+    async def status(self, log: LogStore) -> TopicStatus | None:
+        """What the topic keeps; None: there is no such topic."""
+        return next((topic for topic in await log.topics() if topic.name == self.topic), None)
+
+    def bus(self, log: LogStore, on_event: Listener | None = None) -> EventBus:
         """The topic as a bus, with the keys that the environment names."""
         from coterie.bus import Signing
 
-        return EventBus(log, topic=self.topic, signing=Signing.from_environment())
+        return EventBus(log, topic=self.topic, signing=Signing.from_environment(), on_event=on_event)
 
 
 def moment(text: str | None) -> Moment:
@@ -68,17 +76,39 @@ def moment(text: str | None) -> Moment:
     age = _AGE.match(text)
     if age is not None:
         return time.time() - int(age[1]) * _UNITS_S[age[2]]
-    # A position is a number, or two; a date has more to it.
-    if text.count("-") < 2:
+    if _POSITION.match(text):
         return text
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise Misuse(
-            f"{text!r} is no place in a topic; give 'begin', 'end', an age such as 15m, a time such as "
-            "2026-11-27T10:00:00Z, or a position"
-        ) from None
+        raise _no_place(text) from None
     return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+
+
+def check_reached(place: Moment, topic: TopicStatus | None) -> None:
+    """See that a position is one of this topic: stores take what it has not reached for one of an earlier topic of
+    its name, behind which everything lies. That is right for programs that go on, and no answer to people.
+
+    Raises:
+        Misuse: it is none, or not reached yet.
+    """
+    if not isinstance(place, str) or not _POSITION.match(place) or topic is None or not topic.last:
+        return
+    if place.count("-") != topic.last.count("-"):
+        raise _no_place(place)
+    if _order(place) > _order(topic.last):
+        raise Misuse(f"the topic {topic.name!r} has no {place} yet (the last is {topic.last}); give one that it has")
+
+
+def _order(position: str) -> list[int]:
+    return [int(number) for number in position.split("-")]
+
+
+def _no_place(text: str) -> Misuse:
+    return Misuse(
+        f"{text[:80]!r} is no place in a topic; give 'begin', 'end', an age such as 15m, a time such as "
+        "2026-11-27T10:00:00Z, or a position that 'coterie events replay' shows"
+    )
 
 
 def _untouched(log: LogStore) -> LogStore:

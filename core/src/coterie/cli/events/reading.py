@@ -9,22 +9,33 @@ from contextlib import suppress
 
 from coterie.bus import Recorded
 from coterie.cli.events.documents import event_document, event_line
-from coterie.cli.events.place import EventPlace, moment
+from coterie.cli.events.notes import Notes, none_of, say
+from coterie.cli.events.place import EventPlace, check_reached, moment
 from coterie.cli.streams import write_json_line
 from coterie.cli.summary import output_console
+from coterie.errors import Unavailable
 
 __all__ = ["replay_command", "tail_command"]
 
 
 def tail_command(place: EventPlace, patterns: list[str], *, since: str, limit: int | None, as_json: bool) -> int:
     """Show events as they come, until so many were shown, or SIGINT or SIGTERM."""
-    begin = moment(since)
+    begin, notes = moment(since), Notes(at_once=True)
 
     async def follow() -> None:
         async with place.opened(begins=True) as log:
-            await _show(place.bus(log).tail(*patterns, since=begin), limit, as_json=as_json)
+            # A store that does not answer now is waited for.
+            with suppress(Unavailable):
+                topic = await place.status(log)
+                check_reached(begin, topic)
+                if topic is None or not topic.messages:
+                    say(f"{none_of(topic, place.topic, log.url)} yet")
+            await _show(place.bus(log, notes.hear).tail(*patterns, since=begin), limit, as_json=as_json)
 
-    asyncio.run(_until_told(follow()))
+    try:
+        asyncio.run(_until_told(follow()))
+    finally:
+        notes.tell()
     return 0
 
 
@@ -38,17 +49,26 @@ def replay_command(
     as_json: bool,
 ) -> int:
     """Show events that are there."""
-    begin, end = moment(since), moment(until)
+    begin, end, notes = moment(since), moment(until), Notes()
 
     async def read() -> None:
         async with place.opened() as log:
-            await _show(place.bus(log).replay(*patterns, since=begin, until=end), limit, as_json=as_json)
+            topic = await place.status(log)
+            check_reached(begin, topic)
+            check_reached(end, topic)
+            events = place.bus(log, notes.hear).replay(*patterns, since=begin, until=end)
+            if not await _show(events, limit, as_json=as_json) and notes.are_none:
+                say(none_of(topic, place.topic, log.url))
 
-    asyncio.run(read())
+    try:
+        asyncio.run(read())
+    finally:
+        notes.tell()
     return 0
 
 
-async def _show(events: AsyncIterator[Recorded], limit: int | None, *, as_json: bool) -> None:
+async def _show(events: AsyncIterator[Recorded], limit: int | None, *, as_json: bool) -> int:
+    """Answers how many were shown."""
     console = output_console()
     shown = 0
     async for recorded in events:
@@ -58,7 +78,8 @@ async def _show(events: AsyncIterator[Recorded], limit: int | None, *, as_json: 
             console.print(event_line(recorded), soft_wrap=True)
         shown += 1
         if shown == limit:
-            return
+            break
+    return shown
 
 
 async def _until_told(work: Coroutine[None, None, None]) -> None:
