@@ -119,7 +119,8 @@ class RedisLogStore:
     truth about both. What streams do not have lies beside it, in the same slot: see `lua/_log_topic.lua` and
     `lua/_log_group.lua`. A position is the id in the stream: `<microseconds>-<number>`.
 
-    Each call is one script, and one trip; all commands of one tick of the event loop leave in one write. A group that
+    Each call is one script, and one trip. On a connection that is quiet a command leaves at once; all others of one
+    tick of the event loop leave in one write. A group that
     goes by priority reads at most 5000 messages on in one call, and keeps at most 10,000 ready.
 
     One event loop at a time may use it; a forked process makes connections of its own.
