@@ -15,6 +15,7 @@ from coterie.stores.logs import MAX_PENDING
 from coterie.testing import FaultyLogStore, LogStoreContract, ManualClock
 from coterie.testing.log_handles import TOPIC, append, group_of, ids, message, positions, read_all, take
 from coterie.testing.log_history import RETENTIONS, LogHistory
+from tests.fleet.bus.many_histories import ManyHistories
 
 SECOND = 1_000_000
 
@@ -32,7 +33,7 @@ class WallClock:
         return self.now_s
 
 
-class TestMemory(LogStoreContract):
+class TestMemory(ManyHistories):
     @pytest.fixture
     async def store(self, clock: ManualClock) -> AsyncIterator[MemoryLogStore]:
         store = MemoryLogStore(clock=clock)

@@ -11,11 +11,11 @@ import pytest
 from coterie.ports import LogStore
 from coterie.stores.redis.log import RedisLogStore, open_redis_log
 from coterie.testing.clock import ManualClock
-from coterie.testing.log_stores import LogStoreContract
+from tests.fleet.bus.many_histories import ManyHistories
 from tests.support.redis_servers import SYNCED, redis62, valkey, valkey_cluster, valkey_sentinels
 
 
-class RedisContract(LogStoreContract):
+class RedisContract(ManyHistories):
     """Each test has a namespace of its own, so that one server serves all. `server`: a fixture that gives the URL."""
 
     server: str

@@ -17,13 +17,14 @@ from coterie.stores import log_sqlite_topics, log_sqlite_transaction
 from coterie.stores.log_sqlite import SqliteLogStore
 from coterie.stores.log_sqlite_transaction import LogTransaction
 from coterie.stores.logs import MAX_PENDING
-from coterie.testing import LogStoreContract, ManualClock
+from coterie.testing import ManualClock
 from coterie.testing.log_handles import TOPIC, Bell, append, drain, group_of, ids, message, positions, read_all, take
+from tests.fleet.bus.many_histories import ManyHistories
 
 ALL = Retention(max_messages=None)
 
 
-class TestSqlite(LogStoreContract):
+class TestSqlite(ManyHistories):
     @pytest.fixture
     async def store(self, tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteLogStore]:
         store = SqliteLogStore(tmp_path / "state.events.db", clock=clock)
