@@ -110,7 +110,7 @@ class Asking:
     async def _read(self) -> None:
         try:
             await self._answered()
-        # Whoever waits is told; the next question begins anew.
+        # Handled by whoever waits for an answer, and is raised it; the next question begins anew.
         except Exception as error:  # noqa: BLE001
             self._give_up(error)
 

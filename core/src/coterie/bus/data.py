@@ -49,7 +49,7 @@ class DataTypes:
                 for one in error.errors(include_input=False, include_url=False, include_context=False)[:5]
             )
             raise MalformedEvent(f"an event {type_!r} has data that its type does not allow: {told[:800]}") from None
-        # A validator of the user's own may raise anything; that is no reason for a consumer to end.
+        # A validator of the user's own may raise anything. Handled by who publishes; a consumer makes it a dead letter.
         except Exception as error:
             raise MalformedEvent(
                 f"the data of an event {type_!r} could not be checked: {type(error).__name__}; mend its type"

@@ -113,7 +113,7 @@ class BusListener:
     def _made(self, event: Event, at_s: float) -> CloudEvent | None:
         try:
             return _published(self._bus.source, event, at_s)
-        # Whatever is wrong with it: those behind it are to be published.
+        # Handled by `_drop`, which counts and tells it: those behind it are to be published.
         except Exception as error:  # noqa: BLE001
             self._drop(1, error)
             return None
@@ -125,7 +125,7 @@ class BusListener:
                 await self._bus.publish_all(events, wait_s=_WAIT_S)
             except (Unavailable, TopicFull) as error:
                 _log.info("events.not_published: asked again: %s", error)
-            # One that may not be sent, or all, such as into a store that was closed.
+            # One that may not be sent, or all, such as into a store that was closed: `_drop` counts and tells them.
             except Exception as error:  # noqa: BLE001
                 if len(events) == 1:
                     return self._drop(1, error)

@@ -93,8 +93,9 @@ class CallAbandoned(Final):
         self.call_id = call_id
         self.reason = reason
         super().__init__(
-            f"the remote call {call_id!r} was given up: {reason}; look at it with 'coterie dlq list', and requeue it "
-            "when its cause is mended"
+            f"the remote call {call_id!r} was given up: {reason}; 'coterie dlq list --all-topics' shows it. Mend the "
+            "cause, then go on with its run ('coterie runs resume RUN'), or clear the scheduler's task; requeue it "
+            "only if it was asked for by hand"
         )
 
 
