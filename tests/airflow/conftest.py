@@ -49,6 +49,14 @@ def connection(artifacts: Path | str, *, password: str | None = None, **extra: o
     return json.dumps({"conn_type": "coterie", "password": password, "extra": {"artifacts": url, **extra}})
 
 
+@pytest.fixture(autouse=True)
+def _prompt_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of this process resume at once: no scheduler is behind them."""
+    from airflow_provider_coterie import resuming
+
+    monkeypatch.setattr(resuming, "SETTLE_S", 0.0)
+
+
 @pytest.fixture(scope="session")
 def airflow_home() -> Path:
     return _HOME

@@ -10,7 +10,12 @@ from deploy.demo.airflow_server import AirflowServer
 
 from coterie import Ref, WorkflowResult, sync
 
-__all__ = ["Run"]
+__all__ = ["Run", "is_awaited"]
+
+
+def is_awaited(server, dag_id, run_id, task_id, *, map_index=-1):
+    """Whether the trigger of a deferred task runs: what a person does to the task before, no trigger is told of."""
+    return ") starting" in server.task_log(dag_id, run_id, task_id, map_index=map_index)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.serialization.serialized_objects import BaseSerialization
 
-from airflow_provider_coterie import outlook
+from airflow_provider_coterie import behind, outlook
 from airflow_provider_coterie.remote import call_trigger
 from airflow_provider_coterie.remote.call_trigger import CoterieCallTrigger
 from airflow_provider_coterie.remote.calling import CallWait
@@ -198,15 +198,39 @@ async def test_a_person_s_end_cancels_the_call_unless_another_try_has_taken_it_o
     assert (await calls.look(call.id)).phase == "cancelled"
 
 
+async def test_airflow_s_second_cancelling_does_not_cut_the_first_off(calls):
+    call = call_of()
+    await calls.submit(call, owner="first")
+    killing = asyncio.create_task(trigger(call).on_kill())
+    await asyncio.sleep(0)
+
+    async def is_cancelled():
+        return (await calls.look(call.id)).phase == "cancelled"
+
+    killing.cancel()
+    await asyncio.wait({killing})
+
+    assert killing.cancelled()
+    await until(is_cancelled)
+
+
 @pytest.mark.parametrize(("due_in_s", "phase"), [(-1, "cancelled"), (60, "queued")], ids=["its time-out", "a restart"])
-async def test_only_the_task_s_own_time_out_cancels_the_call_when_the_trigger_is_stopped(calls, due_in_s, phase):
+async def test_only_the_task_s_own_time_out_cancels_the_call_when_the_trigger_is_stopped(
+    calls, due_in_s, phase, monkeypatch
+):
+    begun, source = asyncio.Event(), RemoteCalls.ended
+
+    async def ended(self, call_id):
+        begun.set()
+        return await source(self, call_id)
+
+    monkeypatch.setattr(RemoteCalls, "ended", ended)
     call = call_of()
     await calls.submit(call, owner="first")
     waiting = trigger(call)
     waiting.timeout_after = datetime.now(UTC) + timedelta(seconds=due_in_s)
     firing = asyncio.create_task(fired(waiting))
-    await until(lambda: firing.get_coro().cr_await is not None)
-    await asyncio.sleep(0.2)
+    await begun.wait()
 
     firing.cancel()
     await asyncio.wait({firing})
@@ -255,7 +279,7 @@ async def test_the_journal_learns_that_airflow_took_the_success_once_it_has(call
     await calls.submit(call, owner="first")
 
     await fired(trigger(call))
-    await until(lambda: not call_trigger._behind)
+    await until(lambda: not behind._going)
 
     store = open_journal_store(url, "default")
     texts = await store.read(RUN)

@@ -11,6 +11,7 @@ from coterie.breaker import CircuitBreaker
 from coterie.pool import ResourcePool
 from coterie.stores.opening import open_state_store
 from tests.airflow.fleet_agents import POOL, team
+from tests.airflow.on_scheduler import is_awaited
 
 pytestmark = pytest.mark.airflow
 
@@ -100,6 +101,7 @@ def test_tasks_queue_without_workers_until_they_are_served_or_ended_by_a_person(
 
     found = states(server, "queueing", run_id)
     ended_by_hand = next(index for index in range(6) if found["work", index] == "deferred")
+    server.wait_for("its trigger", lambda: is_awaited(server, "queueing", run_id, "work", map_index=ended_by_hand))
     path = f"/api/v2/dags/queueing/dagRuns/{run_id}/taskInstances/work/{ended_by_hand}"
     server.call("PATCH", path, {"new_state": "failed"})
     server.wait_for("a shorter queue", lambda: dict(in_store(state_server, look).waiting) == {"single": 4})

@@ -16,7 +16,7 @@ from deploy.demo.process_group import end_group
 
 from coterie._rules.journal_text import Record
 from coterie.stores.opening import open_journal_store
-from tests.airflow.on_scheduler import Run
+from tests.airflow.on_scheduler import Run, is_awaited
 from tests.airflow.remote_agents import WORKERS_PATH
 from tests.airflow.working import WorkerProcess
 
@@ -59,6 +59,9 @@ class Gated:
 
     def states(self):
         return Counter(state for state in self.run.states().values())
+
+    def is_awaited(self):
+        return is_awaited(self.server, self.run.dag_id, self.run.run_id, "asked", map_index=0)
 
     def until(self, what, probe):
         self.server.wait_for(what, probe, timeout_s=240)
@@ -141,6 +144,7 @@ def test_a_cleared_task_s_work_is_cancelled_and_done_anew(gated):
     one = gated("remote_one")
     one.until("at work", lambda: one.count("began") == 1)
     one.until("deferred", lambda: one.states() == {"deferred": 1})
+    one.until("its trigger", one.is_awaited)
 
     one.run.clear()
     one.until("the old work's end", lambda: one.count("cancelled") == 1)
@@ -157,6 +161,7 @@ def test_a_cleared_task_s_work_is_cancelled_and_done_anew(gated):
 def test_work_of_a_task_that_a_person_marks_is_cancelled(gated):
     one = gated("remote_one")
     one.until("deferred", lambda: one.states() == {"deferred": 1} and one.count("began") == 1)
+    one.until("its trigger", one.is_awaited)
 
     path = f"/api/v2/dags/remote_one/dagRuns/{one.run.run_id}/taskInstances/asked/0"
     one.server.call("PATCH", path, {"new_state": "failed"})

@@ -10,7 +10,8 @@ import pytest
 from airflow.serialization.serialized_objects import BaseSerialization
 
 from airflow_provider_coterie import outlook as outlook_module
-from airflow_provider_coterie import triggers
+from airflow_provider_coterie import resuming, triggers
+from airflow_provider_coterie.resuming import ResumingTrigger
 from airflow_provider_coterie.triggers import CoterieRefusalTrigger, CoterieStateTrigger
 from airflow_provider_coterie.waiting import Wait, patience_s, wait_of
 from coterie import Agent, Task, Team
@@ -148,6 +149,27 @@ def test_the_patience_is_that_of_the_first_refusal():
     assert patience_s(Policies(max_wait_s=100.0), now + 1000.0) == 100.0, "another machine's clock is ahead"
 
 
+def test_what_is_found_at_once_resumes_the_task_only_when_airflow_has_seen_its_worker_let_go(monkeypatch):
+    class AtOnce(ResumingTrigger):
+        def serialize(self):
+            return "at.Once", {}
+
+        async def awaited(self):
+            return {"woken_by": "nothing"}
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        (event,) = [event async for event in AtOnce().run()]
+        return event.payload, loop.time() - begun_at
+
+    monkeypatch.setattr(resuming, "SETTLE_S", 0.25)
+    payload, took_s = asyncio.run(run())
+
+    assert payload == {"woken_by": "nothing"}
+    assert took_s >= 0.25
+
+
 def test_deferred_tasks_are_served_by_priority_then_by_arrival(server, namespace):
     async def run():
         order = []
@@ -210,9 +232,12 @@ def test_a_task_that_a_person_ends_leaves_the_queue(server, namespace):
 
             waiting.cancel()
             await asyncio.wait({waiting})
-            await ended.on_kill()
+            # Airflow does not wait for longer than a second, and cancels again.
+            killing = asyncio.create_task(ended.on_kill())
+            await asyncio.sleep(0)
+            killing.cancel()
 
-            assert (await pool.refresh()).waiting == {"a": 1}
+            await placed(pool, 1)
             await pool.complete_task("holder", held.agent_id, success=True)
             return await asyncio.wait_for(behind, PATIENCE_S)
 

@@ -17,9 +17,11 @@ from coterie import JsonValue
 from coterie.errors import Misuse
 from coterie.ids import check_name, content_hash
 
-__all__ = ["Answer", "Question", "form_of", "inline", "put", "told"]
+__all__ = ["QUESTION_KEY", "Answer", "Question", "form_of", "inline", "put", "told"]
 
 MAX_INLINE_CHARS = 100
+# The XCom that names the question which a task asks now.
+QUESTION_KEY = "coterie_question"
 # No field may be called so.
 _CODE = "_code"
 _CODE_PARAM = Param(

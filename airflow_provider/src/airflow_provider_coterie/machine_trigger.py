@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
+from airflow_provider_coterie.asking import QUESTION_KEY
 from airflow_provider_coterie.outlook import journal_outlook
+from airflow_provider_coterie.resuming import ResumingTrigger
 from airflow_provider_coterie.triggers import CLAIM_LOOK_S, RECONCILE_S, RECOVER_S, spread
 from coterie.errors import CoterieError, UnknownRun
 from coterie.ids import WorkflowId
@@ -24,12 +23,14 @@ _MOMENT_S = 0.05
 MOVED_ON = "(moved on: an event came from elsewhere, or the time was up)"
 
 
-class CoterieMachineTrigger(BaseTrigger):
+class CoterieMachineTrigger(ResumingTrigger):
     """Wait until a machine has left a visit, or its time-out there is due; fires once.
 
     asked: the id of the task instance whose question a person may answer meanwhile. The server resumes the task with an
     answer; this only looks for one that came before the task had let go of its worker. Once the machine has moved
     otherwise, the question is closed: whoever answers then is told.
+    question: names it, as the task's XCom `QUESTION_KEY` does while it is the one that is asked. Airflow stops a
+    trigger seconds after the task was resumed, which may have asked the next one by then: that is not closed.
 
     The event is `{"woken_by": "machine"}`, or the answer.
     """
@@ -41,6 +42,7 @@ class CoterieMachineTrigger(BaseTrigger):
         workflow_id: WorkflowId,
         visit: int,
         asked: str | None = None,
+        question: str | None = None,
         executor: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
@@ -48,21 +50,22 @@ class CoterieMachineTrigger(BaseTrigger):
         self.workflow_id = workflow_id
         self.visit = visit
         self.asked = asked
+        self.question = question
         self.executor = executor
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the trigger is made of again, in whatever triggerer."""
-        names = ("coterie_conn_id", "workflow_id", "visit", "asked", "executor")
+        names = ("coterie_conn_id", "workflow_id", "visit", "asked", "question", "executor")
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then fire."""
+    async def awaited(self) -> dict[str, Any]:
+        """How the wait ended."""
         payload = await self._answered()
         if payload is None:
             await self._for_machine()
             # Somebody may have been a moment faster.
             payload = await self._closed()
-        yield TriggerEvent(payload or {"woken_by": "machine"})  # type: ignore[no-untyped-call]  # Airflow's
+        return payload or {"woken_by": "machine"}
 
     async def _for_machine(self) -> None:
         recover_s = RECOVER_S
@@ -106,7 +109,7 @@ class CoterieMachineTrigger(BaseTrigger):
 
     async def _closed(self) -> dict[str, Any] | None:
         """Answer the question in nobody's name, so that nobody else does; the answer, if somebody was faster."""
-        if self.asked is None:
+        if self.asked is None or not await self._is_asked():
             return None
         from airflow.sdk.execution_time.hitl import update_hitl_detail_response
 
@@ -115,6 +118,22 @@ class CoterieMachineTrigger(BaseTrigger):
             await asyncio.to_thread(update_hitl_detail_response, UUID(self.asked), [MOVED_ON], {})
             return None
         return await self._answered()
+
+    async def _is_asked(self) -> bool:
+        """Whether the question of this trigger is still the one that the task asks."""
+        from airflow.sdk.execution_time.xcom import XCom
+
+        ti: Any = self.task_instance
+        if ti is None:
+            # `dag.test()` has no server that would ask.
+            return False
+        at = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+        try:
+            return bool(await XCom.aget_one(key=QUESTION_KEY, **at) == self.question)
+        # One that is left open is answered in vain, and the task tells of that; one that is closed is never answered.
+        except Exception as error:  # noqa: BLE001
+            self.log.warning("question.not_closed: %s: %s", type(error).__name__, error)
+            return False
 
 
 def _payload(found: Any) -> dict[str, Any] | None:

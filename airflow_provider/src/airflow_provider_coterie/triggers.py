@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
+from airflow_provider_coterie.behind import see_through
 from airflow_provider_coterie.outlook import Outlook, journal_outlook, outlook
+from airflow_provider_coterie.resuming import ResumingTrigger
 from airflow_provider_coterie.waiting import ClaimWait, Wait
 from coterie.errors import BreakerOpen, CoterieError, Refused, Unavailable
 
@@ -33,7 +33,7 @@ _SPREAD = 0.1
 _FREE = ("closed", "disabled", "metrics_only")
 
 
-class CoterieRefusalTrigger(BaseTrigger):
+class CoterieRefusalTrigger(ResumingTrigger):
     """Wait until a refused task may be tried again; fires once, whether that is so or the patience is used up.
 
     wait: as `Wait.to_dict` gives it. Refused by a pool, it stands in the pool's queue under the task's ticket: any
@@ -53,19 +53,20 @@ class CoterieRefusalTrigger(BaseTrigger):
         kwargs = {"coterie_conn_id": self.coterie_conn_id, "wait": self.wait.to_dict(), "executor": self.executor}
         return f"{_HERE}.{type(self).__name__}", kwargs
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then fire."""
-        payload = {"woken_by": await self._woken(), "first_refused_at": self.wait.first_refused_at}
-        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]  # Airflow's
+    async def awaited(self) -> dict[str, Any]:
+        """How the wait ended."""
+        return {"woken_by": await self._woken(), "first_refused_at": self.wait.first_refused_at}
 
     async def on_kill(self) -> None:
         """A person ended the task: leave the queue. Not called when the triggerer stops, nor when this has fired."""
-        wait = self.wait
-        if wait.wait_for == "slot" and wait.pool is not None:
-            # What cannot be withdrawn now ends by itself, after the policy's `ticket_s`.
-            with suppress(CoterieError):
-                async with outlook(self.coterie_conn_id, self.executor) as shared:
-                    await shared.pool(wait.agent_type, wait.pool, ()).withdraw(wait.ticket)
+        if self.wait.wait_for == "slot" and self.wait.pool is not None:
+            await see_through(self._leave(self.wait.pool))
+
+    async def _leave(self, policy: Mapping[str, Any]) -> None:
+        # What cannot be withdrawn now ends by itself, after the policy's `ticket_s`.
+        with suppress(CoterieError):
+            async with outlook(self.coterie_conn_id, self.executor) as shared:
+                await shared.pool(self.wait.agent_type, policy, ()).withdraw(self.wait.ticket)
 
     async def _woken(self) -> str:
         waits: dict[str, Callable[[Outlook], Awaitable[str]]] = {"slot": self._for_slot, "breaker": self._for_breaker}
@@ -132,7 +133,7 @@ class CoterieRefusalTrigger(BaseTrigger):
                     await pool.suspend_for(agent_id, 0.0)
 
 
-class CoterieStateTrigger(BaseTrigger):
+class CoterieStateTrigger(ResumingTrigger):
     """Wait until a breaker is in one of the states `expected`, or a pool has `free_slots`; fires once, for sensors.
 
     breaker: its name; else agent_type: whose pool, with its policy and agents, as in `Wait`.
@@ -167,10 +168,10 @@ class CoterieStateTrigger(BaseTrigger):
         kwargs = {name: getattr(self, name) for name in names}
         return f"{_HERE}.{type(self).__name__}", {**kwargs, "agents": [list(agent) for agent in self.agents]}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then fire."""
-        payload = await _with_outlook(self, self._for_pool if self.breaker is None else self._for_breaker)
-        yield TriggerEvent(payload)  # type: ignore[no-untyped-call]  # Airflow's
+    async def awaited(self) -> dict[str, Any]:
+        """What was found to be as wanted."""
+        found: dict[str, Any] = await _with_outlook(self, self._for_pool if self.breaker is None else self._for_breaker)
+        return found
 
     async def _for_breaker(self, shared: Outlook) -> dict[str, Any]:
         assert self.breaker is not None
@@ -191,7 +192,7 @@ class CoterieStateTrigger(BaseTrigger):
             await asyncio.sleep(POOL_LOOK_S * random.uniform(0.75, 1.25))  # noqa: S311  # spreads load, no secret
 
 
-class CoterieClaimTrigger(BaseTrigger):
+class CoterieClaimTrigger(ResumingTrigger):
     """Wait until nobody is at the work of a task; fires once.
 
     wait: as `ClaimWait.to_dict` gives it. Where the journal cannot be looked at, until its `retry_at`.
@@ -210,15 +211,15 @@ class CoterieClaimTrigger(BaseTrigger):
         kwargs = {"coterie_conn_id": self.coterie_conn_id, "wait": self.wait.to_dict(), "executor": self.executor}
         return f"{_HERE}.{type(self).__name__}", kwargs
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then fire."""
+    async def awaited(self) -> dict[str, Any]:
+        """How the wait ended."""
         try:
             woken_by = await self._for_claim()
         except CoterieError as error:
             self.log.warning("claim.not_watched: %s: %s; waiting for its time alone", type(error).__name__, error)
             await asyncio.sleep(max(RECOVER_S, spread(self.wait.retry_at - time.time())))
             woken_by = "time"
-        yield TriggerEvent({"woken_by": woken_by})  # type: ignore[no-untyped-call]  # Airflow's
+        return {"woken_by": woken_by}
 
     async def _for_claim(self) -> str:
         look_s = 1.0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_coterie.events.buses import bus_on
 from airflow_provider_coterie.events.match import Matching
 from airflow_provider_coterie.outlook import log_outlook
+from airflow_provider_coterie.resuming import ResumingTrigger
 from airflow_provider_coterie.triggers import RECONCILE_S, RECOVER_S, spread
 from coterie.errors import Unavailable
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["CoterieEventWaitTrigger"]
 
 
-class CoterieEventWaitTrigger(BaseTrigger):
+class CoterieEventWaitTrigger(ResumingTrigger):
     """Wait for the first event that is as wanted; fires once. Those of one triggerer share a connection.
 
     since: a position, or seconds since the epoch: a new triggerer looks from there on again.
@@ -51,8 +50,8 @@ class CoterieEventWaitTrigger(BaseTrigger):
         names = ("coterie_conn_id", "topic", "types", "where", "since", "executor")
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, then fire."""
+    async def awaited(self) -> dict[str, Any]:
+        """The event."""
         recover_s, found = RECOVER_S, None
         while found is None:
             try:
@@ -61,7 +60,7 @@ class CoterieEventWaitTrigger(BaseTrigger):
                 self.log.warning("events.not_read: %s; looking again in %.0f s", error, recover_s)
                 await asyncio.sleep(spread(recover_s))
                 recover_s = min(2 * recover_s, RECONCILE_S)
-        yield TriggerEvent({"event": found.to_dict()})  # type: ignore[no-untyped-call]  # Airflow's
+        return {"event": found.to_dict()}
 
     async def _come(self) -> CloudEvent:
         matches = Matching(self.where)

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NoReturn
 
 from airflow.sdk import Context, Param
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_coterie.asking import Answer, Question, form_of, put, told
+from airflow_provider_coterie.asking import QUESTION_KEY, Answer, Question, form_of, put, told
 from airflow_provider_coterie.identity import identity_of, ticket_of
 from airflow_provider_coterie.ledger import SEEN_S, Ledger, keeping, look
 from airflow_provider_coterie.machine_runs import note_told, run_of
@@ -212,8 +213,11 @@ class CoterieStateMachineOperator(JournalledOperator):
     def _park(self, context: Context, parked: Parked, seen: Seen) -> NoReturn:
         """Let go of the worker until somebody has answered, or the machine has moved."""
         status, question = parked.status, parked.question
-        seen = replace(seen, told=status.visit - 1, asked=0, code="")
+        seen, mark = replace(seen, told=status.visit - 1, asked=0, code=""), None
         if question is not None:
+            # Named before it is open: who still waits for the answer to the one before leaves it alone.
+            mark = token_hex(8)
+            context["ti"].xcom_push(QUESTION_KEY, mark)
             seen = replace(seen, asked=status.visit, code=self._put(context, question))
         self._tell_waiting(status, asked=question is not None)
         self.defer(
@@ -223,6 +227,7 @@ class CoterieStateMachineOperator(JournalledOperator):
                 workflow_id=status.workflow_id,
                 visit=status.visit,
                 asked=str(context["ti"].id) if question is not None else None,
+                question=mark,
             ),
             method_name="resume",
             kwargs={"seen": asdict(seen)},

@@ -16,8 +16,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_coterie.behind import begin, see_through
 from airflow_provider_coterie.outlook import Calls, calls_outlook, journal_outlook
 from airflow_provider_coterie.remote.calling import CallWait, result_of
+from airflow_provider_coterie.resuming import settled
 from airflow_provider_coterie.triggers import RECONCILE_S, RECOVER_S, spread
 from airflow_provider_coterie.wire import RECORD_KEY, pack_record, stored
 from coterie import Ref, TaskResult
@@ -32,12 +34,9 @@ _log = logging.getLogger(__name__)
 
 # After the trigger has ended a task, Airflow takes about a second to store that.
 _SEEN_LOOKS_S = (1.5, 2.0, 4.0, 8.0, 15.0)
-# Airflow gives `on_kill` 30 s.
+# For how long a store that does not answer is asked to.
 CANCEL_S = 20.0
 _ENDED_BY = "Airflow: its task was ended, cleared, or ran out of time"
-
-# Of what goes on behind a trigger that has fired.
-_behind: set[asyncio.Task[None]] = set()
 
 
 class CoterieCallTrigger(BaseTrigger):
@@ -64,8 +63,11 @@ class CoterieCallTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, then fire."""
+        begun_at = asyncio.get_running_loop().time()
         try:
             event = await self._event()
+            if type(event) is TriggerEvent:
+                await settled(begun_at)
         except asyncio.CancelledError:
             if self._is_out_of_time():
                 await self.on_kill()
@@ -73,12 +75,13 @@ class CoterieCallTrigger(BaseTrigger):
         yield event
         if isinstance(event, TaskSuccessEvent) and self.task_instance is not None:
             # Airflow stores it only after this has ended, and ends what has not ended by then.
-            noting = asyncio.create_task(self._note_seen())
-            _behind.add(noting)
-            noting.add_done_callback(_behind.discard)
+            begin(self._note_seen())
 
     async def on_kill(self) -> None:
         """Cancel the call, unless another try has taken it over. Not called when the triggerer stops."""
+        await see_through(self._cancel())
+
+    async def _cancel(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_S):
                 while True:
