@@ -50,7 +50,7 @@ def ends_of(log: Iterable[Happening]) -> dict[str, list[str]]:
     """By call: the workers that say to have ended it."""
     found: dict[str, list[str]] = defaultdict(list)
     for one in log:
-        if one.name in _ENDS:
+        if one.name in _ENDS and "call" in one.data:
             found[one.data["call"]].append(one.data.get("worker", ""))
     return found
 

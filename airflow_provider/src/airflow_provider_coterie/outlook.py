@@ -175,12 +175,16 @@ async def calls_outlook(coterie_conn_id: str, executor: str | None) -> AsyncIter
     Raises:
         As `outlook`.
     """
+    from airflow_provider_coterie.events.buses import bus_on
     from coterie.remote import RemoteCalls
 
     artifacts = await CoterieHook(coterie_conn_id, executor=executor).aget_conn()
     async with outlook(coterie_conn_id, executor) as shared, log_outlook(coterie_conn_id, executor) as log:
-        calls = RemoteCalls(shared.store, log, artifacts=artifacts, namespace=log.namespace)
-        yield Calls(calls, shared, artifacts)
+        calls = RemoteCalls(shared.store, log, artifacts=artifacts, namespace=log.namespace, bus=bus_on(log))
+        try:
+            yield Calls(calls, shared, artifacts)
+        finally:
+            await calls.aclose()
 
 
 @asynccontextmanager

@@ -93,7 +93,9 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
             hand_back(context, slot)
         retry = context.task.retry or agent.retry
         if retry is None or context.attempt >= retry.max_attempts or not is_transient(failure):
-            _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=failure)
+            _log.warning(
+                "task.failed %s of %s: %r", context.task.id, context.run.workflow_id, failure, exc_info=failure
+            )
             return Ended("failed", None, failure, context.attempt, agent.id, began, clock.monotonic() - began)
         slot = await _back_off(context, slot, retry, failure, listener)
 

@@ -49,7 +49,7 @@ async def test_a_run_is_told_from_its_begin_to_its_end_in_order(bus: EventBus):
         ("workflow.completed", "run-1"),
     ]
     assert {(event.key, event.correlation_id) for event in events} == {("run-1", "run-1")}
-    assert events[2].data["task"] == "a"
+    assert (events[2].data["workflow_id"], events[2].data["task_id"]) == ("run-1", "a")
 
 
 async def test_how_tasks_and_runs_end_is_their_events_name(bus: EventBus):
@@ -66,6 +66,15 @@ async def test_how_tasks_and_runs_end_is_their_events_name(bus: EventBus):
 
     names = {one.event.subject: one.event.name for one in await published(bus)}
     assert names == {"run-1": "workflow.failed", "run-1/fails": "task.failed", "run-1/blocked": "task.skipped"}
+
+
+async def test_how_a_task_ended_comes_first_so_that_it_is_seen_where_data_are_cut(bus: EventBus):
+    listener = BusListener(bus)
+    await run(listener, [Task("fails", "echo", input={"fails": True}, retry=Retry(max_attempts=1))])
+    await listener.aclose()
+
+    (failed,) = [one.event async for one in bus.replay("task.failed")]
+    assert list(failed.data)[:4] == ["state", "error", "workflow_id", "task_id"]
 
 
 async def test_neither_inputs_nor_outputs_are_published(bus: EventBus):
@@ -177,7 +186,7 @@ async def test_one_that_cannot_be_published_keeps_no_other_from_being(bus: Event
 
     found = await published(bus)
     assert len(found) == 4
-    assert found[-1].event.data == {"run": "run", "last": 1}
+    assert found[-1].event.data == {"workflow_id": "run", "last": 1}
     assert listener.dropped == 3
 
 

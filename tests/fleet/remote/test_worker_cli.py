@@ -127,3 +127,4 @@ def test_an_id_that_is_taken_is_misuse(start: Callable[..., Popen[str]], coterie
         worker.communicate(timeout=60)
     assert ended.returncode == 2
     assert "--id" in ended.stderr
+    assert "at a time" not in ended.stderr

@@ -51,7 +51,8 @@ class CallRecord:
     message that he holds for it. owner: who may cancel it. given_up: why it is done without a result. reason: of that,
     or who cancelled it. submitted_us, begun_us: microseconds since the epoch; 0: not yet. refused_us: since when it
     has been refused, and nothing else. late_us: when nobody needs to begin it any more; 0: never. patience_us: how long
-    that takes. priority: of its message.
+    that takes. priority: of its message. run, task, correlation: what it is about, as far as its submitter has said so;
+    they stay when its document is gone.
     """
 
     phase: CallPhase
@@ -72,16 +73,22 @@ class CallRecord:
     late_us: int
     patience_us: int
     priority: int
+    run: str
+    task: str
+    correlation: str
 
 
 class Asked(NamedTuple):
-    """What is asked for. patience_us: for how long nobody may begin it."""
+    """What is asked for. patience_us: for how long nobody may begin it. run, task, correlation: as of the record."""
 
     agent_type: str
     call: str
     owner: str
     patience_us: int
     priority: int = 0
+    run: str = ""
+    task: str = ""
+    correlation: str = ""
 
 
 class Submitted(NamedTuple):
@@ -135,6 +142,9 @@ def call_record(state: State | None) -> CallRecord | None:
         instant("late"),
         found.get("patience", 0),
         found.get("priority", 0),
+        found.get("run", ""),
+        found.get("task", ""),
+        found.get("correlation", ""),
     )
 
 
@@ -160,6 +170,7 @@ def submit(state: State | None, now: int, *, call_id: str, asked: Asked) -> Deci
         "patience": asked.patience_us,
         "priority": asked.priority,
         "late": _instant(time) + asked.patience_us,
+        **{name: text for name in ("run", "task", "correlation") if (text := getattr(asked, name))},
     }
     return Decided(new, _submitted(new, is_new=True), _told(call_id, "queued"))
 
@@ -168,7 +179,8 @@ def withdraw(state: State | None, now: int, *, call_id: str, round_: int) -> Dec
     """Undo a submission of which nobody can have heard: there was no room for its message."""
     if state is None or (state["phase"], state["round"]) != ("queued", round_) or state.get("begun"):
         return Decided(state, result=False)
-    return _cancelled(state, now, call_id=call_id, by="nobody could be told of it")
+    ended = _cancelled(state, now, call_id=call_id, by="nobody could be told of it")
+    return Decided(ended.state, True, ended.signals)  # noqa: FBT003  # the result of the decision
 
 
 def begin(
@@ -252,24 +264,26 @@ def lose(state: State | None, now: int, *, call_id: str, token: int) -> Decided[
     return Decided(queued, True, _told(call_id, "queued"))  # noqa: FBT003  # the result of the decision
 
 
-def cancel(state: State | None, now: int, *, call_id: str, owner: str | None, by: str) -> Decided[bool]:
-    """End a call that is not done; whether it was not. owner: only if it is still his; None: whosever it is."""
+def cancel(state: State | None, now: int, *, call_id: str, owner: str | None, by: str) -> Decided[CallRecord | None]:
+    """End a call that is not done; its record, if it was not. owner: only if it is still his; None: whosever it is."""
     if state is None or state["phase"] not in ("queued", "running"):
-        return Decided(state, result=False)
+        return Decided(state, None)
     if owner is not None and state.get("owner") != owner:
-        return Decided(state, result=False)
+        return Decided(state, None)
     return _cancelled(state, now, call_id=call_id, by=by)
 
 
-def abandon(state: State | None, now: int, *, call_id: str, round_: int, position: str, reason: str) -> Decided[bool]:
-    """Give a call up whose message became a dead letter; whether that ended it.
+def abandon(
+    state: State | None, now: int, *, call_id: str, round_: int, position: str, reason: str
+) -> Decided[CallRecord | None]:
+    """Give a call up whose message became a dead letter; its record, if that ended it.
 
     Not where another message has brought it to a worker. What it asks for is kept: the letter may be requeued.
     """
     if state is None or state["phase"] not in ("queued", "running") or state["round"] != round_:
-        return Decided(state, result=False)
+        return Decided(state, None)
     if state["phase"] == "running" and state.get("position") != position:
-        return Decided(state, result=False)
+        return Decided(state, None)
     time = moment(state, now)
     given_up: State = {
         **_without(state, "late", "refused", "position"),
@@ -280,14 +294,15 @@ def abandon(state: State | None, now: int, *, call_id: str, round_: int, positio
         # Whoever is at work on it all the same is past it.
         "token": _int(state, "token") + 1,
     }
-    return Decided(given_up, True, _told(call_id, "done"))  # noqa: FBT003  # the result of the decision
+    return Decided(given_up, call_record(given_up), _told(call_id, "done"))
 
 
-def expire(state: State | None, now: int, *, call_id: str) -> Decided[bool]:
-    """End a call that nobody has begun in time; whether that is so."""
+def expire(state: State | None, now: int, *, call_id: str) -> Decided[CallRecord | None]:
+    """End a call that nobody has begun in time; its record, if that is so."""
     if state is None or state["phase"] != "queued" or not _is_late(state, moment(state, now)):
-        return Decided(state, result=False)
-    return Decided(_late(state, moment(state, now)), True, _told(call_id, "done"))  # noqa: FBT003  # as above
+        return Decided(state, None)
+    late = _late(state, moment(state, now))
+    return Decided(late, call_record(late), _told(call_id, "done"))
 
 
 def _submitted(state: State, *, is_new: bool) -> Submitted:
@@ -296,7 +311,7 @@ def _submitted(state: State, *, is_new: bool) -> Submitted:
     return Submitted(record, is_new)
 
 
-def _cancelled(state: State, now: int, *, call_id: str, by: str) -> Decided[bool]:
+def _cancelled(state: State, now: int, *, call_id: str, by: str) -> Decided[CallRecord | None]:
     ended: State = {
         **_without(state, "call", "late", "refused", "position"),
         **moment(state, now).stamp(),
@@ -306,7 +321,7 @@ def _cancelled(state: State, now: int, *, call_id: str, by: str) -> Decided[bool
     signals = _told(call_id, "cancelled")
     if state["phase"] == "running":
         signals += (Signal(f"worker/{state['worker']}", call_id),)
-    return Decided(ended, True, signals)  # noqa: FBT003  # the result of the decision
+    return Decided(ended, call_record(ended), signals)
 
 
 def _late(state: State, time: Moment) -> State:

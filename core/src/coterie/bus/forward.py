@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from coterie._json import JsonValue
+from coterie.bus.about import about
 from coterie.bus.bus import EventBus
 from coterie.bus.envelope import time_of
 from coterie.bus.event import CloudEvent
@@ -26,7 +27,7 @@ _log = logging.getLogger("coterie.bus")
 
 _AT_ONCE = 200
 _WAIT_S = 2.0
-_DEPTH, _MOST_ITEMS, _TEXT_CHARS, _KEY_CHARS = 4, 100, 2000, 200
+_DEPTH, _MOST_ITEMS, _TEXT_CHARS = 4, 100, 2000
 # What a run's end, and a task's, is called by how it ended.
 _RUN_ENDS = {"succeeded": "completed"}
 _TASK_ENDS = {"succeeded": "completed", "upstream_failed": "skipped"}
@@ -40,7 +41,8 @@ class BusListener:
     `run.started` is published as `workflow.started`, and `run.finished` as `workflow.completed`, `workflow.partial`,
     `workflow.failed` or `workflow.cancelled`; `task.finished` as `task.completed`, `task.failed`, `task.skipped` or
     `task.cancelled`; others under their own names. A run's id is the events' key and correlation id, so that they come
-    in order, and run and task are their subject: `RUN/TASK`. Inputs and outputs are never among the data.
+    in order, and run and task are their subject: `RUN/TASK`; the data name them `workflow_id` and `task_id`. Inputs and
+    outputs are never among the data.
 
     capacity: how many may wait to be published; beyond, new ones are dropped, counted in `dropped`, and that is told.
     then: another listener that is told too, first.
@@ -150,19 +152,16 @@ class BusListener:
 
 
 def _published(source: str, event: Event, at_s: float) -> CloudEvent:
-    run, task = event.workflow_id, event.task_id
     fields = {_whole(name): _plain(value, _DEPTH) for name, value in event.fields.items() if name not in _UNSAID}
-    about: dict[str, JsonValue] = {"run": run} if run else {}
-    if task is not None:
-        about["task"] = task
+    data, key, subject, correlation_id = about(event.workflow_id, event.task_id, fields)
     return CloudEvent(
         _name(event),
-        {**about, **fields},
+        data,
         source=source,
         time=time_of(at_s),
-        subject=_clean("/".join(filter(None, (run, task))))[:_TEXT_CHARS] or None,
-        key=_clean(run)[:_KEY_CHARS],
-        correlation_id=_clean(run)[:_TEXT_CHARS] or None,
+        subject=subject,
+        key=key,
+        correlation_id=correlation_id,
     )
 
 
@@ -199,8 +198,3 @@ def _plain(value: Any, depth: int) -> JsonValue:
 def _whole(text: str) -> str:
     """Half characters, such as of a file's name that is no UTF-8, are replaced."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _clean(text: str) -> str:
-    """As an attribute may be."""
-    return "".join(one if one.isprintable() else "?" for one in text)

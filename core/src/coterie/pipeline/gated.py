@@ -87,7 +87,7 @@ class GatedWork:
         failed = self._ended("failed", None, failure, agent_id)
         # Of a refusal, where it was raised says nothing.
         trace = None if self._again.is_refusal(failure) else failure
-        _log.warning("task.failed %s: %r", context.task.id, failure, exc_info=trace)
+        _log.warning("task.failed %s of %s: %r", context.task.id, context.run.workflow_id, failure, exc_info=trace)
         return failed if self._stands_in or isinstance(failure, Unavailable) else await self._fall_back(failed)
 
     async def _attempt(self, slot: Slot) -> Ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from coterie._json import JsonValue
@@ -39,6 +40,8 @@ class Announcer:
         name: str,
         data: dict[str, JsonValue],
         *,
+        key: str = "",
+        subject: str | None = None,
         correlation_id: str | None = None,
         causation_id: str | None = None,
         traceparent: str | None = None,
@@ -53,7 +56,13 @@ class Announcer:
             return
         try:
             event = self._bus.event(
-                name, data, correlation_id=correlation_id, causation_id=causation_id, traceparent=traceparent
+                name,
+                data,
+                key=key,
+                subject=subject,
+                correlation_id=correlation_id,
+                causation_id=causation_id,
+                traceparent=traceparent,
             )
         except CoterieError as error:
             # Such as a trace's name that is none: what it would tell goes on without it.
@@ -66,26 +75,34 @@ class Announcer:
 
     def created(self, call: Call, record: CallRecord) -> None:
         """A task is asked for."""
-        data: dict[str, JsonValue] = {
-            "call": call.id,
-            "workflow_id": call.workflow_id,
-            "task_id": call.task.id,
-            "agent_type": call.agent_type,
-            "priority": record.priority,
-            "round": record.round,
-            "by": call.submitted_by,
-        }
-        self.of_call("task.created", call, data)
+        fields: dict[str, JsonValue] = {"priority": record.priority, "round": record.round, "by": call.submitted_by}
+        self.of_call("task.created", call, fields)
 
-    def of_call(self, name: str, call: Call, data: dict[str, JsonValue]) -> None:
-        """Something has happened to a call."""
-        self.tell(
-            name,
-            data,
-            correlation_id=call.correlation_id,
-            causation_id=call.causation_id,
-            traceparent=call.traceparent,
-        )
+    def of_call(self, name: str, call: Call, fields: Mapping[str, JsonValue]) -> None:
+        """Something has happened to a call; what of the fields is None is left out."""
+        if self._bus is None:
+            return
+        from coterie.bus.about import about
+
+        given = {"call": call.id, "agent_type": call.agent_type, **fields}
+        told = {name: value for name, value in given.items() if value is not None}
+        what = about(call.workflow_id, call.task.id, told, correlation_id=call.correlation_id)
+        self.tell(name, **what._asdict(), causation_id=call.causation_id, traceparent=call.traceparent)
+
+    def of_record(self, name: str, call_id: str, record: CallRecord, fields: Mapping[str, JsonValue]) -> None:
+        """Something has happened to a call of which no more than the record is there."""
+        if self._bus is None:
+            return
+        from coterie.bus.about import about
+
+        told = {"call": call_id, "agent_type": record.agent_type, **fields}
+        self.tell(name, **about(record.run, record.task, told, correlation_id=record.correlation)._asdict())
+
+    def given_up(self, call_id: str, record: CallRecord) -> None:
+        """A call is over that has no result."""
+        error = "NoReply" if record.given_up == "late" else "CallAbandoned"
+        fields: dict[str, JsonValue] = {"state": record.given_up, "error": f"{error}: {record.reason}"}
+        self.of_record("task.failed", call_id, record, fields)
 
     async def aclose(self) -> None:
         """Publish what waits, within a bound; safe to call twice."""

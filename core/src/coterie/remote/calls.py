@@ -72,7 +72,16 @@ class RemoteCalls:
             it was asked for is not known, and submitting it again is safe.
         """
         text = await stowed(call.to_json(), self.artifacts, f"the call of {call.task.id!r}")
-        asked = Asked(call.agent_type, text, owner, micros(call.patience_s), call.task.priority)
+        asked = Asked(
+            call.agent_type,
+            text,
+            owner,
+            micros(call.patience_s),
+            call.task.priority,
+            call.workflow_id,
+            call.task.id,
+            call.correlation_id,
+        )
         decide = partial(rule.submit, call_id=call.id, asked=asked)
         found: Submitted = await self.store.update(call_key(call.id), decide, keep_s=KEEP_OPEN_S)
         if found.record.phase == "queued":
@@ -116,7 +125,8 @@ class RemoteCalls:
         scope = asyncio.timeout(timeout_s)
         try:
             async with scope:
-                record = await Waiting(self.store, self.log, call_id, self._absence).until_over()
+                waiting = Waiting(self.store, self.log, call_id, self._absence, self._announcer)
+                record = await waiting.until_over()
         except TimeoutError:
             if timeout_s is None or not scope.expired():
                 raise
@@ -129,10 +139,10 @@ class RemoteCalls:
         owner: only if he is who submitted it last. by: who wants it so, for people.
         """
         decide = partial(rule.cancel, call_id=call_id, owner=owner, by=by)
-        was_ended: bool = await self.store.update(call_key(call_id), decide, keep_s=KEEP_S)
-        if was_ended:
-            self._announcer.tell("task.cancelled", {"call": call_id, "by": by})
-        return was_ended
+        ended = await self.store.update(call_key(call_id), decide, keep_s=KEEP_S)
+        if ended is not None:
+            self._announcer.of_record("task.cancelled", call_id, ended, {"state": "cancelled", "by": by})
+        return ended is not None
 
     async def aclose(self) -> None:
         """Have told what is to be told, within a bound; safe to call twice."""

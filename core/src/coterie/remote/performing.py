@@ -22,6 +22,7 @@ from coterie.errors import (
     MissingOutput,
     Misuse,
     OversizedMessage,
+    PolicyError,
     PoolBusy,
     Refused,
     Unavailable,
@@ -32,7 +33,7 @@ from coterie.remote.call import Call
 from coterie.remote.calls import RemoteCalls
 from coterie.remote.documents import fetched, stowed
 from coterie.remote.outcome import Outcome
-from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, Asking, call_key
+from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, Asking, call_key, name_of
 from coterie.remote.taking import TypeQueue
 from coterie.result import ErrorInfo, TaskResult
 from coterie.work import Work
@@ -105,6 +106,8 @@ class Performer:
         self._worker_id = worker_id
         self._session = session
         self._beside = Work()
+        # It has refused to be used: before anything else is taken, it is looked at.
+        self.doubts_journal = False
 
     async def aclose(self) -> None:
         """Finish what is done beside the work, within a bound."""
@@ -137,9 +140,9 @@ class Performer:
         if outcome is not None:
             await self._finish(job, call, outcome)
 
-    def give_up(self, queue: TypeQueue, dead: Delivery) -> None:
+    def give_up(self, _: TypeQueue, dead: Delivery) -> None:
         """A message was delivered too often: its call is over, as soon as that can be written."""
-        self._beside.start(self._given_up(queue, dead))
+        self._beside.start(self._given_up(dead))
 
     async def leave(self, job: Job, error: Exception) -> None:
         """Have a delivery go to others that could not be seen through. Before it has begun, that does not count."""
@@ -151,7 +154,7 @@ class Performer:
             if dead is not None:
                 self.give_up(job.queue, dead)
 
-    async def _given_up(self, queue: TypeQueue, dead: Delivery) -> None:
+    async def _given_up(self, dead: Delivery) -> None:
         reason = dead.failures[-1].reason if dead.failures else "its deliveries came to nothing"
         told = f"{len(dead.failures)} deliveries came to nothing, the last: {reason}"
         try:
@@ -159,10 +162,6 @@ class Performer:
         except Misuse:
             return
         await self._abandon(asking, dead.logged.position, told)
-        self._announcer.tell(
-            "task.failed",
-            {"call": asking.call_id, "agent_type": queue.agent_type, "state": "abandoned", "error": told[:300]},
-        )
 
     async def _begin(self, job: Job, asking: Asking) -> Begun | None:
         decide = partial(
@@ -179,8 +178,12 @@ class Performer:
         if found.why == "unknown":
             await self._reject(job, "nothing is known of this call: it is long over, or its record was removed")
         else:
-            _log.info("call.dropped %s: its message is of no more use: %s", asking.call_id, found.why)
+            record = found.record
+            what = asking.call_id if record is None else name_of(asking.call_id, record.run, record.task)
+            _log.info("call.dropped %s: its message is of no more use: %s", what, found.why)
             job.queue.done(job.position)
+            if found.why == "late" and record is not None:
+                self._announcer.given_up(asking.call_id, record)
             if found.why == "done":
                 # Whoever ended it may have died before he could tidy up.
                 self._beside.start(self._forget(asking.call_id))
@@ -226,7 +229,7 @@ class Performer:
             await self._put_back(job, call, delay_s=1.0, reason=f"{type(error).__name__}: {error}")
         # Whatever else comes out of it is its end: nobody would have more luck with it.
         except Exception as error:  # noqa: BLE001
-            _log.warning("call.failed %s: %r", call.id, error, exc_info=error)
+            _log.warning("call.failed %s: %r", _named(call), error, exc_info=error)
             return self._failed(call, error)
         return None
 
@@ -256,12 +259,12 @@ class Performer:
         if job.stop == "drained":
             await self._put_back(job, call)
         elif job.stop == "cancelled":
-            _log.info("call.cancelled %s: its agent was ended", call.id)
+            _log.info("call.cancelled %s: its agent was ended", _named(call))
             job.queue.done(job.position)
-            self._tell("task.cancelled", job, call)
+            self._tell("task.cancelled", job, call, state="cancelled")
         elif job.stop == "lost":
             await self._let_go(job, call)
-            _log.warning("call.lost %s: another worker has it by now; the agent here was ended", call.id)
+            _log.warning("call.lost %s: another worker has it by now; the agent here was ended", _named(call))
             self._tell("task.returned", job, call, why="lost")
         else:
             # The agent let a cancellation out that nobody asked for.
@@ -279,7 +282,8 @@ class Performer:
         counts: bool = await self._insist(call.id, decide, _INSIST_ON_ENDS_S)
         if not counts:
             await self._let_go(job, call)
-            _log.warning("call.stale %s: it was cancelled, or another worker has it; its end is not told", call.id)
+            what = _named(call)
+            _log.warning("call.stale %s: it was cancelled, or another worker has it; its end is not told", what)
             self._tell("task.returned", job, call, why="stale")
             return
         job.queue.done(job.position)
@@ -316,10 +320,11 @@ class Performer:
             # A pool only knows when a slot is free at the latest.
             delay_s = min(delay_s, POOL_LOOK_S)
             job.queue.refused(delay_s)
-        _log.info("call.refused %s: given back for %.3f s: %s", call.id, delay_s, refusal)
+        _log.info("call.refused %s: given back for %.3f s: %s", _named(call), delay_s, refusal)
         await self._put_back(job, call, delay_s=delay_s, refusal=refusal)
 
     async def _away(self, job: Job, call: Call | None, error: Unavailable) -> None:
+        self.doubts_journal = self.doubts_journal or isinstance(error.__cause__, PolicyError)
         delay_s = _AWAY_S[min(job.delivery.number, len(_AWAY_S)) - 1]
         await self._put_back(job, call, delay_s=delay_s, reason=f"{type(error).__name__}: {error}")
 
@@ -349,8 +354,10 @@ class Performer:
 
     async def _abandon(self, asking: Asking, position: str, reason: str) -> None:
         decide = partial(rule.abandon, call_id=asking.call_id, round_=asking.round_, position=position, reason=reason)
-        if await self._insist(asking.call_id, decide, _INSIST_ON_ENDS_S):
-            _log.warning("call.abandoned %s: %s", asking.call_id, reason)
+        ended: CallRecord | None = await self._insist(asking.call_id, decide, _INSIST_ON_ENDS_S)
+        if ended is not None:
+            _log.warning("call.abandoned %s: %s", name_of(asking.call_id, ended.run, ended.task), reason)
+            self._announcer.given_up(asking.call_id, ended)
 
     async def _reject(self, job: Job, reason: str) -> None:
         _log.warning("call.rejected %s at %s: %s", job.queue.topic, job.position, reason)
@@ -380,13 +387,8 @@ class Performer:
         return Outcome(TaskResult(call.task.id, "failed", None, ErrorInfo.of(error), 1), worker=self._worker_id)
 
     def _tell(self, name: str, job: Job, call: Call, **fields: JsonValue) -> None:
-        data: dict[str, JsonValue] = {
-            "call": call.id,
-            "workflow_id": call.workflow_id,
-            "task_id": call.task.id,
-            "agent_type": call.agent_type,
-            "worker": self._worker_id,
-            "attempt": job.token,
-        }
-        told = {key: value for key, value in fields.items() if value is not None}
-        self._announcer.of_call(name, call, {**data, **told})
+        self._announcer.of_call(name, call, {"worker": self._worker_id, "attempt": job.token, **fields})
+
+
+def _named(call: Call) -> str:
+    return name_of(call.id, call.workflow_id, call.task.id)

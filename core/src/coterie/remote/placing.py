@@ -81,7 +81,7 @@ async def perform_remotely(context: TaskContext, slot: Slot, clock: Clock) -> En
     duration_s = clock.monotonic() - began
     if failure is None:
         return Ended("succeeded", output, None, attempts, agent_id, began, duration_s)
-    _log.warning("task.failed %s: %r", context.task.id, failure)
+    _log.warning("task.failed %s of %s: %r", context.task.id, context.run.workflow_id, failure)
     return Ended("failed", None, failure, attempts, agent_id, began, duration_s)
 
 

@@ -9,7 +9,18 @@ from coterie._rules.log import Message, Retention, Terms
 from coterie.errors import Misuse
 from coterie.ids import AgentType, check_name
 
-__all__ = ["GROUP", "KEEP_OPEN_S", "KEEP_S", "MAX_BYTES", "QUEUE", "Asking", "call_key", "queue_terms", "topic_of"]
+__all__ = [
+    "GROUP",
+    "KEEP_OPEN_S",
+    "KEEP_S",
+    "MAX_BYTES",
+    "QUEUE",
+    "Asking",
+    "call_key",
+    "name_of",
+    "queue_terms",
+    "topic_of",
+]
 
 GROUP = "workers"
 # A call's record is kept so long after its end. Before that, for longer than anybody may wait, or work, for it.
@@ -29,6 +40,11 @@ def topic_of(agent_type: AgentType) -> str:
 def call_key(call_id: str) -> str:
     """Of a call's record; and the channel on which its changes are told."""
     return f"call/{call_id}"
+
+
+def name_of(call_id: str, run: str, task: str) -> str:
+    """What a call is called in logs, where it is known what it is about."""
+    return f"{task} of {run} (call {call_id})" if run and task else call_id
 
 
 def queue_terms(lease_s: float) -> Terms:

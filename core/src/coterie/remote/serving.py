@@ -12,7 +12,7 @@ from coterie.artifacts import using_artifacts
 from coterie.attempt import Ended, perform
 from coterie.context import Run, TaskContext
 from coterie.ends import as_result
-from coterie.errors import Unavailable, UnknownAgentType, WorkTakenOver
+from coterie.errors import PolicyError, Unavailable, UnknownAgentType, WorkTakenOver
 from coterie.foreach import item_context
 from coterie.ids import AgentType
 from coterie.journal import Intent
@@ -62,9 +62,16 @@ class Serving(Workplace):
         of `Orchestrator.execute_task`.
 
         Raises:
-            UnknownAgentType: nobody here serves it. Refused: not now. Unavailable: a store failed.
-            LeaseLost: somebody else does it by now.
+            UnknownAgentType: nobody here serves it. Refused: not now. Unavailable: a store failed, or the journal
+            cannot be used. LeaseLost: somebody else does it by now.
         """
+        try:
+            return await self._perform_call(call, attempt, waits=waits, patience_s=patience_s)
+        except PolicyError:
+            await self.rely_on_journal()
+            raise
+
+    async def _perform_call(self, call: Call, attempt: int, *, waits: bool, patience_s: float | None) -> Outcome:
         from coterie.remote.outcome import Outcome
 
         if call.keeps == "result":
@@ -84,8 +91,30 @@ class Serving(Workplace):
             return Outcome(replace(ended, replayed=False), context.usage)
         if isinstance(ended.error, (Unavailable, WorkTakenOver)):
             raise ended.error
+        if isinstance(ended.error, PolicyError):
+            await self.rely_on_journal()
         result = as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
         return Outcome(result, context.usage)
+
+    async def look_at_journal(self) -> None:
+        """Make sure that the journal can be used, if there is one.
+
+        Raises:
+            PolicyError: its server is not as durable as it is to be. Unavailable: it does not answer.
+        """
+        if self.keeping is not None:
+            await self.keeping.journal.store.runs(limit=1)
+
+    async def rely_on_journal(self) -> None:
+        """As `look_at_journal`, amid work: one that refuses is no task's end, as others may have one that does not.
+
+        Raises:
+            Unavailable: it cannot be used; the cause is a PolicyError where it refuses.
+        """
+        try:
+            await self.look_at_journal()
+        except PolicyError as error:
+            raise Unavailable(f"the journal of this worker cannot be used: {error}") from error
 
     async def forget_call(self, call_id: str) -> None:
         """Remove the steps that were kept for a call that has ended: its record holds the end."""

@@ -15,7 +15,8 @@ from coterie._rules.worker import worker_record
 from coterie.errors import CallAbandoned, TopicFull, Unavailable
 from coterie.ports import LogStore, StateStore
 from coterie.remote.absence import Absence
-from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, QUEUE, Asking, call_key, topic_of
+from coterie.remote.announcer import Announcer
+from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, QUEUE, Asking, call_key, name_of, topic_of
 
 __all__ = ["Waiting"]
 
@@ -40,10 +41,11 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
 class Waiting:
     """For one call."""
 
-    def __init__(self, store: StateStore, log: LogStore, call_id: str, absence: Absence) -> None:
+    def __init__(self, store: StateStore, log: LogStore, call_id: str, absence: Absence, announcer: Announcer) -> None:
         self._store = store
         self._log = log
         self._absence = absence
+        self._announcer = announcer
         self._call_id = call_id
         self._key = call_key(call_id)
         self._stirred = asyncio.Event()
@@ -81,7 +83,10 @@ class Waiting:
 
     async def _tended(self, record: CallRecord, now: int) -> CallRecord:
         if 0 < record.late_us <= now:
-            await self._store.update(self._key, partial(rule.expire, call_id=self._call_id), keep_s=KEEP_S)
+            late = await self._store.update(self._key, partial(rule.expire, call_id=self._call_id), keep_s=KEEP_S)
+            if late is not None:
+                self._announcer.given_up(self._call_id, late)
+                return late
             state, _ = await self._store.read(self._key)
             return rule.call_record(state) or record
         self._late_s = (record.late_us - now) / 1e6 if record.late_us else None
@@ -110,7 +115,8 @@ class Waiting:
             return
         decide = partial(rule.lose, call_id=self._call_id, token=record.token)
         if await self._store.update(self._key, decide, keep_s=KEEP_OPEN_S):
-            _log.warning("call.worker_lost %s: %s is not heard of; others are asked", self._call_id, record.worker)
+            what = name_of(self._call_id, record.run, record.task)
+            _log.warning("call.worker_lost %s: %s is not heard of; others are asked", what, record.worker)
             await self._send(record, again=record.token)
 
     async def _send(self, record: CallRecord, *, again: int = 0) -> None:

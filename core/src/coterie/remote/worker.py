@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -109,6 +109,7 @@ class Worker:
             if graceful_shutdown_timeout_s is None
             else check_timeout_s(graceful_shutdown_timeout_s)
         )
+        self._orchestrator = orchestrator
         self._calls = runtime.remote
         self._announcer = Announcer(self._calls.bus)
         self._registration = Registration(self._calls.store, self.id, self.session, self.types, lease_s=lease_s)
@@ -144,8 +145,9 @@ class Worker:
 
     def status(self) -> dict[str, JsonValue]:
         """What health checks are told. ready: it takes tasks, and its stores answered when it last asked."""
+        is_hindered = self._stopping.is_set() or self._is_away or self._performer.doubts_journal
         return {
-            "ready": self._is_registered and not self._stopping.is_set() and not self._is_away,
+            "ready": self._is_registered and not is_hindered,
             "worker": self.id,
             "types": list(self.types),
             "capacity": self.capacity,
@@ -165,18 +167,23 @@ class Worker:
         self.stop()
         await self._over.wait()
 
-    async def run(self) -> None:
+    async def run(self, *, registered: Callable[[], None] | None = None) -> None:
         """Work until `stop` or, with `once`, until there is nothing left to take. Cancelled, it gives back at once what
         it was at.
 
+        registered: called once others see that it works, before it takes anything.
+
         Raises:
             WorkerIdTaken: another worker of this id is alive. Misuse: nobody can listen for health checks there.
+            PolicyError: its journal cannot be used, such as a strict one in a store that is not durable.
             Unavailable: the stores did not answer at the beginning; later they are waited for.
         """
         if self.health is not None:
             await self.health.start()
         _warm_up()
         try:
+            # Rather than take tasks, and find that none can be recorded.
+            await self._orchestrator.look_at_journal()
             await self._registration.enlist(self.capacity)
             self._is_registered = True
             background: list[asyncio.Task[None]] = []
@@ -186,6 +193,8 @@ class Worker:
                     await queue.watch()
                 self._tell("agent.registered", slots={name: pool.capacity for name, pool in self._slots.items()})
                 background += [asyncio.create_task(each) for each in (self._beats(), self._neighbours.mind())]
+                if registered is not None:
+                    registered()
                 await self._work()
             finally:
                 await self._end(background)
@@ -199,6 +208,9 @@ class Worker:
         while not self._stopping.is_set():
             self._woken.clear()
             try:
+                if self._performer.doubts_journal:
+                    await self._orchestrator.rely_on_journal()
+                    self._performer.doubts_journal = False
                 await take_round(self._queues, self._room(), self._begin, self._performer.give_up)
                 self._is_away = False
             except Unavailable as error:
@@ -331,6 +343,8 @@ class Worker:
         was_stopped = self._stopping.is_set()
         self.stop()
         self._tell("agent.draining", in_use=self.in_use)
+        # Those who list workers see it, and the next beat is seconds away.
+        self._beside.start(self._report_draining())
         current = asyncio.current_task()
         try:
             if self._jobs and was_stopped and not (current is not None and current.cancelling()):
@@ -349,6 +363,10 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await self._leave()
+
+    async def _report_draining(self) -> None:
+        with suppress(Unavailable):
+            await self._registration.report(in_use=self.in_use, is_draining=True)
 
     async def _leave(self) -> None:
         for queue in self._queues:

@@ -27,7 +27,7 @@ def workers_command(reach: Reach, *, as_json: bool) -> int:
         console.print("no worker is there; start one: coterie worker --team package.module:team", markup=False)
         return 0
     table = Table(box=None, pad_edge=False)
-    for name in ("WORKER", "STATE", "TYPES", "AT WORK", "PROCESS", "SINCE", "HEARD OF"):
+    for name in ("WORKER", "STATE", "TYPES", "BUSY WHEN HEARD", "PROCESS", "SINCE", "HEARD OF"):
         table.add_column(name, overflow="fold")
     for each in found:
         table.add_row(*_row(each))

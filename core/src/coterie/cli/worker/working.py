@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from coterie.cli.session import JournalMode
 from coterie.cli.sources import artifacts_url, load_team
@@ -102,9 +103,12 @@ async def _work(job: WorkerJob, team: Team) -> None:
             once=job.once,
         )
         with _signals(worker):
-            _say(f"worker {worker.id}: {', '.join(worker.types)}; at most {worker.capacity} at a time")
-            await worker.run()
+            await worker.run(registered=partial(_say, _beginning(worker)))
             _say(f"worker {worker.id}: it has left")
+
+
+def _beginning(worker: Worker) -> str:
+    return f"worker {worker.id}: {', '.join(worker.types)}; at most {worker.capacity} at a time"
 
 
 @contextmanager
