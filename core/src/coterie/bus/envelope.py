@@ -11,6 +11,8 @@ from math import modf
 from operator import itemgetter
 from typing import Any, NoReturn, TypeAlias
 
+from pydantic_core import from_json
+
 from coterie._json import MAX_DEPTH, content_shape, require_json
 from coterie._rules.timeline import SECOND
 from coterie.errors import MalformedEvent, Misuse
@@ -348,14 +350,9 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-# Made once: to make it takes as long as to read an event.
-_decoder = json.JSONDecoder(parse_constant=_no_number)
-
-
 def _decoded(text: str) -> Any:
     try:
-        document, end = _decoder.raw_decode(text)
-    except json.JSONDecodeError:
-        # With blanks before it, or none; the whole decoder tells which.
-        return _decoder.decode(text)
-    return document if end == len(text) else _decoder.decode(text)
+        return from_json(text, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        # What is a little deeper, or holds half a character, is read; and what is none says where.
+        return json.loads(text, parse_constant=_no_number)

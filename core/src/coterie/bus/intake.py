@@ -31,6 +31,7 @@ _SAY_AGAIN_S = (0.1, 0.4)
 # Of a consumer's name, so that the number of its life has room behind it.
 _NAMED_CHARS = 190
 _TICK_S = 0.001
+_MANY = 32
 # Of the event loop, until a request that a task is woken for is written.
 _STEPS = 3
 
@@ -52,8 +53,9 @@ class Intake:
         self._lives = 1
         self._terms = terms
         self._prefetch = prefetch
-        # To take many at once saves more than to have the next ones on their way early.
-        self.low = (prefetch + 2) // 4
+        # Half of many are worth a way of their own, and come while the others are read; of few, to take more at once
+        # saves more.
+        self.low = prefetch // 2 if prefetch >= _MANY else (prefetch + 2) // 4
         self._held: dict[Position, Delivery] = {}
         self._done: list[Position] = []
         self._repeated: set[Position] = set()
@@ -137,14 +139,17 @@ class Intake:
 
     def done(self, delivery: Delivery) -> None:
         """One is done with; of those that are not held, others say so."""
-        if not self.holds(delivery):
+        position = delivery.logged.position
+        if self._held.get(position) is not delivery:
             return
         if not self._done:
             loop = asyncio.get_running_loop()
             self._due_s = loop.time() + _GATHER_S
             self._gathering = loop.call_at(self._due_s, self._wake.set)
-        self._done.append(delivery.logged.position)
-        self.settled(delivery)
+        self._done.append(position)
+        del self._held[position]
+        if self._is_eager:
+            self._wake.set()
 
     def settled(self, delivery: Delivery) -> None:
         """One is held no more."""
