@@ -65,13 +65,16 @@ class ForeachParts(Workplace):
         epoch: int = 0,
         plan: Plan | None = None,
         intent: Intent | None = None,
+        correlation_id: str | None = None,
     ) -> PartResult:
         """Perform the items of one part; failed items are in the result, not raised.
+
+        correlation_id: of the events that they publish; by default the workflow id.
 
         Raises:
             Misuse: the part is not one of its list. Unavailable: the artifact store failed.
         """
-        run = self._run(workflow_id, dict(params or {}), upstream, epoch)
+        run = self._run(workflow_id, dict(params or {}), upstream, epoch, correlation_id)
         items = await self._list(part.ref)
         if not 0 <= part.start <= part.stop <= len(items):
             raise Misuse(f"the list has {len(items)} items, and no part {part.start} to {part.stop}; run `split` again")

@@ -254,6 +254,25 @@ async def test_an_agent_publishes_in_the_run_s_name_here_and_there(fleet: Fleet)
     assert [(event.data, event.correlation_id) for event in told] == [({"n": 1}, "corr"), ({"n": 2}, "corr")]
 
 
+async def test_items_of_a_part_publish_in_the_name_that_the_run_has(fleet: Fleet, tmp_path: Path):
+    fleet.artifacts = ArtifactStore(f"file://{tmp_path}", namespace="default")
+    team = Team("t")
+
+    @team.agent("teller")
+    async def tell(task_input: dict[str, Any], context: TaskContext) -> None:
+        await context.publish("com.example.told", task_input["item"])
+
+    runtime = await fleet.runtime(team)
+    task = Task("each", "teller", foreach=ForEach(items=["one", "two"]))
+    parts = await runtime.orchestrator.split(task, max_parts=1, workflow_id="r")
+    assert parts is not None
+    for part in parts:
+        await runtime.orchestrator.execute_part(task, part, workflow_id="r", correlation_id="corr")
+
+    told = [recorded.event async for recorded in runtime.bus.replay("com.example.*")]
+    assert sorted((event.data, event.correlation_id) for event in told) == [("one", "corr"), ("two", "corr")]
+
+
 async def test_a_plain_function_publishes_too(fleet: Fleet):
     team = Team("t")
 

@@ -110,6 +110,7 @@ class CoteriePartOperator(_ForEachOperator):
                 epoch=around.identity.epoch,
                 plan=around.plan,
                 intent=around.intent,
+                correlation_id=around.correlation_id,
             )
 
         with self.journalled():
