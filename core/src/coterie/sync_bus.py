@@ -40,7 +40,7 @@ class EventBus:
         topic: str = "events",
         source: str = "coterie",
         retention: Retention | None = None,
-        signing: Signing | Literal["environment"] | None = "environment",
+        signing: Signing | None | Literal["environment"] = "environment",
         data_types: DataTypes | Mapping[str, Any] | None = None,
         max_bytes: int = 256 * 1024,
         on_event: Listener | None = None,

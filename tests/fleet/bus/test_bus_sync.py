@@ -81,6 +81,12 @@ def test_both_take_the_same_arguments():
         assert list(one.parameters.items()) == list(other.parameters.items()), name
 
 
+def test_both_are_opened_alike_but_for_the_clock():
+    one, other = (inspect.signature(kind.open).parameters for kind in (EventBus, bus.EventBus))
+
+    assert [*one.items(), ("clock", other["clock"])] == list(other.items())
+
+
 def test_a_forked_process_asks_for_itself(tmp_path: Path):
     url = f"sqlite://{tmp_path}/state.db"
     with EventBus.open(url) as asking, EventBus.open(url) as answering:

@@ -8,12 +8,9 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TypeVar
 
-from coterie._rules.timeline import SECOND
 from coterie._rules.written import Change, Guard, Page, RunEntry
-from coterie.clock import Clock, SystemClock
-from coterie.errors import Misuse
-from coterie.ids import check_name
-from coterie.ports import Durability, Scope
+from coterie.clock import Clock
+from coterie.ports import Durability
 from coterie.stores.journals import (
     check_guard,
     check_limit,
@@ -25,6 +22,7 @@ from coterie.stores.journals import (
     checked_change,
     stale,
 )
+from coterie.stores.scopes import ProcessStore
 
 __all__ = ["MemoryJournalStore"]
 
@@ -43,37 +41,20 @@ class _Run:
     shelves: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-class MemoryJournalStore:
+class MemoryJournalStore(ProcessStore):
     """A `JournalStore` that is a dictionary, for one event loop; nothing of it survives the process.
 
     clock: its wall clock; a test's may also go back.
     """
 
     def __init__(self, namespace: str = "default", *, clock: Clock | None = None) -> None:
-        self._namespace = check_name(namespace, "the namespace")
-        self._clock = clock or SystemClock()
+        super().__init__("journal", namespace, clock)
         # In the order in which they began.
         self._runs: dict[str, _Run] = {}
         self._begun = 0
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"MemoryJournalStore({self._namespace!r}, runs={len(self._runs)})"
-
-    @property
-    def url(self) -> str:
-        """Always the same: nobody else can open it."""
-        return "memory://"
-
-    @property
-    def scope(self) -> Scope:
-        """The tasks of one process."""
-        return "process"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     @property
     def durability(self) -> Durability:
@@ -134,13 +115,6 @@ class MemoryJournalStore:
         """Forget everything."""
         self._closed = True
         self._runs.clear()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Misuse("this journal store is closed; open a new one")
-
-    def _now(self) -> int:
-        return round(self._clock.now() * SECOND)
 
     def _shelf(self, run: str, shelf: str) -> Mapping[str, str]:
         found = self._runs.get(run)

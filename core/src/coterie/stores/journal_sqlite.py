@@ -9,8 +9,7 @@ from typing import TypeVar
 
 from coterie._rules.written import Change, Guard, Page
 from coterie.clock import Clock
-from coterie.ids import check_name
-from coterie.ports import Durability, Scope
+from coterie.ports import Durability
 from coterie.stores.journal_sqlite_tables import JournalTables, JournalTransaction
 from coterie.stores.journals import (
     check_guard,
@@ -23,6 +22,7 @@ from coterie.stores.journals import (
     checked_change,
     stale,
 )
+from coterie.stores.scopes import MachineStore
 from coterie.stores.sqlite_access import Access, clock_us
 
 __all__ = ["SqliteJournalStore"]
@@ -30,7 +30,7 @@ __all__ = ["SqliteJournalStore"]
 T = TypeVar("T")
 
 
-class SqliteJournalStore:
+class SqliteJournalStore(MachineStore):
     """A `JournalStore` for all processes of one machine and one user.
 
     path: an absolute path, best with a folder of its own; files appear beside it (`-wal`, `-shm`).
@@ -53,29 +53,13 @@ class SqliteJournalStore:
         clock: Clock | None = None,
         patience_s: float = 10.0,
     ) -> None:
-        self._path = Path(path)
-        self._namespace = check_name(namespace, "the namespace")
+        super().__init__(path, namespace)
         self._durability = durability
         tables = JournalTables(namespace, durability, clock_us(clock))
         self._file: Access[JournalTransaction] = Access(self._path, tables, patience_s=patience_s)
 
     def __repr__(self) -> str:
         return f"SqliteJournalStore({str(self._path)!r}, {self._namespace!r}, durability={self._durability!r})"
-
-    @property
-    def url(self) -> str:
-        """`sqlite://` and the path of the journal's own file."""
-        return f"sqlite://{self._path}"
-
-    @property
-    def scope(self) -> Scope:
-        """All processes of this machine."""
-        return "machine"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     @property
     def durability(self) -> Durability:
@@ -127,11 +111,7 @@ class SqliteJournalStore:
         """Remove a run at once, then its texts, some at a time, so that it is in nobody's way."""
         self._file.check_open()
         check_run(run)
-        found = await self._file.done(lambda transaction: transaction.remove(run), writes=True)
-        # Also what others began to remove, and did not end.
-        while found and await self._file.done(JournalTransaction.clear, writes=True):
-            pass
-        return found
+        return await self._file.removed(lambda transaction: transaction.remove(run), JournalTransaction.clear)
 
     async def aclose(self) -> None:
         """End what was begun, within 5 s, and release the file."""

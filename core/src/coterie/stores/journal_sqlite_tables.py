@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from coterie._rules.written import RunEntry
-from coterie.errors import Misuse
 from coterie.ports import Durability
-from coterie.stores.sqlite_file import Form
+from coterie.stores.sqlite_file import Form, synchronous
 
 __all__ = ["JournalTables", "JournalTransaction", "journal_form"]
 
@@ -69,15 +68,13 @@ def journal_form(durability: Durability) -> Form:
     Raises:
         Misuse: a file cannot be so durable, or so little.
     """
-    if durability not in ("strict", "relaxed"):
-        raise Misuse(f"a journal in a file cannot be {durability!r}; give 'strict' or 'relaxed'")
     return Form(
         kind="journal",
         # "cotj".
         application=0x636F746A,
         version=1,
         tables=_TABLES,
-        synchronous="FULL" if durability == "strict" else "NORMAL",
+        synchronous=synchronous(durability, "a journal"),
         # Should others not do as `JournalTables.tend` does.
         log_pages=4 * _MOST_LOG_PAGES,
         if_damaged=_DAMAGED,

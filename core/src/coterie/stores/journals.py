@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
 from coterie._rules.written import Changed, Guard
 from coterie.errors import Misuse, StaleToken
 from coterie.ids import check_workflow_id
+from coterie.stores.texts import NUMBER, shown_name
 
 __all__ = [
     "MAX_PAGE",
@@ -29,11 +29,9 @@ T = TypeVar("T")
 MAX_TEXT_BYTES = 4 * 2**20
 # However many runs are asked for, so many come at most: the cursor leads on.
 MAX_PAGE = 1000
-
-# Control characters would end lines where paths are shown; half characters cannot be stored.
 MAX_PATH_CHARS = 512
-_PATH = re.compile(rf"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{{1,{MAX_PATH_CHARS}}}\Z")
-_NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
+
+_PATH = shown_name(MAX_PATH_CHARS)
 
 
 def check_run(run: str) -> str:
@@ -124,7 +122,7 @@ def check_number(after: str) -> int:
     Raises:
         Misuse: it is none.
     """
-    if not isinstance(after, str) or not _NUMBER.match(after):
+    if not isinstance(after, str) or not NUMBER.match(after):
         raise Misuse(f"{after!r:.80} is no cursor of this store; give the `after` of a page, or None to begin")
     return int(after)
 

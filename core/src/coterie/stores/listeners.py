@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from coterie.ports import Notice
 
@@ -49,6 +50,11 @@ class Listeners:
             # An earlier one may have unsubscribed it.
             if notice in self._notices.get(channel, ()):
                 _call(notice, message)
+
+    def tell_soon(self, channel: str, message: str) -> None:
+        """The same from the running event loop, never inside of the call that told."""
+        if channel in self._notices:
+            asyncio.get_running_loop().call_soon(partial(self.tell, channel, message))
 
     def tell_all_of_a_loss(self) -> None:
         """Messages may have been missed: all must look at the state again."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 from coterie._rules.log import (
     Appended,
@@ -20,14 +18,13 @@ from coterie._rules.log import (
     Terms,
     TopicStatus,
 )
-from coterie._rules.timeline import SECOND
-from coterie.clock import Clock, SystemClock
-from coterie.ids import check_name
-from coterie.ports import Durability, Notice, Scope
+from coterie.clock import Clock
+from coterie.ports import Durability, Notice
 from coterie.stores.listeners import Listeners
 from coterie.stores.log_memory_group import Group
 from coterie.stores.log_memory_topic import Topic
 from coterie.stores.logs import (
+    check_begin,
     check_consumer,
     check_delay,
     check_group,
@@ -41,13 +38,13 @@ from coterie.stores.logs import (
     check_reason,
     check_topic,
     check_types,
-    closed,
 )
+from coterie.stores.scopes import ProcessStore
 
 __all__ = ["MemoryLogStore"]
 
 
-class MemoryLogStore:
+class MemoryLogStore(ProcessStore):
     """A `LogStore` that is a dictionary, for one event loop; nothing of it survives the process.
 
     It says what the others do, as plainly as it can. Positions are numbers, from 1 in each topic.
@@ -56,29 +53,12 @@ class MemoryLogStore:
     """
 
     def __init__(self, namespace: str = "default", *, clock: Clock | None = None) -> None:
-        self._namespace = check_name(namespace, "the namespace")
-        self._clock = clock or SystemClock()
+        super().__init__("log", namespace, clock)
         self._topics: dict[str, Topic] = {}
         self._listeners = Listeners()
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"MemoryLogStore({self._namespace!r}, topics={len(self._topics)})"
-
-    @property
-    def url(self) -> str:
-        """Always the same: nobody else can open it."""
-        return "memory://"
-
-    @property
-    def scope(self) -> Scope:
-        """The tasks of one process."""
-        return "process"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     @property
     def durability(self) -> Durability:
@@ -99,7 +79,7 @@ class MemoryLogStore:
         if found is None:
             self._add(to, now)
         if not all(answer.is_duplicate for answer in answers):
-            self._tell(topic)
+            self._listeners.tell_soon(topic, topic)
         return answers
 
     async def read(self, topic: str, *, after: Position = "", limit: int = 100, types: Sequence[str] = ()) -> Reading:
@@ -150,7 +130,7 @@ class MemoryLogStore:
         check_group(group)
         check_consumer(consumer)
         check_types(terms.types)
-        begin = terms.begin if terms.begin in ("begin", "end") else check_number(terms.begin)
+        begin = check_begin(terms.begin)
         most, numbers = check_limit(limit, least=0), check_positions(done, check_number)
         found, now = self._topic(topic)
         of = found or self._add(Topic(topic), now)
@@ -264,13 +244,9 @@ class MemoryLogStore:
         self._listeners.clear()
         self._topics.clear()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise closed()
-
     def _topic(self, name: str) -> tuple[Topic | None, int]:
         """A topic, if there is one and it is not idle, and the time."""
-        now = round(self._clock.now() * SECOND)
+        now = self._now()
         found = self._topics.get(check_topic(name))
         if found is not None and found.is_idle(now):
             del self._topics[name]
@@ -298,11 +274,7 @@ class MemoryLogStore:
 
     def _tell_freed(self, topic: str, group: Group) -> None:
         if group.tell_freed():
-            self._tell(topic)
-
-    def _tell(self, topic: str) -> None:
-        if topic in self._listeners:
-            asyncio.get_running_loop().call_soon(partial(self._listeners.tell, topic, topic))
+            self._listeners.tell_soon(topic, topic)
 
 
 def _position(number: int) -> Position:

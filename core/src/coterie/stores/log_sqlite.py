@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,15 +21,14 @@ from coterie._rules.log import (
     TopicStatus,
 )
 from coterie.clock import Clock
-from coterie.errors import Unavailable
-from coterie.ids import check_name
-from coterie.ports import Durability, Notice, Scope
+from coterie.ports import Durability, Notice
 from coterie.stores import log_sqlite_dead, log_sqlite_groups, log_sqlite_topics
 from coterie.stores.log_sqlite_tables import LogTables
 from coterie.stores.log_sqlite_take import take
 from coterie.stores.log_sqlite_transaction import LogTransaction
 from coterie.stores.log_sqlite_upkeep import clear
 from coterie.stores.logs import (
+    check_begin,
     check_consumer,
     check_delay,
     check_group,
@@ -46,11 +44,12 @@ from coterie.stores.logs import (
     check_types,
 )
 from coterie.stores.sqlite_access import Access, clock_us
+from coterie.stores.sqlite_signals import HeardStore
 
 __all__ = ["SqliteLogStore"]
 
 
-class SqliteLogStore:
+class SqliteLogStore(HeardStore[LogTransaction]):
     """A `LogStore` for all processes of one machine and one user.
 
     path: an absolute path, best with a folder of its own; files appear beside it (`-wal`, `-shm`, `.wake/`).
@@ -74,29 +73,13 @@ class SqliteLogStore:
         clock: Clock | None = None,
         patience_s: float = 10.0,
     ) -> None:
-        self._path = Path(path)
-        self._namespace = check_name(namespace, "the namespace")
+        super().__init__(path, namespace)
         self._durability = durability
         self._tables = LogTables(self._path, namespace, durability, clock_us(clock))
-        self._file: Access[LogTransaction] = Access(self._path, self._tables, patience_s=patience_s)
+        self._file = Access(self._path, self._tables, patience_s=patience_s)
 
     def __repr__(self) -> str:
         return f"SqliteLogStore({str(self._path)!r}, {self._namespace!r}, durability={self._durability!r})"
-
-    @property
-    def url(self) -> str:
-        """`sqlite://` and the path of the log's own file."""
-        return f"sqlite://{self._path}"
-
-    @property
-    def scope(self) -> Scope:
-        """All processes of this machine."""
-        return "machine"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     @property
     def durability(self) -> Durability:
@@ -132,7 +115,7 @@ class SqliteLogStore:
     async def drop_topic(self, topic: str) -> bool:
         """Remove a topic at once, then what belonged to it, some at a time, so that it is in nobody's way."""
         self._file.check_open()
-        return await self._dropped(partial(log_sqlite_topics.drop_topic, check_topic(topic)))
+        return await self._file.removed(partial(log_sqlite_topics.drop_topic, check_topic(topic)), clear)
 
     # Groups
 
@@ -149,8 +132,7 @@ class SqliteLogStore:
         """Acknowledge, be heard of, and take, in one transaction with others that wait; see `LogStore.take`."""
         who = self._who(topic, group, consumer)
         check_types(terms.types)
-        if terms.begin not in ("begin", "end"):
-            check_number(terms.begin)
+        check_begin(terms.begin)
         most, numbers = check_limit(limit, least=0), check_positions(done, check_number)
         return await self._file.done(partial(take, who, terms, most, numbers), writes=True)
 
@@ -200,7 +182,7 @@ class SqliteLogStore:
     async def drop_group(self, topic: str, group: str) -> bool:
         """End a group at once, then remove what belonged to it, some at a time."""
         who = self._of(topic, group)
-        return await self._dropped(partial(log_sqlite_groups.drop_group, who))
+        return await self._file.removed(partial(log_sqlite_groups.drop_group, who), clear)
 
     # Dead letters
 
@@ -231,33 +213,11 @@ class SqliteLogStore:
             Misuse: another event loop, which is running, has watched before.
         """
         self._file.check_open()
-        board = self._tables.board
-        board.add(check_topic(topic), notice)
-        try:
-            receiver = await self._file.done(lambda _: board.listen(topic))
-        except BaseException:
-            board.remove(topic, notice)
-            raise
-        if not self._file.closed:
-            # The loop holds the store by this: who watches lives until it is closed.
-            board.hear(receiver, self._heard)
+        await self._listen(check_topic(topic), notice)
 
     async def unwatch(self, topic: str, notice: Notice) -> None:
         """Stop calling `notice`."""
-        board = self._tables.board
-        if board.remove(topic, notice) and not self._file.closed:
-            # Should it fail, signals still come, and nobody is told.
-            with contextlib.suppress(Unavailable):
-                await self._file.done(lambda _: board.ignore(topic))
-
-    async def aclose(self) -> None:
-        """End what was begun, within 5 s, and release the file and the socket."""
-        if not self._file.closed:
-            self._tables.board.leave()
-            await self._file.aclose()
-
-    def _heard(self) -> None:
-        self._tables.board.tell_what_came()
+        await self._ignore(topic, notice)
 
     def _who(self, topic: str, group: str, consumer: str) -> log_sqlite_groups.Who:
         return replace(self._of(topic, group), consumer=check_consumer(consumer))
@@ -265,10 +225,3 @@ class SqliteLogStore:
     def _of(self, topic: str, group: str) -> log_sqlite_groups.Who:
         self._file.check_open()
         return log_sqlite_groups.Who(check_topic(topic), check_group(group))
-
-    async def _dropped(self, drop: partial[bool]) -> bool:
-        found = await self._file.done(drop, writes=True)
-        # Also what others began to remove, and did not end.
-        while found and await self._file.done(clear, writes=True):
-            pass
-        return found

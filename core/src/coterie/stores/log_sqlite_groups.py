@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from coterie._rules.log import ConsumerStatus, Delivery, Failure, GroupStatus, Position, Terms
-from coterie.stores.log_sqlite_pending import bury, done_with, held_by, release
+from coterie.stores.log_sqlite_pending import bury, done_with, held_by, not_among, release
 from coterie.stores.log_sqlite_retention import count_between
 from coterie.stores.log_sqlite_topics import position_of
 from coterie.stores.log_sqlite_transaction import Group, LogTransaction, Topic
@@ -66,8 +66,7 @@ def acknowledge(who: Who, positions: Sequence[int], transaction: LogTransaction)
     held = held_by(transaction, group, who.consumer, positions)
     if done_with(transaction, group, held, transaction.now()):
         transaction.tell(topic)
-    mine = {entry.position for entry in held}
-    return [str(position) for position in positions if position not in mine]
+    return not_among(held, positions)
 
 
 def give_back(

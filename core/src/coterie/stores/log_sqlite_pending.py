@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from coterie._rules.log import Delivery, Failure
+from coterie._rules.log import Delivery, Failure, Position
 from coterie.errors import StateFormatError
 from coterie.stores.log_sqlite_keys import open_keys, place_at, put_behind
 from coterie.stores.log_sqlite_transaction import (
@@ -20,7 +20,7 @@ from coterie.stores.log_sqlite_transaction import (
     text_of,
 )
 
-__all__ = ["Entry", "New", "bury", "done_with", "held_by", "message_of", "put", "release"]
+__all__ = ["Entry", "New", "bury", "done_with", "held_by", "message_of", "not_among", "put", "release"]
 
 _HELD = (
     "SELECT position, number, copied, key, failures FROM pending INDEXED BY holding "
@@ -92,6 +92,12 @@ def held_by(
         (group.number, consumer, *(() if positions is None else (json.dumps(positions),))),
     )
     return [Entry(*row) for row in rows]
+
+
+def not_among(held: Sequence[Entry], positions: Sequence[int]) -> list[Position]:
+    """Those of these positions that are none of what is held."""
+    mine = {entry.position for entry in held}
+    return [str(position) for position in positions if position not in mine]
 
 
 def done_with(transaction: LogTransaction, group: Group, entries: Sequence[Entry], now: int) -> bool:

@@ -7,22 +7,17 @@ for the rest, one number a group is enough, however long its topic is.
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from coterie.errors import Misuse
 from coterie.ports import Durability
 from coterie.stores.log_sqlite_transaction import LogTransaction
 from coterie.stores.log_sqlite_upkeep import sweep
-from coterie.stores.sqlite_file import Form
-from coterie.stores.switchboard import Switchboard
-from coterie.stores.wakeups import Wakeups
+from coterie.stores.sqlite_file import Form, synchronous
+from coterie.stores.sqlite_signals import SignallingTables
 
 __all__ = ["LogTables", "log_form"]
-
-_log = logging.getLogger("coterie.store")
 
 _TABLES = (
     # Numbers are never used again: what is left of a dropped topic, or group, is of that one and no other.
@@ -106,29 +101,25 @@ def log_form(durability: Durability) -> Form:
     Raises:
         Misuse: a file cannot be so durable, or so little.
     """
-    if durability not in ("strict", "relaxed"):
-        raise Misuse(f"a log in a file cannot be {durability!r}; give 'strict' or 'relaxed'")
     return Form(
         kind="log",
         # "cotl".
         application=0x636F746C,
         version=1,
         tables=_TABLES,
-        synchronous="FULL" if durability == "strict" else "NORMAL",
+        synchronous=synchronous(durability, "a log"),
         if_damaged=_DAMAGED,
         unwritable_is_read=True,
     )
 
 
-class LogTables:
+class LogTables(SignallingTables):
     """The topics of one file, and who is told of what comes."""
 
     def __init__(self, path: Path, namespace: str, durability: Durability, now: Callable[[], int]) -> None:
+        super().__init__(path, namespace)
         self.form = log_form(durability)
-        self._path = path
-        self._namespace = namespace
         self._now = now
-        self.board = self._new_board()
 
     def begin(self, connection: sqlite3.Connection) -> LogTransaction:
         """A transaction on the topics of the namespace."""
@@ -136,25 +127,4 @@ class LogTables:
 
     def stored(self, transaction: LogTransaction) -> None:
         """Tell all who watch."""
-        if not transaction.signals:
-            return
-        try:
-            self.board.send(tuple(transaction.signals.values()))
-        # The messages are stored; that nobody was woken is for the log, and consumers look again by themselves.
-        except Exception:  # noqa: BLE001
-            _log.warning("store.not_signalled %s", self._path, exc_info=True)
-
-    def tend(self, connection: sqlite3.Connection) -> None:
-        """Nothing: SQLite itself sees to the write-ahead log."""
-
-    def close(self) -> None:
-        """Release the socket."""
-        self.board.close()
-
-    def inherited(self) -> None:
-        """Close this process's copy of the parent's socket; nobody watches any more."""
-        self.board.abandon()
-        self.board = self._new_board()
-
-    def _new_board(self) -> Switchboard:
-        return Switchboard(Wakeups(self._path.with_name(f"{self._path.name}.wake"), self._namespace))
+        self._tell(tuple(transaction.signals.values()))

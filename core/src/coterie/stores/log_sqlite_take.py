@@ -8,7 +8,7 @@ from coterie._rules.log import Delivery, Taken, Terms
 from coterie._rules.timeline import SECOND, micros
 from coterie.stores.log_sqlite_groups import Who, end_silent, group_of, hear_of
 from coterie.stores.log_sqlite_keys import is_closed
-from coterie.stores.log_sqlite_pending import Entry, New, bury, done_with, held_by, message_of, put
+from coterie.stores.log_sqlite_pending import Entry, New, bury, done_with, held_by, message_of, not_among, put
 from coterie.stores.log_sqlite_ranks import arrange, rank_in
 from coterie.stores.log_sqlite_topics import SCANNED, TEXT_CHARS, rows
 from coterie.stores.log_sqlite_transaction import (
@@ -33,7 +33,6 @@ def take(who: Who, terms: Terms, limit: int, done: Sequence[int], transaction: L
     topic = transaction.topic(who.topic) or transaction.begin_topic(who.topic)
     group = group_of(transaction, topic, who.group, terms)
     held = held_by(transaction, group, consumer, done) if done else []
-    mine = {entry.position for entry in held}
     is_freed = bool(held) and done_with(transaction, group, held, now)
     dead, is_ended = end_silent(transaction, topic, group, now, terms.max_deliveries, but=consumer)
     hear_of(transaction, group, consumer, now, micros(terms.lease_s))
@@ -49,7 +48,7 @@ def take(who: Who, terms: Terms, limit: int, done: Sequence[int], transaction: L
         tuple(taking.deliveries),
         tuple(sorted([*dead, *taking.dead], key=lambda letter: int(letter.logged.position))),
         lost,
-        tuple(str(position) for position in done if position not in mine),
+        tuple(not_among(held, done)),
         taking.due_s(),
     )
 

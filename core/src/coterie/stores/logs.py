@@ -12,6 +12,7 @@ from coterie._rules.log import Message, Position
 from coterie._rules.timeline import SECOND, micros
 from coterie.errors import Misuse, TopicFull
 from coterie.errors.bus import OversizedMessage
+from coterie.stores.texts import NUMBER, shown_name
 
 __all__ = [
     "DIED",
@@ -20,6 +21,7 @@ __all__ = [
     "MAX_PAGE",
     "MAX_PENDING",
     "MAX_TEXT_BYTES",
+    "check_begin",
     "check_consumer",
     "check_delay",
     "check_group",
@@ -33,9 +35,9 @@ __all__ = [
     "check_reason",
     "check_topic",
     "check_types",
-    "closed",
     "full",
     "matches",
+    "no_position",
     "not_heard_of",
 ]
 
@@ -57,10 +59,8 @@ _MOST_PRIORITY = 10**9
 _MOST_LEASE_S = 86_400.0
 _MOST_DELAY_S = 3_650 * 86_400.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\Z")
-# Control characters would end lines where names are shown; half characters cannot be stored.
-_LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,500}\Z")
-_CONSUMER = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}\Z")
-_NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
+_LABEL = shown_name(500)
+_CONSUMER = shown_name(200)
 
 
 def check_topic(topic: str) -> str:
@@ -135,9 +135,18 @@ def check_number(position: Position) -> int:
     """
     if position == "":
         return 0
-    if not isinstance(position, str) or not _NUMBER.match(position):
-        raise Misuse(f"{position!r:.80} is no position of this store; give one that it answered")
+    if not isinstance(position, str) or not NUMBER.match(position):
+        raise no_position(position)
     return int(position)
+
+
+def check_begin(begin: str) -> str | int:
+    """Where a group begins: "begin", "end", or the number of the position behind which it does.
+
+    Raises:
+        Misuse: it is none of these.
+    """
+    return begin if begin in ("begin", "end") else check_number(begin)
 
 
 def check_limit(limit: int, *, least: int = 1) -> int:
@@ -218,6 +227,11 @@ def not_heard_of(lease_us: int) -> str:
     return f"the consumer was not heard of for {lease_us / SECOND:g} s"
 
 
+def no_position(position: Position) -> Misuse:
+    """What is raised where a position cannot be one of the store."""
+    return Misuse(f"{position!r:.80} is no position of this store; give one that it answered")
+
+
 def full(topic: str, max_messages: int) -> TopicFull:
     """What is raised where a topic has no room, and makes none."""
     return TopicFull(
@@ -225,11 +239,6 @@ def full(topic: str, max_messages: int) -> TopicFull:
         "wait for its consumers, add some, or let it keep more (Retention)",
         retry_after_s=FULL_RETRY_S,
     )
-
-
-def closed() -> Misuse:
-    """What is raised by every call of a store that was closed."""
-    return Misuse("this log store is closed; open a new one")
 
 
 @lru_cache(maxsize=1000)

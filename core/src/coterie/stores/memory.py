@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 from coterie._rules.decided import Decide, Signal, State
-from coterie._rules.timeline import SECOND, micros
-from coterie.clock import Clock, SystemClock
+from coterie._rules.timeline import micros
+from coterie.clock import Clock
 from coterie.errors import Misuse
-from coterie.ids import check_name
-from coterie.ports import Notice, Scope
+from coterie.ports import Notice
 from coterie.stores.listeners import Listeners
+from coterie.stores.scopes import ProcessStore
 from coterie.stores.states import check_channel, check_keep, check_key, check_kind, check_message, from_text, to_text
 
 __all__ = ["MemoryStateStore"]
@@ -33,7 +31,7 @@ class _Kept(NamedTuple):
     expires: float
 
 
-class MemoryStateStore:
+class MemoryStateStore(ProcessStore):
     """A `StateStore` that is a dictionary, for one event loop.
 
     It is the strictest of all stores, so that tests find what another store would bend: it refuses what is not an
@@ -44,29 +42,12 @@ class MemoryStateStore:
     """
 
     def __init__(self, namespace: str = "default", *, clock: Clock | None = None) -> None:
-        self._namespace = check_name(namespace, "the namespace")
-        self._clock = clock or SystemClock()
+        super().__init__("state", namespace, clock)
         self._kept: dict[str, _Kept] = {}
         self._listeners = Listeners()
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"MemoryStateStore({self._namespace!r}, keys={len(self._kept)})"
-
-    @property
-    def url(self) -> str:
-        """Always the same: nobody else can open it."""
-        return "memory://"
-
-    @property
-    def scope(self) -> Scope:
-        """The tasks of one process."""
-        return "process"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     async def update(self, key: str, decide: Decide[T], *, keep_s: float | None = None) -> T:
         """Apply a decision; see `StateStore.update`.
@@ -124,13 +105,6 @@ class MemoryStateStore:
         self._listeners.clear()
         self._kept.clear()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Misuse("this state store is closed; open a new one")
-
-    def _now(self) -> int:
-        return round(self._clock.now() * SECOND)
-
     def _text(self, key: str, now: int) -> str | None:
         kept = self._kept.get(key)
         if kept is not None and kept.expires <= now:
@@ -148,8 +122,7 @@ class MemoryStateStore:
 
     def _send(self, signals: Sequence[Signal]) -> None:
         for channel, message in signals:
-            if channel in self._listeners:
-                asyncio.get_running_loop().call_soon(partial(self._listeners.tell, channel, message))
+            self._listeners.tell_soon(channel, message)
 
 
 def _check_plain(value: object, where: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import TypeVar
 from coterie._rules.decided import Decide, Signal, State
 from coterie._rules.timeline import micros
 from coterie.clock import Clock
-from coterie.errors import Unavailable
-from coterie.ids import check_name
-from coterie.ports import Notice, Scope
+from coterie.ports import Notice
 from coterie.stores.sqlite_access import Access, clock_us
+from coterie.stores.sqlite_signals import HeardStore
 from coterie.stores.sqlite_states import StateTables, StateTransaction
 from coterie.stores.states import check_channel, check_keep, check_key, check_kind, check_message, from_text, to_text
 
@@ -23,7 +21,7 @@ __all__ = ["SqliteStateStore"]
 T = TypeVar("T")
 
 
-class SqliteStateStore:
+class SqliteStateStore(HeardStore[StateTransaction]):
     """A `StateStore` for all processes of one machine and one user.
 
     path: an absolute path, best with a folder of its own; files appear beside it (`-wal`, `-shm`, `.wake/`).
@@ -38,28 +36,12 @@ class SqliteStateStore:
     def __init__(
         self, path: str | Path, namespace: str = "default", *, clock: Clock | None = None, patience_s: float = 10.0
     ) -> None:
-        self._path = Path(path)
-        self._namespace = check_name(namespace, "the namespace")
+        super().__init__(path, namespace)
         self._tables = StateTables(self._path, namespace, clock_us(clock))
-        self._file: Access[StateTransaction] = Access(self._path, self._tables, patience_s=patience_s)
+        self._file = Access(self._path, self._tables, patience_s=patience_s)
 
     def __repr__(self) -> str:
         return f"SqliteStateStore({str(self._path)!r}, {self._namespace!r})"
-
-    @property
-    def url(self) -> str:
-        """`sqlite://` and the path."""
-        return f"sqlite://{self._path}"
-
-    @property
-    def scope(self) -> Scope:
-        """All processes of this machine."""
-        return "machine"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     async def update(self, key: str, decide: Decide[T], *, keep_s: float | None = None) -> T:
         """Apply a decision, in one transaction with others that wait; see `StateStore.update`."""
@@ -87,35 +69,11 @@ class SqliteStateStore:
         Raises:
             Misuse: another event loop, which is running, has subscribed before.
         """
-        check_channel(channel)
-        self._file.check_open()
-        board = self._tables.board
-        board.add(channel, notice)
-        try:
-            receiver = await self._file.done(lambda _: board.listen(channel))
-        except BaseException:
-            board.remove(channel, notice)
-            raise
-        if not self._file.closed:
-            # The loop holds the store by this: who listens lives until it is closed.
-            board.hear(receiver, self._heard)
+        await self._listen(check_channel(channel), notice)
 
     async def unsubscribe(self, channel: str, notice: Notice) -> None:
         """Stop calling `notice`."""
-        board = self._tables.board
-        if board.remove(channel, notice) and not self._file.closed:
-            # Should it fail, signals still come, and nobody is told.
-            with contextlib.suppress(Unavailable):
-                await self._file.done(lambda _: board.ignore(channel))
-
-    async def aclose(self) -> None:
-        """End what was begun, within 5 s, and release the file and the socket."""
-        if not self._file.closed:
-            self._tables.board.leave()
-            await self._file.aclose()
-
-    def _heard(self) -> None:
-        self._tables.board.tell_what_came()
+        await self._ignore(channel, notice)
 
 
 def _apply(key: str, decide: Decide[T], keep_s: float | None, transaction: StateTransaction) -> T:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from coterie._rules.timeline import SECOND
 from coterie.clock import Clock
 from coterie.errors import Misuse, Unavailable
+from coterie.stores.scopes import closed
 from coterie.stores.sqlite_thread import Job, StoreThread, Tables, Transaction, Work
 
 __all__ = ["Access", "clock_us"]
@@ -60,7 +61,7 @@ class Access(Generic[Tr]):
             Misuse: it is.
         """
         if self.closed:
-            raise Misuse(f"this {self._kind} store is closed; open a new one")
+            raise closed(self._kind)
 
     async def done(self, work: Work[Tr, T], *, writes: bool = False) -> T:
         """Have the thread do it, and wait no longer than patience lasts.
@@ -75,6 +76,17 @@ class Access(Generic[Tr]):
             return await job.future
         finally:
             expiry.cancel()
+
+    async def removed(self, remove: Work[Tr, bool], clear: Work[Tr, bool]) -> bool:
+        """Have something removed: at once for all who look for it, then what belonged to it, some at a time.
+
+        remove: whether it was there. clear: whether anything is left to be cleared.
+        """
+        found = await self.done(remove, writes=True)
+        # Also what others began to remove, and did not end.
+        while found and await self.done(clear, writes=True):
+            pass
+        return found
 
     async def aclose(self) -> None:
         """End what was begun, within 5 s, and release the file. Safe to call twice."""

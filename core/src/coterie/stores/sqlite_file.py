@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.errors import CoterieError, Misuse, StateFormatError, Unavailable
+from coterie.ports import Durability
 from coterie.stores.filesystem import refuse_network
 
-__all__ = ["Form", "is_busy", "may", "open_database", "translated"]
+__all__ = ["Form", "is_busy", "may", "open_database", "synchronous", "translated"]
 
 # To wait for others that open it, before the whole is tried anew: SQLite gives up at once where two would wait for
 # each other, as when both begin the write-ahead log.
@@ -43,6 +44,17 @@ class Form:
     if_damaged: str
     log_pages: int = 1000
     unwritable_is_read: bool = False
+
+
+def synchronous(durability: Durability, what: str) -> str:
+    """SQLite's setting for what is to be so durable. what: for messages: "a journal".
+
+    Raises:
+        Misuse: a file cannot be so durable, or so little.
+    """
+    if durability not in ("strict", "relaxed"):
+        raise Misuse(f"{what} in a file cannot be {durability!r}; give 'strict' or 'relaxed'")
+    return "FULL" if durability == "strict" else "NORMAL"
 
 
 def open_database(path: Path, form: Form) -> sqlite3.Connection:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 from coterie._rules.decided import Signal
 from coterie.stores.sqlite_file import Form
-from coterie.stores.switchboard import Switchboard
-from coterie.stores.wakeups import Wakeups
+from coterie.stores.sqlite_signals import SignallingTables
 
 __all__ = ["StateTables", "StateTransaction"]
-
-_log = logging.getLogger("coterie.store")
 
 _FORM = Form(
     kind="state",
@@ -100,16 +96,14 @@ class StateTransaction:
         )
 
 
-class StateTables:
+class StateTables(SignallingTables):
     """The states of one file, and who is told of their changes."""
 
     form = _FORM
 
     def __init__(self, path: Path, namespace: str, now: Callable[[], int]) -> None:
-        self._path = path
-        self._namespace = namespace
+        super().__init__(path, namespace)
         self._now = now
-        self.board = self._new_board()
 
     def begin(self, connection: sqlite3.Connection) -> StateTransaction:
         """A transaction on the states of the namespace."""
@@ -117,25 +111,4 @@ class StateTables:
 
     def stored(self, transaction: StateTransaction) -> None:
         """Tell all who listen."""
-        if not transaction.signals:
-            return
-        try:
-            self.board.send(transaction.signals)
-        # The states are stored; that nobody was woken is for the log, and shells look again by themselves.
-        except Exception:  # noqa: BLE001
-            _log.warning("store.not_signalled %s", self._path, exc_info=True)
-
-    def tend(self, connection: sqlite3.Connection) -> None:
-        """Nothing: SQLite itself sees to the log."""
-
-    def close(self) -> None:
-        """Release the socket."""
-        self.board.close()
-
-    def inherited(self) -> None:
-        """Close this process's copy of the parent's socket; nobody is subscribed any more."""
-        self.board.abandon()
-        self.board = self._new_board()
-
-    def _new_board(self) -> Switchboard:
-        return Switchboard(Wakeups(self._path.with_name(f"{self._path.name}.wake"), self._namespace))
+        self._tell(transaction.signals)

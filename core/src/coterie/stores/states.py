@@ -10,9 +10,10 @@ from coterie._rules.decided import State
 from coterie.errors import Misuse, StateFormatError
 from coterie.ids import check_name
 
-__all__ = ["check_channel", "check_keep", "check_key", "check_kind", "check_message", "from_text", "to_text"]
+__all__ = ["check_channel", "check_keep", "check_key", "check_kind", "check_message", "encoded", "from_text", "to_text"]
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+encoded = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 _KEY_PARTS = 2
 
 
@@ -83,7 +84,7 @@ def to_text(state: State, key: str) -> str:
     if not isinstance(state, dict):
         raise Misuse(f"the state of {key!r} is a {type(state).__name__}; a decision returns an object, or None")
     try:
-        text = _encode(state)
+        text = encoded(state)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise Misuse(f"the state of {key!r} is not JSON: {error}; use integers, texts and objects of them") from error

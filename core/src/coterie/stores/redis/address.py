@@ -88,6 +88,10 @@ class Address:
             return f"redis{secure}+sentinel://{hosts}/{self.service}?db={self.db}"
         return f"redis{secure}+cluster://{hosts}" if self.kind == "cluster" else f"redis{secure}://{hosts}/{self.db}"
 
+    def prefix(self, namespace: str) -> str:
+        """What the channels of a namespace begin with; databases share their channels, and so are told apart by it."""
+        return f"{namespace}:" if self.db == 0 else f"{namespace}@{self.db}:"
+
 
 def parse_address(url: str, *, named_by: str | None = None) -> Address:
     """Take a store's URL apart.

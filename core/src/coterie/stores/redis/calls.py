@@ -17,7 +17,7 @@ from coterie.stores.redis.flight import Seen
 from coterie.stores.redis.route import Route
 from coterie.stores.redis.scripts import Script, plain_script
 from coterie.stores.redis.wire import Reply
-from coterie.stores.states import check_key
+from coterie.stores.states import check_key, encoded
 
 __all__ = ["Calls"]
 
@@ -32,7 +32,6 @@ _WORDS = {
     "quota.cancel": "give back a turn of",
     "quota.pause": "pause",
 }
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class Calls:
@@ -58,7 +57,7 @@ class Calls:
         """What the operation's twin answers; None where it leaves the decision to the rule."""
         now = "" if self._clock is None else self._clock()
         if not operation.texts:
-            operation.texts.extend(map(_encode, operation.args))
+            operation.texts.extend(map(encoded, operation.args))
         arguments: list[str | bytes | int] = [now, _keep_ms(keep_s), self._prefix, *operation.texts]
         what = _WORDS.get(operation.name, operation.name)
         reply = await self._evaluate(script, key, arguments, what=what)

@@ -15,9 +15,19 @@ from coterie.stores.redis.policy import RedisJournalPolicy
 from coterie.stores.redis.standing import Course, Facts, ask_facts, could_lose_runs, judge, not_strict
 from coterie.stores.redis.wire import Lost, Wire
 
-__all__ = ["Durable"]
+__all__ = ["Durable", "check_durability"]
 
 _log = logging.getLogger("coterie.store")
+
+
+def check_durability(durability: Durability) -> None:
+    """Return if a server can be so durable.
+
+    Raises:
+        PolicyError: it is neither "strict" nor "relaxed".
+    """
+    if durability not in ("strict", "relaxed"):
+        raise PolicyError(f"durability={durability!r} is neither 'strict' nor 'relaxed'")
 
 
 @dataclass(frozen=True, slots=True)

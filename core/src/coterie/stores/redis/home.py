@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from coterie.errors import Misuse
+from coterie.stores.scopes import closed
 
 __all__ = ["Home"]
 
@@ -18,11 +19,11 @@ _inherited: list[object] = []
 
 
 class Home(Generic[T]):
-    """What a store has in the event loop that uses it now, made by `make` when first needed. what: `this ... store`."""
+    """What a store has in the event loop that uses it now, made by `make` when first needed. kind: "state", "log"."""
 
-    def __init__(self, make: Callable[[], T], what: str) -> None:
+    def __init__(self, make: Callable[[], T], kind: str) -> None:
         self._make = make
-        self._what = what
+        self._kind = kind
         self._here: tuple[int, asyncio.AbstractEventLoop, T] | None = None
         self._closed = False
 
@@ -41,10 +42,10 @@ class Home(Generic[T]):
         if found is not None and found[1] is loop and found[0] == os.getpid():
             return found[2]
         if self._closed:
-            raise Misuse(f"this {self._what} is closed; open a new one")
+            raise closed(self._kind)
         if found is not None:
             if found[0] == os.getpid() and not found[1].is_closed():
-                raise Misuse(f"this {self._what} is in use in another event loop; open one for each loop")
+                raise Misuse(f"this {self._kind} store is in use in another event loop; open one for each loop")
             _inherited.append(found)
         made = self._make()
         self._here = os.getpid(), loop, made

@@ -9,9 +9,8 @@ from functools import partial
 from typing import Literal, TypeVar, cast
 
 from coterie._rules.written import Change, Guard, Page, RunEntry
-from coterie.errors import PolicyError
 from coterie.ids import check_name
-from coterie.ports import Durability, Scope
+from coterie.ports import Durability
 from coterie.stores.journals import (
     check_guard,
     check_limit,
@@ -23,13 +22,14 @@ from coterie.stores.journals import (
     stale,
 )
 from coterie.stores.redis.address import Address, parse_address
-from coterie.stores.redis.durable import Durable
+from coterie.stores.redis.durable import Durable, check_durability
 from coterie.stores.redis.home import Home
 from coterie.stores.redis.journal_calls import ABANDONED, About, JournalCalls, Listed
 from coterie.stores.redis.journal_changes import Changes, Landed
 from coterie.stores.redis.policy import RedisJournalPolicy
 from coterie.stores.redis.route import Route
 from coterie.stores.redis.routes import check_driver, open_route
+from coterie.stores.scopes import FleetStore
 
 __all__ = ["RedisJournalStore", "open_redis_journal"]
 
@@ -59,8 +59,7 @@ def open_redis_journal(
     """
     check_driver()
     check_name(namespace, "the namespace")
-    if durability not in ("strict", "relaxed"):
-        raise PolicyError(f"durability={durability!r} is neither 'strict' nor 'relaxed'")
+    check_durability(durability)
     address = parse_address(url, named_by=named_by)
     return RedisJournalStore(
         address, namespace, durability=durability, policy=policy or RedisJournalPolicy(), clock=clock
@@ -77,7 +76,7 @@ class _Parts:
     changes: dict[tuple[str, tuple[str, ...]], Changes]
 
 
-class RedisJournalStore:
+class RedisJournalStore(FleetStore):
     """A `JournalStore` on Redis; see `open_redis_journal`.
 
     A run's main shelf is the hash `{namespace:run/<run>}`, another one the hash `{namespace:run/<run>}/<shelf>`; beside
@@ -99,30 +98,14 @@ class RedisJournalStore:
         policy: RedisJournalPolicy,
         clock: Callable[[], int] | None,
     ) -> None:
-        self._address = address
-        self._namespace = namespace
+        super().__init__(address, namespace)
         self._durability = durability
         self._policy = policy
         self._clock = clock
-        self._home = Home(self._parts, "journal store")
+        self._home = Home(self._parts, "journal")
 
     def __repr__(self) -> str:
         return f"RedisJournalStore({self.url!r}, {self._namespace!r}, durability={self._durability!r})"
-
-    @property
-    def url(self) -> str:
-        """The URL, without credentials and options."""
-        return self._address.url
-
-    @property
-    def scope(self) -> Scope:
-        """All machines that reach the server."""
-        return "fleet"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     @property
     def durability(self) -> Durability:

@@ -20,9 +20,9 @@ from coterie._rules.log import (
     Terms,
     TopicStatus,
 )
-from coterie.errors import PolicyError, Unavailable
+from coterie.errors import Unavailable
 from coterie.ids import check_name
-from coterie.ports import Durability, Notice, Scope
+from coterie.ports import Durability, Notice
 from coterie.stores.logs import (
     DIED,
     MAX_MESSAGES,
@@ -39,7 +39,7 @@ from coterie.stores.logs import (
     full,
 )
 from coterie.stores.redis.address import Address, parse_address
-from coterie.stores.redis.durable import Durable
+from coterie.stores.redis.durable import Durable, check_durability
 from coterie.stores.redis.ear import Ear
 from coterie.stores.redis.home import Home
 from coterie.stores.redis.log_calls import LogCalls
@@ -61,6 +61,7 @@ from coterie.stores.redis.policy import RedisJournalPolicy
 from coterie.stores.redis.route import Route
 from coterie.stores.redis.routes import check_driver, open_route
 from coterie.stores.redis.wire import Reply
+from coterie.stores.scopes import FleetStore
 
 __all__ = ["RedisLogStore", "open_redis_log"]
 
@@ -88,8 +89,7 @@ def open_redis_log(
     """
     check_driver()
     check_name(namespace, "the namespace")
-    if durability not in ("strict", "relaxed"):
-        raise PolicyError(f"durability={durability!r} is neither 'strict' nor 'relaxed'")
+    check_durability(durability)
     address = parse_address(url, named_by=named_by)
     return RedisLogStore(address, namespace, durability=durability, policy=policy or RedisJournalPolicy(), clock=clock)
 
@@ -112,7 +112,7 @@ class _Parts:
         return found
 
 
-class RedisLogStore:
+class RedisLogStore(FleetStore):
     """A `LogStore` on Redis; see `open_redis_log`.
 
     A topic is the stream `{namespace:log/<topic>}`, a group is one of its consumer groups: XINFO and XPENDING tell the
@@ -135,31 +135,15 @@ class RedisLogStore:
         policy: RedisJournalPolicy,
         clock: Callable[[], int] | None,
     ) -> None:
-        self._address = address
-        self._namespace = namespace
+        super().__init__(address, namespace)
         self._durability = durability
         self._policy = policy
         self._clock = clock
-        self._prefix = f"{namespace}:" if address.db == 0 else f"{namespace}@{address.db}:"
-        self._home = Home(self._parts, "log store")
+        self._prefix = address.prefix(namespace)
+        self._home = Home(self._parts, "log")
 
     def __repr__(self) -> str:
         return f"RedisLogStore({self.url!r}, {self._namespace!r}, durability={self._durability!r})"
-
-    @property
-    def url(self) -> str:
-        """The URL, without credentials and options."""
-        return self._address.url
-
-    @property
-    def scope(self) -> Scope:
-        """All machines that reach the server."""
-        return "fleet"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     @property
     def durability(self) -> Durability:

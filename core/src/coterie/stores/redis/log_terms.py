@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 from coterie._rules.log import Message, Position, Retention, Terms
 from coterie._rules.timeline import micros
-from coterie.errors import Misuse
-from coterie.stores.logs import MAX_PENDING
+from coterie.stores.logs import MAX_PENDING, no_position
 
 __all__ = ["Argument", "arguments_of", "chosen", "kept_by", "parsed", "taken_by"]
 
@@ -31,7 +30,7 @@ def parsed(position: Position) -> Position:
         Misuse: it may not.
     """
     if position != "" and not (isinstance(position, str) and _POSITION.match(position)):
-        raise Misuse(f"{position!r:.80} is no position of this store; give one that it answered")
+        raise no_position(position)
     return position
 
 

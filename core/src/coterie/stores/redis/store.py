@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from coterie._rules.decided import Decide, Operation, State
 from coterie.ids import check_name
-from coterie.ports import Notice, Scope
+from coterie.ports import Notice
 from coterie.stores.redis.address import Address, parse_address
 from coterie.stores.redis.calls import Calls
 from coterie.stores.redis.ear import Ear
@@ -21,6 +21,7 @@ from coterie.stores.redis.policy import RedisPolicy
 from coterie.stores.redis.route import Route
 from coterie.stores.redis.routes import check_driver, open_route
 from coterie.stores.redis.scripts import Script, twin
+from coterie.stores.scopes import FleetStore
 from coterie.stores.states import check_channel, check_keep, check_key, check_kind, check_message, from_text
 
 __all__ = ["RedisStateStore", "open_redis"]
@@ -61,7 +62,7 @@ class _Parts:
     flights: dict[str, Flight]
 
 
-class RedisStateStore:
+class RedisStateStore(FleetStore):
     """A `StateStore` on Redis; see `open_redis`.
 
     A key is `{namespace:kind/name}`, wholly a hash tag; a channel is `namespace:kind/name`, or `namespace@db:kind/name`
@@ -82,31 +83,15 @@ class RedisStateStore:
         twins: Callable[[str], Script | None],
         clock: Callable[[], int] | None,
     ) -> None:
-        self._address = address
-        self._namespace = namespace
+        super().__init__(address, namespace)
         self._policy = policy
         self._twins = twins
         self._clock = clock
-        self._prefix = f"{namespace}:" if address.db == 0 else f"{namespace}@{address.db}:"
-        self._home = Home(self._parts, "state store")
+        self._prefix = address.prefix(namespace)
+        self._home = Home(self._parts, "state")
 
     def __repr__(self) -> str:
         return f"RedisStateStore({self.url!r}, {self._namespace!r})"
-
-    @property
-    def url(self) -> str:
-        """The URL, without credentials and options."""
-        return self._address.url
-
-    @property
-    def scope(self) -> Scope:
-        """All machines that reach the server."""
-        return "fleet"
-
-    @property
-    def namespace(self) -> str:
-        """As it was given."""
-        return self._namespace
 
     async def update(self, key: str, decide: Decide[T], *, keep_s: float | None = None) -> T:
         """Apply a decision; see `StateStore.update`.
