@@ -16,6 +16,7 @@ import pytest
 
 from coterie import ArtifactStore, Orchestrator, Ref, Task, TaskContext, sync
 from coterie.errors import ForbiddenLocation, MissingArtifact, Misuse
+from coterie.sync import portal
 
 LONG = ["long enough to be stored"] * 40
 
@@ -144,7 +145,7 @@ def test_work_that_is_cancelled_before_it_begins_answers_its_caller_at_once():
         began.append(1)
 
     loop = asyncio.new_event_loop()
-    call = sync._Call(work(), loop)
+    call = portal._Call(work(), loop)
     call.start()
     call._cancel()
     loop.run_until_complete(asyncio.sleep(0))
@@ -168,7 +169,7 @@ def test_work_goes_on_and_ends_in_peace_when_nobody_wants_its_answer_any_more(fa
     loop = asyncio.new_event_loop()
     told: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: told.append(context))
-    call = sync._Call(work(), loop)
+    call = portal._Call(work(), loop)
     call.start()
     assert call.future.cancel()
     (task,) = asyncio.all_tasks(loop)

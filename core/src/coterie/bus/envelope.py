@@ -6,12 +6,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from math import modf
 from operator import itemgetter
 from typing import Any, NoReturn, TypeAlias
-
-from pydantic_core import from_json
 
 from coterie._json import MAX_DEPTH, content_shape, require_json
 from coterie._rules.timeline import SECOND
@@ -350,9 +348,17 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+@cache
+def _reader() -> Callable[[str], Any]:
+    # Loaded with the first event: it takes longer than all of coterie.
+    from pydantic_core import from_json
+
+    return partial(from_json, allow_inf_nan=False, cache_strings="keys")
+
+
 def _decoded(text: str) -> Any:
     try:
-        return from_json(text, allow_inf_nan=False, cache_strings="keys")
+        return _reader()(text)
     except ValueError:
         # What is a little deeper, or holds half a character, is read; and what is none says where.
         return json.loads(text, parse_constant=_no_number)

@@ -1,4 +1,4 @@
-"""What an agent is given besides its input: who it works for, what came before, how long it has."""
+"""What an agent sees of its work: who it is for, what came before; and what it may say: events, steps, usage."""
 
 from __future__ import annotations
 
@@ -10,42 +10,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from coterie._json import JsonValue, require_json
-from coterie._rules.params import fill
+from coterie.context.identity import Identified
 from coterie.errors import MissingOutput, Misuse
-from coterie.ids import (
-    ItemKey,
-    TaskId,
-    WorkflowId,
-    asked_hash,
-    content_hash,
-    idempotency_key,
-    output_line,
-    with_upstream,
-)
+from coterie.ids import TaskId, WorkflowId, content_hash
 from coterie.items import is_items, load_items
 from coterie.ref import Ref, parsed
-from coterie.result import ItemResult, TaskResult, output_hash
-from coterie.run import Run
-from coterie.task import Task
+from coterie.result import ItemResult, TaskResult
 from coterie.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from coterie.agent import Agent
     from coterie.artifacts import ArtifactStore
     from coterie.bus import CloudEvent, EventBus, Published
-    from coterie.journal.begun import Begun
-    from coterie.journal.unit import Unit
-    from coterie.slots import Slot, TypeSlots
     from coterie.sync import TaskContext as BlockingContext
 
-__all__ = ["Run", "TaskContext", "output_hash"]
+__all__ = ["TaskContext"]
 
 _log = logging.getLogger("coterie.task")
 
 
-class TaskContext:
+class TaskContext(Identified):
     """One task's (or one foreach item's) surroundings; given to an agent beside its input.
 
     item, item_key, item_index: of a foreach; None for other tasks. A task outside of any plan may have a key too, which
@@ -54,26 +39,7 @@ class TaskContext:
     deadline: when this attempt is cut off, in seconds since the epoch; None if never.
     """
 
-    # Defaults on the class: thousands of contexts are made for every one that needs more than these.
-    attempt: int = 1
-    agent: Agent | None = None
-    pool: TypeSlots | None = None
-    unit: Unit | None = None
-    deadline: float | None = None
-    item: JsonValue = None
-    source_item: JsonValue = None
-    item_key: ItemKey | None = None
-    item_index: int | None = None
-    thread: threading.Thread | None = None
-    abandoned: dict[threading.Thread, Slot] | None = None
-    given_key: str | None = None
     _used: Usage | None = None
-    _begun: Begun | None = None
-
-    def __init__(self, run: Run, task: Task, task_input: dict[str, JsonValue]) -> None:
-        self.run = run
-        self.task = task
-        self.input = task_input
 
     @property
     def workflow_id(self) -> WorkflowId:
@@ -113,38 +79,10 @@ class TaskContext:
 
         Within a durable step, the step's own.
         """
-        key = self._key() if self.given_key is None else self._derived_key(self.given_key)
         from coterie.journal.steps import path_here
 
-        path = path_here(self)
+        key, path = self._work_key, path_here(self)
         return key if path is None else content_hash([key, path])
-
-    @property
-    def fingerprint(self) -> str:
-        """What this attempt's output depends on: the agents' type and version, the input, upstream outputs."""
-        agent = self.agent
-        if agent is None or agent.type == self.task.agent_type:
-            if self.unit is not None:
-                return self.unit.fingerprint
-            version = self.pool.version if self.pool is not None else agent.version if agent is not None else "0"
-            return self.fingerprint_of(self.task.agent_type, version)
-        # Another type that stands in: what it does is other work.
-        return self.fingerprint_of(agent.type, agent.version)
-
-    def _key(self) -> str:
-        return idempotency_key(
-            namespace=self.run.namespace,
-            workflow_id=self.run.workflow_id,
-            task_id=self.task.id,
-            item_key=self.item_key,
-            epoch=self.unit.epoch if self.unit is not None else self.run.epoch,
-            fingerprint=self.fingerprint,
-        )
-
-    def _derived_key(self, given: str) -> str:
-        """Of work that was asked for elsewhere, under a key of its own; others that stand in have another."""
-        agent = self.agent
-        return given if agent is None or agent.type == self.task.agent_type else content_hash([given, agent.type])
 
     async def publish(
         self,
@@ -224,21 +162,6 @@ class TaskContext:
             value = found[0] if found is not None else await call.keep(await function(*arguments))
         return typed(value, type_)
 
-    def ticket(self) -> str | None:
-        """The name of this work's place in a pool's queue, where its caller may come back for it in another process."""
-        if self.run.waits:
-            return None
-        if self.run.place is not None:
-            return self.run.place
-        return content_hash([self.run.namespace, self.run.workflow_id, self.task.id, self.item_key])[:32]
-
-    def cache_key(self, version: str) -> str:
-        """The same for all work of the task's agent type with equal input, in any run.
-
-        version: of the type's agents.
-        """
-        return self.fingerprint_of(self.task.agent_type, version)[:32]
-
     @property
     def usage_reported(self) -> bool:
         """Whether anything was used."""
@@ -313,71 +236,22 @@ class TaskContext:
 
         return list(await asyncio.gather(*map(loaded, items)))
 
-    def fresh_input(self) -> dict[str, JsonValue]:
-        """The input as the plan and the parameters give it, whatever an agent did to its own copy."""
-        fresh = fill(self.task.input, self.run.params)
-        if self.task.foreach is not None and self.item_key is not None:
-            fresh[self.task.foreach.bind] = require_json(self.source_item, "item")
-        return fresh
-
-    def next_attempt(self) -> None:
-        """Make ready for another attempt at the same work."""
-        self.attempt += 1
-        self._begun = None
-        self.input = self.fresh_input()
-        self.item = require_json(self.source_item, "item")
+    async def loaded(self, output: JsonValue | Ref) -> JsonValue:
+        """The value behind an output, verified; a copy of the caller's own."""
+        if not isinstance(output, Ref):
+            # A copy: what one agent does to its inputs must not reach another.
+            return require_json(output, "output")
+        if output.is_inline:
+            return parsed(output, output.inline_bytes())
+        if self.artifacts is None:
+            raise MissingOutput(f"the output lies at {output.uri!r}, but this run has no artifact store; give it one")
+        return await self.artifacts.load(output)
 
     def blocking(self) -> BlockingContext:
         """The same for a blocking agent, which runs in a thread."""
         from coterie.sync import TaskContext as BlockingContext
 
         return BlockingContext(self, asyncio.get_running_loop())
-
-    def thread_started(self, thread: threading.Thread) -> None:
-        """Told when the thread of a blocking agent starts."""
-        self.thread = thread
-
-    def thread_ended(self, thread: threading.Thread) -> None:
-        """Told when it ends; a slot whose agent ran on in an abandoned thread is given back only then."""
-        if self.thread is thread:
-            self.thread = None
-        slot = (self.abandoned or {}).pop(thread, None)
-        if slot is not None:
-            slot.recover()
-
-    def abandon(self, slot: Slot) -> None:
-        """Leave this attempt's thread to itself; another attempt has a thread of its own."""
-        if self.thread is None:
-            slot.release()
-            return
-        self.abandoned = {**(self.abandoned or {}), self.thread: slot}
-        self.thread = None
-        slot.abandon()
-
-    def fingerprint_of(self, agent_type: str, version: str, asked: bytes | None = None) -> str:
-        """What the output of agents of this type and version depends on. asked: `ids.asked_hash` of it, if known."""
-        if asked is None:
-            # Not of `input`, which the agent may have changed.
-            asked = asked_hash(agent_type, version, self.fresh_input())
-        return with_upstream(asked, self.upstream_outputs())
-
-    def upstream_outputs(self) -> bytes:
-        """What a fingerprint takes in of the outputs that this work depends on."""
-        # Of one_success, who has ended so far is chance: another attempt or engine may see more.
-        if self.task.trigger_rule == "one_success":
-            return b""
-        # An item is its own value, wherever its list came from; unless the task says that it reads that too.
-        names = self.task.upstream if self.item_key is None else self.task.depends_on
-        if not names:
-            return b""
-        results, lines = self.run.results, self.run.output_lines
-        try:
-            return b"".join(map(lines.__getitem__, sorted(names)))
-        except KeyError:
-            for name in names:
-                if name not in lines and name in results:
-                    lines[name] = output_line(name, output_hash(results[name]))
-        return b"".join([lines[name] for name in sorted(names) if name in lines])
 
     def _result(self, task_id: TaskId) -> TaskResult:
         if task_id not in self.task.upstream:
@@ -395,23 +269,3 @@ class TaskContext:
                 f"{task_id!r} ended {result.state}{why} and has no output; check upstream[{task_id!r}].state first"
             )
         return result
-
-    @property
-    def steps_begun(self) -> Begun:
-        """The durable steps of this attempt so far."""
-        if self._begun is None:
-            from coterie.journal.begun import Begun
-
-            self._begun = Begun()
-        return self._begun
-
-    async def loaded(self, output: JsonValue | Ref) -> JsonValue:
-        """The value behind an output, verified; a copy of the caller's own."""
-        if not isinstance(output, Ref):
-            # A copy: what one agent does to its inputs must not reach another.
-            return require_json(output, "output")
-        if output.is_inline:
-            return parsed(output, output.inline_bytes())
-        if self.artifacts is None:
-            raise MissingOutput(f"the output lies at {output.uri!r}, but this run has no artifact store; give it one")
-        return await self.artifacts.load(output)
