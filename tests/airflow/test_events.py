@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk import Asset
+from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTrigger
+from airflow.sdk import Asset, AssetWatcher
+from airflow.sdk.definitions.asset import AssetUniqueKey
+from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
 from airflow_provider_coterie import CoterieEventSensor, CoteriePublishEventOperator, received_events
 from airflow_provider_coterie.events.correlation import causation_of, correlation_of
@@ -221,10 +224,13 @@ def receiving(monkeypatch):
     """The events that a task of a run gets: which have started it, and which are stored by then."""
     from airflow import sdk
 
-    asset, task = Asset("orders"), SimpleNamespace(task_id="events")
+    watcher = AssetWatcher(name="orders", trigger=MessageQueueTrigger(scheme="coterie", types=["com.example.*"]))
+    asset, task = Asset("orders", watchers=[watcher]), SimpleNamespace(task_id="events")
+    key = AssetUniqueKey.from_asset(asset)
 
     def receive(started, by_then, *, inlet=True):
-        context = {"ti": task, "triggering_asset_events": {asset: started} if started else {}}
+        triggering = TriggeringAssetEventsAccessor({key: started} if started else {})
+        context = {"ti": task, "triggering_asset_events": triggering}
         context["inlet_events"] = {asset: Stored(by_then)} if inlet else {}
         monkeypatch.setattr(sdk, "get_current_context", lambda: context)
         return received_events(asset)

@@ -17,23 +17,25 @@ from tests.airflow.remote_agents import TEAM_PATH
 
 CONN = {"coterie_conn_id": "coterie_workers"}
 
-for conn_id in ("coterie_workers", "coterie_default"):
+
+def on_event(conn_id):
+    """One that the events of a connection's log start."""
     trigger = MessageQueueTrigger(scheme="coterie", coterie_conn_id=conn_id, types=["com.example.order.*"])
     orders = Asset(f"orders_of_{conn_id}", watchers=[AssetWatcher(name="orders", trigger=trigger)])
 
-    with DAG(f"on_event_{conn_id}", schedule=[orders], max_active_runs=4, catchup=False):
+    with DAG(f"on_event_{conn_id}", schedule=[orders], max_active_runs=4, catchup=False) as dag:
 
         @task(inlets=[orders])
-        def events(asset_name):
+        def events():
             """All of them: Airflow may have put several into one run, and some more are stored by now."""
-            return received_events(Asset(asset_name))
+            return received_events(orders)
 
         @task(map_index_template="{{ event_id }}")
         def handle(event):
             get_current_context()["event_id"] = event["id"]
             return {"id": event["id"], "total": event["data"]["total"]}
 
-        handle.expand(event=events(orders.name))
+        handle.expand(event=events())
         CoterieAgentOperator(
             task_id="far",
             agent_type="far",
@@ -41,6 +43,11 @@ for conn_id in ("coterie_workers", "coterie_default"):
             input={"notes": "{{ (triggering_asset_events.values() | first)[0].extra['payload']['data']['notes'] }}"},
             **CONN,
         )
+    return dag
+
+
+for name in ("coterie_workers", "coterie_default"):
+    globals()[f"on_event_{name}"] = on_event(name)
 
 with DAG(
     "tells_and_waits",

@@ -29,7 +29,8 @@ def received_events(asset: Asset) -> list[Any]:
 
     context: Mapping[str, Any] = get_current_context()
     triggering = context.get("triggering_asset_events") or {}
-    started = list(triggering[asset]) if asset in set(triggering) else []
+    # By its name and URI: what Airflow has there has no watchers, and is not equal to one that has.
+    started = list(triggering.get(asset) or ())
     if not started:
         return []
     try:
