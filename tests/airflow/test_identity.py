@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_coterie.identity import identity_of, unit_name
+from airflow_provider_coterie.identity import cleared_after, identity_of, unit_name
 from coterie.errors import Misuse
 
 
@@ -30,6 +30,24 @@ def test_a_task_group_has_an_identity_of_its_own():
 def test_clearing_raises_the_epoch_alone():
     assert identity_of(context(clear_number=2)).epoch == 2
     assert identity_of(context(clear_number=2)).workflow_id == identity_of(context()).workflow_id
+
+
+@pytest.mark.parametrize(
+    ("max_tries", "retries", "after"),
+    [(3, 3, 0), (0, 0, 0), (4, 3, 1), (2, 0, 2), (0, None, 0), (1, 3, 0)],
+    ids=[
+        "tries alone",
+        "one try alone",
+        "the first",
+        "the second, of one without retries",
+        "none known",
+        "fewer since",
+    ],
+)
+def test_which_try_was_cleared_shows_in_the_tries_that_are_granted(max_tries, retries, after):
+    of_task = {"ti": SimpleNamespace(max_tries=max_tries), "task": SimpleNamespace(retries=retries)}
+
+    assert cleared_after(of_task) == after
 
 
 @pytest.mark.parametrize("dag_id", ["d" * 250, "prüfung"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_provider_coterie import CoterieAgentOperator
 from airflow_provider_coterie.remote.call_trigger import CoterieCallTrigger
+from airflow_provider_coterie.remote.called import RemoteWork
+from coterie import Task
 from coterie.bus import EventBus
 from coterie.errors import TopicFull
 from coterie.remote import RemoteCalls
@@ -93,6 +96,27 @@ def test_a_retry_joins_the_call_that_is_there(in_airflow, worker, store, tmp_pat
     assert run.tries()["asked"] == 2
     assert len((tmp_path / "notes").read_text().splitlines()) == 2, "began once, ended once"
     assert len(calls_in(store)) == 1
+
+
+def test_what_is_asked_for_after_a_clear_is_another_call_and_a_retry_s_the_same():
+    around = SimpleNamespace(
+        team=team, identity=SimpleNamespace(workflow_id="run", epoch=0), upstream={}, params={}, intent=None,
+        correlation_id=None,
+    )  # fmt: skip
+    hook, task = SimpleNamespace(settings=SimpleNamespace(namespace="default")), Task("asked", "far")
+
+    def asked(try_number, cleared_after):
+        context = {
+            "ti": SimpleNamespace(id=f"ti-{try_number}", try_number=try_number, max_tries=cleared_after + 3),
+            "task": SimpleNamespace(retries=3),
+        }
+        return RemoteWork.of(context, hook, print)._call(around, task).id
+
+    first, retried, cleared, then_retried = asked(1, 0), asked(2, 0), asked(3, 2), asked(4, 2)
+
+    assert first == retried
+    assert cleared == then_retried
+    assert first != cleared
 
 
 def test_what_is_finished_is_known_from_the_journal_without_any_worker(in_airflow, store, artifacts):

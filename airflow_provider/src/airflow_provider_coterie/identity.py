@@ -12,7 +12,16 @@ from coterie.ids import TaskId, WorkflowId, check_workflow_id, content_hash
 from coterie.journal import Intent
 from coterie.journal.intent import OnClear
 
-__all__ = ["FORCE_KEY", "RUN_ID_KEY", "RunIdentity", "identity_of", "named_after", "ticket_of", "unit_name"]
+__all__ = [
+    "FORCE_KEY",
+    "RUN_ID_KEY",
+    "RunIdentity",
+    "cleared_after",
+    "identity_of",
+    "named_after",
+    "ticket_of",
+    "unit_name",
+]
 
 RUN_ID_KEY = "coterie_run_id"
 FORCE_KEY = "coterie_force"
@@ -83,6 +92,16 @@ def unit_name(airflow_id: str, map_index: int | None = -1) -> TaskId:
 def ticket_of(context: Mapping[str, Any]) -> str:
     """The name of a place in a pool's queue: the same when the task is resumed, and another in its next try."""
     return content_hash(str(context["ti"].id))[:32]
+
+
+def cleared_after(context: Mapping[str, Any]) -> int:
+    """The number of the last try of a task that a person cleared; 0: none.
+
+    Airflow counts the clears of a run that is over (`clear_number`), not those of a task in one that goes on. But it
+    grants the task its retries anew then, counted from the try that was cleared.
+    """
+    granted = getattr(context["ti"], "max_tries", None) or 0
+    return max(0, granted - (context["task"].retries or 0))
 
 
 def _force(engine_run: str, given: object) -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_coterie.events.buses import bus_on, traceparent_here
 from airflow_provider_coterie.events.correlation import causation_of
-from airflow_provider_coterie.identity import ticket_of
+from airflow_provider_coterie.identity import cleared_after, ticket_of
 from airflow_provider_coterie.remote.calling import result_of
 from coterie import Agent, Task, TaskResult, Team
 from coterie.context import Run, TaskContext
@@ -35,12 +35,14 @@ _CANCEL_S = 2.0
 class RemoteWork:
     """One try of a task, as far as workers are asked for it.
 
-    owner: the try, in whose name the call is asked for: who owns it last may cancel it. place: in the queue of a pool.
-    tell: given each line for the task's log.
+    owner: the try, in whose name the call is asked for: who owns it last may cancel it. cleared_after: the last try
+    that a person cleared, 0: none; what is asked for since is another call, as the trigger of that try cancels the one
+    before, sooner or later. place: in the queue of a pool. tell: given each line for the task's log.
     """
 
     hook: CoterieHook
     owner: str
+    cleared_after: int
     place: str
     causation_id: str | None
     tell: Callable[[str], None]
@@ -49,7 +51,8 @@ class RemoteWork:
     def of(cls, context: Mapping[str, Any], hook: CoterieHook, tell: Callable[[str], None]) -> Self:
         """That of a task's context."""
         ti = context["ti"]
-        return cls(hook, f"{ti.id}#{ti.try_number}", ticket_of(context), causation_of(context), tell)
+        owner, after = f"{ti.id}#{ti.try_number}", cleared_after(context)
+        return cls(hook, owner, after, ticket_of(context), causation_of(context), tell)
 
     async def asked(
         self, around: Surroundings, task: Task, *, waits: bool, awaited: str | None = None
@@ -84,13 +87,13 @@ class RemoteWork:
             return result_of(status, task.id) if status.is_over else status.id
 
     def _call(self, around: Surroundings, task: Task) -> Call:
-        """The same in every try, and another one after a clear."""
+        """The same in every try until a person clears the task, and another one then."""
         remote = _remote(around.team, task)
         patience_s = PATIENCE_S
         if remote is not None and isinstance(remote.handler, RemoteAgent):
             patience_s = remote.handler.patience_s
             task = replace(task, timeout_s=task.timeout_s or remote.timeout_s, retry=task.retry or remote.retry)
-        return Call.of(
+        call = Call.of(
             task,
             namespace=self.hook.settings.namespace,
             workflow_id=around.identity.workflow_id,
@@ -107,6 +110,9 @@ class RemoteWork:
             traceparent=traceparent_here(),
             submitted_by="Airflow",
         )
+        if not self.cleared_after:
+            return call
+        return replace(call, id=content_hash([call.id, f"cleared after {self.cleared_after}"])[:40])
 
     async def _recalled(self, around: Surroundings, task: Task) -> TaskResult | None:
         """How the task ended, if that is known without a worker: by its condition, or the journal; else None."""
