@@ -8,7 +8,8 @@ from coterie import ForEach, Intent, Orchestrator, Plan, Task, Team
 from coterie._rules.journal_text import FORMAT, Claim, dumped
 from coterie.errors import ClaimedElsewhere, Misuse, StaleToken, UnknownRun
 from coterie.journal import Journal
-from coterie.journal.place import place_of
+from coterie.journal.header import Header
+from coterie.journal.place import book_of_call, place_of
 from coterie.journal.tending import erase_run, forget_run, prune_runs, reap_runs
 from coterie.journal.view import view_run
 from coterie.stores.journal_memory import MemoryJournalStore
@@ -219,6 +220,26 @@ async def test_neither_a_live_run_nor_one_that_changed_lately_nor_one_that_ended
 
     assert await reap_runs(desk.journal, idle_s=HOUR_S) == []
     assert await reap_runs(desk.journal, idle_s=0) == ["lately"]
+
+
+async def test_single_tasks_without_a_plan_are_not_lost_and_are_pruned_when_they_are_old(desk: Desk):
+    await desk.journal.begin("done", Header(), Intent("airflow.a.b"))
+    await desk.journal.begin("left", Header(), Intent("airflow.a.b"))
+    await desk.at("a", "left")
+    desk.later(HOUR_S + 1)
+
+    assert await prune_runs(desk.journal, older_than_s=2 * HOUR_S) == []
+    assert await reap_runs(desk.journal, idle_s=HOUR_S) == ["left"]
+    assert await desk.state("done") == "open"
+    assert await prune_runs(desk.journal, older_than_s=HOUR_S) == ["done"]
+
+
+async def test_what_workers_keep_of_a_call_is_never_lost(desk: Desk):
+    await desk.begun(book_of_call("0" * 40))
+    await desk.at("a", book_of_call("0" * 40))
+    desk.later(HOUR_S + 1)
+
+    assert await reap_runs(desk.journal, idle_s=HOUR_S, dry_run=True) == []
 
 
 async def test_whoever_wakes_up_in_a_run_that_was_ended_is_refused(desk: Desk):

@@ -108,6 +108,20 @@ async def test_whoever_is_known_to_have_ended_is_at_nothing(desk: Desk):
     assert await desk.state() == "interrupted"
 
 
+async def test_single_tasks_without_a_plan_are_open_between_two_of_them_and_interrupted_where_a_worker_died(desk: Desk):
+    await desk.journal.begin("r1", Header(begun_at=desk.clock.now()), Intent("airflow.a.b"))
+    before = await desk.state()
+    await desk.at("a")
+    during = await desk.state()
+    await desk.journal.store.write("r1", {"pulse/a": None})
+    between = await desk.state()
+
+    await desk.at("b")
+    desk.later(GONE_AFTER_S)
+
+    assert (before, during, between, await desk.state()) == ("open", "running", "open", "interrupted")
+
+
 async def test_a_machine_that_waits_is_not_interrupted_and_one_whose_worker_died_is(desk: Desk):
     await desk.begun()
     await desk.journal.store.write("r1", {"machine": dumped({"v": FORMAT})})

@@ -74,6 +74,7 @@ def test_an_event_is_published_and_read_again(coterie: Command, events: EventBus
 
     (recorded,) = events.replay()
     assert told == {
+        "store": events._wrapped.log.url,
         "topic": "events",
         "position": recorded.position,
         "is_duplicate": False,
@@ -85,11 +86,13 @@ def test_an_event_is_published_and_read_again(coterie: Command, events: EventBus
 
 
 def test_people_are_told_where_an_event_lies_and_that_it_was_there(coterie: Command):
-    first = coterie("events", "publish", "task.completed", "--id", "1")
-    again = coterie("events", "publish", "task.completed", "--id", "1")
+    first, store = coterie("events", "publish", "task.completed", "--id", "1").splitlines()
+    again, same_store = coterie("events", "publish", "task.completed", "--id", "1").splitlines()
 
     assert first.startswith("task.completed 1 at ")
-    assert again == first.rstrip("\n") + " (it was there already)\n"
+    assert again == f"{first} (it was there already)"
+    assert store == same_store
+    assert store.startswith(f"  in {coterie.place[1].removesuffix('state.db')}")
 
 
 def test_data_come_from_standard_input_too(coterie: Command, events: EventBus, monkeypatch: pytest.MonkeyPatch):
@@ -164,6 +167,17 @@ def test_a_tail_shows_what_comes_until_it_is_told_to_end(coterie: Command, event
             assert tail.wait(20) == 0
 
     assert [json.loads(line)["event"]["data"] for line in output.read_text().splitlines()] == [0, 1]
+
+
+def test_what_belongs_together_is_shown_alone(coterie: Command, events: EventBus):
+    for number, of_run in enumerate(("run-1", "run-2", "run-1", None)):
+        events.publish("com.example.a", number, correlation_id=of_run)
+
+    def shown(*words: str) -> list[int]:
+        lines = coterie("events", *words, "--correlation-id", "run-1", "--json").splitlines()
+        return [json.loads(line)["event"]["data"] for line in lines]
+
+    assert shown("replay") == shown("tail", "--since", "begin", "--limit", "2") == [0, 2]
 
 
 def test_a_tail_ends_after_so_many(coterie: Command, events: EventBus):

@@ -82,7 +82,7 @@ def test_once_works_off_what_waits_and_ends_well(coterie: Run, url: str):
 def test_it_leaves_in_order_on_sigterm_and_is_listed_until_then(
     start: Callable[..., Popen[str]], coterie: Run, url: str
 ):
-    with start("worker", "--team", "mine:team", "--store", url, "--id", "w", "--types", "adder", "--quiet") as worker:
+    with start("worker", "--team", "mine:team", "--store", url, "--id", "w", "--types", "adder") as worker:
         wait_until(lambda: any(each.id == "w" for each in asyncio.run(registered(url))), "it is registered")
         table = coterie("workers", "--store", url)
         listed = json.loads(coterie("workers", "--store", url, "--json").stdout)["workers"]
@@ -92,8 +92,31 @@ def test_it_leaves_in_order_on_sigterm_and_is_listed_until_then(
     assert table.stdout.splitlines()[1].split()[:4] == ["w", "alive", "adder", "0/2"]
     assert [(each["id"], each["state"], each["capacity"]) for each in listed] == [("w", "alive", 2)]
     assert worker.returncode == 0
+    assert "none is at work" in stderr
     assert "worker w: it has left" in stderr
     assert "no worker is there" in coterie("workers", "--store", url).stdout
+
+
+def test_it_says_what_it_gives_back_and_with_quiet_only_what_is_wrong(
+    start: Callable[..., Popen[str]], folder: Path, url: str
+):
+    sleeper = "import asyncio\n\n@team.agent('adder')\nasync def sleep(_):\n    await asyncio.sleep(600)\n"
+    (folder / "slow.py").write_text(f"from coterie import Team\n\nteam = Team('t')\n{sleeper}")
+    calls = asyncio.run(ask(url, 1))
+    told = []
+
+    for more in ([], ["--quiet"]):
+        words = ["--team", "slow:team", "--store", url, "--graceful-shutdown-timeout", "0.1", *more]
+        with start("worker", *words) as worker:
+            wait_until(lambda: asyncio.run(phases(url, calls)) == {"running"}, "it is at work")
+            worker.send_signal(signal.SIGTERM)
+            told.append(worker.communicate(timeout=60)[1])
+        assert (worker.returncode, asyncio.run(phases(url, calls))) == (0, {"queued"})
+
+    loud, quiet = told
+    assert "1 task at work may finish within 0.1 s" in loud
+    assert "1 task not finished within 0.1 s: given back" in loud
+    assert quiet == ""
 
 
 @pytest.mark.parametrize(

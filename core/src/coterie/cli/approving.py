@@ -29,7 +29,7 @@ from coterie.ports import JournalStore
 __all__ = ["Reply", "answer_command", "approval_document", "approvals_command", "asked_lines"]
 
 # How a run stands that goes on when somebody has it go on.
-_LEFT = ("waiting", "interrupted", "cancelled", "lost")
+_LEFT = ("waiting", "open", "interrupted", "cancelled", "lost")
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

@@ -32,6 +32,10 @@ PatternArguments = Annotated[
         show_default=False,
     ),
 ]
+CorrelationOption = Annotated[
+    str | None,
+    typer.Option("--correlation-id", metavar="ID", help="Only what belongs together under this id, such as a run's."),
+]
 MOMENT = "`begin`, `end`, an age such as `15m`, a time such as `2026-11-27T10:00:00Z`, or a position"
 GroupArgument = Annotated[str, typer.Argument(metavar="GROUP", help="The group that gave them up.")]
 PositionArguments = Annotated[
@@ -68,6 +72,7 @@ def tail(
     patterns: PatternArguments = None,
     *,
     since: Annotated[str, typer.Option(metavar="WHEN", help=f"Begin there: {MOMENT}.")] = "end",
+    correlation_id: CorrelationOption = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after so many.")] = None,
     topic: TopicOption = "events",
     store: StoreOption = None,
@@ -78,7 +83,7 @@ def tail(
     from coterie.cli.events.reading import tail_command
 
     place = _place(store, namespace, topic)
-    return tail_command(place, patterns or [], since=since, limit=limit, as_json=as_json)
+    return tail_command(place, patterns or [], since=since, correlation_id=correlation_id, limit=limit, as_json=as_json)
 
 
 @events.command(cls=Command)
@@ -88,6 +93,7 @@ def replay(
     *,
     since: Annotated[str | None, typer.Option(metavar="WHEN", help=f"Begin there: {MOMENT}.")] = None,
     until: Annotated[str | None, typer.Option(metavar="WHEN", help="End there, in the same forms.")] = None,
+    correlation_id: CorrelationOption = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="So many at most.")] = None,
     topic: TopicOption = "events",
     store: StoreOption = None,
@@ -98,7 +104,15 @@ def replay(
     from coterie.cli.events.reading import replay_command
 
     place = _place(store, namespace, topic)
-    return replay_command(place, patterns or [], since=since, until=until, limit=limit, as_json=as_json)
+    return replay_command(
+        place,
+        patterns or [],
+        since=since,
+        until=until,
+        correlation_id=correlation_id,
+        limit=limit,
+        as_json=as_json,
+    )
 
 
 @events.command(cls=Command)
@@ -137,8 +151,9 @@ def publish(
 def topics(*, store: StoreOption = None, namespace: NamespaceOption = None, as_json: JsonOption = False) -> int:
     """List topics, and the groups that work through them.
 
-    Of each group: what was handed to nobody yet (unread), is being handled (held), is due later or behind another of
-    its key (waiting), and was given up (dead).
+    Of each group: what lies behind its place in the topic (unread: also what none of its patterns will match), is being
+    handled (held), is due later or behind another of its key (waiting), and was given up (dead). To the queue of a type
+    of tasks belongs the group of the workers, whether one has been there or not.
     """
     from coterie.cli.events.topics import topics_command
 
@@ -188,16 +203,23 @@ def requeue(
     positions: PositionArguments = None,
     *,
     everything: AllOption = False,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Also tasks of runs, which would be done once more beside what the run does."),
+    ] = False,
     topic: TopicOption = "events",
     store: StoreOption = None,
     namespace: NamespaceOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Have dead letters delivered to their group again, with deliveries counted anew."""
-    from coterie.cli.events.letters import act_command
+    """Have dead letters delivered to their group again, with deliveries counted anew.
+
+    Not tasks that a run has asked for: that has failed, and does them when somebody goes on with it.
+    """
+    from coterie.cli.events.letters import requeue_command
 
     place = _place(store, namespace, topic)
-    return act_command(place, group, positions or [], act="requeue", everything=everything, as_json=as_json)
+    return requeue_command(place, group, positions or [], everything=everything, anyway=anyway, as_json=as_json)
 
 
 @dlq.command(cls=Command)
@@ -213,10 +235,10 @@ def drop(
     as_json: JsonOption = False,
 ) -> int:
     """Remove dead letters for good."""
-    from coterie.cli.events.letters import act_command
+    from coterie.cli.events.letters import drop_command
 
     place = _place(store, namespace, topic)
-    return act_command(place, group, positions or [], act="drop", everything=everything, as_json=as_json)
+    return drop_command(place, group, positions or [], everything=everything, as_json=as_json)
 
 
 def _place(store: str | None, namespace: str | None, topic: str) -> EventPlace:

@@ -9,7 +9,7 @@ import typer
 from coterie.cli.failure import told
 from coterie.cli.fleet_commands import JsonOption, NamespaceOption, StoreOption
 from coterie.cli.formats import Journalling
-from coterie.cli.run_commands import ArtifactsOption, GracefulOption, QuietOption
+from coterie.cli.run_commands import ArtifactsOption, GracefulOption
 from coterie.cli.usage import Command
 
 __all__ = ["add_worker_commands"]
@@ -60,7 +60,7 @@ def worker(
         typer.Option(min=1.0, metavar="SECONDS", help="Unheard of for so long, it is replaced by other workers."),
     ] = 15.0,
     graceful_shutdown_timeout: GracefulOption = None,
-    quiet: QuietOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
 ) -> int:
     """Perform tasks that are placed remotely, with the agents of a team, until SIGTERM or Ctrl-C.
 

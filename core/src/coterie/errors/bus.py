@@ -57,11 +57,11 @@ class TopicFull(Refused):
 
 
 class NoReply(Final):
-    """What was asked, or waited for, did not come before its deadline."""
+    """What was asked, or waited for, did not come before its deadline. what: names it, with what is known of it."""
 
     def __init__(self, what: str, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        super().__init__(f"nothing came for {what} within {timeout_s:g} s; is anybody there who sends it?")
+        super().__init__(f"{what} came to nothing within {timeout_s:g} s; is anybody there who would see to it?")
 
 
 class EventsLost(CoterieError):

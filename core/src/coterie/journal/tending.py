@@ -16,6 +16,7 @@ from coterie._rules.written import Changed, RunEntry
 from coterie.errors import ClaimedElsewhere, Misuse, StateFormatError, UnknownRun
 from coterie.ids import WorkflowId
 from coterie.journal.approval import questions_in
+from coterie.journal.header import read_header
 from coterie.journal.journal import Journal
 from coterie.journal.owner import is_known_dead, told
 from coterie.journal.place import is_book_of_call, unit_name
@@ -118,8 +119,8 @@ async def prune_runs(journal: Journal, *, older_than_s: float, dry_run: bool = F
     """Remove runs that ended and have not changed for so long, in seconds; their ids.
 
     Runs that did not end stay, and so do ended ones that somebody is at, or whose dead letters are open; and those that
-    were stopped while they asked a person, who can answer still. What workers keep of a call goes though nothing says
-    that it ended, if nobody is at it.
+    were stopped while they asked a person, who can answer still. Of single tasks without a plan, and of what workers
+    keep of a call, nothing says that they ended: they go if nobody is at them.
     """
     pruned = []
     async for entry in _entries(journal):
@@ -132,23 +133,28 @@ async def prune_runs(journal: Journal, *, older_than_s: float, dry_run: bool = F
 
 async def _is_old(journal: Journal, entry: RunEntry, older_than_s: float) -> bool:
     """Looked at again just before it is removed: somebody may have gone on with it since it was listed."""
-    texts, now = await journal.store.get(entry.run, (RUN.record,))
+    texts, now = await journal.store.get(entry.run, (RUN.record, "run"))
     is_call = is_book_of_call(entry.run)
-    if (RUN.record not in texts and not is_call) or now - entry.changed_at <= older_than_s * SECOND:
+    has_plan = "run" not in texts or read_header(texts["run"]).plan_hash is not None
+    if (RUN.record not in texts and has_plan and not is_call) or now - entry.changed_at <= older_than_s * SECOND:
         return False
     texts = await journal.store.read(entry.run)
     view = view_of(entry, texts, now)
     # While something of it stands that was to be undone, it is what people know that by.
     is_needed = bool(view.asks) or (view.saga is not None and view.saga.left > 0)
-    return (is_call or RUN.record in texts) and view.state != "running" and not is_needed
+    is_over = is_call or RUN.record in texts or view.state == "open"
+    return is_over and view.state != "running" and not is_needed
 
 
 async def unended_runs(journal: Journal, *, idle_s: float) -> AsyncIterator[RunView]:
     """Runs that nobody has ended, and nobody is at: no claim is alive, and nothing has changed for so long.
 
-    What waits for a person, or a machine for an event or an instant, is none of them, however long it waits.
+    What waits for a person, or a machine for an event or an instant, is none of them, however long it waits. Nor are
+    single tasks without a plan that are done, and what workers keep of a call: nobody would say that they ended.
     """
     async for entry in _entries(journal):
+        if is_book_of_call(entry.run):
+            continue
         texts, now = await journal.store.get(entry.run, (RUN.record, RUN.pulse))
         if RUN.record in texts or now - entry.changed_at < idle_s * SECOND:
             continue

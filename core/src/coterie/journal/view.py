@@ -26,10 +26,11 @@ from coterie.usage import Usage
 
 __all__ = ["ClaimView", "RunState", "RunView", "UnitView", "list_runs", "view_of", "view_run"]
 
-# How a run stands: as it ended; at work; one that waits for a person, or a machine for an event or an instant; or none
-# of these, so that it may be resumed.
+# How a run stands: as it ended; at work; one that waits for a person, or a machine for an event or an instant; single
+# tasks without a plan, of which none was left unfinished, so that nobody but their scheduler knows whether more are to
+# come; or none of these, so that it may be resumed.
 RunState: TypeAlias = Literal[
-    "succeeded", "partial", "failed", "cancelled", "lost", "running", "waiting", "interrupted"
+    "succeeded", "partial", "failed", "cancelled", "lost", "running", "waiting", "open", "interrupted"
 ]
 
 
@@ -172,12 +173,14 @@ def _view_of(entry: RunEntry, texts: Mapping[str, str], now: int) -> RunView:
     end = parsed(texts[RUN.record], RUN.record) if RUN.record in texts else None
     at_work = any(unit.claim is not None and unit.claim.alive for unit in units) or (claim is not None and claim.alive)
     asks = _asks(texts, now)
-    left = _left_as(units, claim, asks, is_machine=MACHINE in texts)
+    header = read_header(texts["run"]) if "run" in texts else None
+    has_end = header is None or header.plan_hash is not None
+    left = _left_as(units, claim, asks, is_machine=MACHINE in texts, has_end=has_end)
     state: RunState = "running" if at_work else left if end is None else end["status"]
-    header = read_header(texts["run"]) if "run" in texts else Header()
     ended_at = end["at"] if end is not None else None
     held = Claim.read(texts.get(RUN.claim), RUN.claim)
     saga = Marker.read(texts.get(SAGA))
+    header = header or Header()
     return RunView(entry.run, state, header, entry.begun_at, entry.changed_at, ended_at, claim, units, saga, held, asks)
 
 
@@ -195,14 +198,16 @@ def _asks(texts: Mapping[str, str], now: int) -> tuple[TaskId, ...]:
 
 
 def _left_as(
-    units: tuple[UnitView, ...], claim: ClaimView | None, asks: tuple[TaskId, ...], *, is_machine: bool
-) -> Literal["waiting", "interrupted"]:
-    """How a run stands that did not end, and that nobody is at."""
+    units: tuple[UnitView, ...], claim: ClaimView | None, asks: tuple[TaskId, ...], *, is_machine: bool, has_end: bool
+) -> Literal["waiting", "open", "interrupted"]:
+    """How a run stands that did not end, and that nobody is at. has_end: whether anybody says so once it has ended."""
     # Where somebody died at work, his claim is left. A question stands without whoever asked it; a machine between two
     # states is nobody's.
     died = any(unit.claim is not None and unit.task_id not in asks for unit in units)
     waits = bool(asks) or (is_machine and claim is None)
-    return "waiting" if waits and not died else "interrupted"
+    if died or not (waits or (claim is None and not has_end)):
+        return "interrupted"
+    return "waiting" if waits else "open"
 
 
 def _units(texts: Mapping[str, str], now: int) -> Iterator[UnitView]:

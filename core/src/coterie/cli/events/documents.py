@@ -9,6 +9,7 @@ from rich.text import Text
 
 from coterie._rules.timeline import SECOND
 from coterie.bus import DeadEvent, Recorded, short_type
+from coterie.cli.events.dead_call import DeadCall
 from coterie.cli.fleet.times import clock_time, instant
 from coterie.cli.words import clipped
 
@@ -40,8 +41,8 @@ def event_line(recorded: Recorded) -> Text:
     return line
 
 
-def letter_document(topic: str, group: str, letter: DeadEvent) -> dict[str, Any]:
-    """A dead letter; `event` is null where the message is none, and `text` is what was found."""
+def letter_document(topic: str, group: str, letter: DeadEvent, call: DeadCall | None) -> dict[str, Any]:
+    """A dead letter; `event` is null where the message is none, and `text` is what was found. call: what that asks."""
     return {
         "topic": topic,
         "group": group,
@@ -55,17 +56,19 @@ def letter_document(topic: str, group: str, letter: DeadEvent) -> dict[str, Any]
             for failure in letter.failures
         ],
         "event": letter.event.to_dict() if letter.event is not None else None,
+        "call": call.document() if call is not None else None,
         "text": letter.message.text,
     }
 
 
-def letter_row(topic: str, group: str, letter: DeadEvent) -> list[Text]:
+def letter_row(topic: str, group: str, letter: DeadEvent, call: DeadCall | None) -> list[Text]:
     """Its cells in a listing."""
+    about = short_type(letter.message.type) if call is None else call.name
     return [
         Text(topic),
         Text(group),
         Text(letter.position),
-        Text(clipped(short_type(letter.message.type), _NAME_CHARS)),
+        Text(clipped(about, _NAME_CHARS)),
         Text(str(letter.number)),
         Text(clipped(letter.reason, _REASON_CHARS)),
     ]

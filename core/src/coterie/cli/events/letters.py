@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from functools import partial
+from typing import Literal, TypeAlias
 
 from rich.table import Table
 
-from coterie.bus import DeadEvent, short_type
-from coterie.bus.wire import event_id
+from coterie.bus import DeadEvent, EventBus
+from coterie.cli.events.dead_call import DeadCall, dead_calls, is_queue
 from coterie.cli.events.documents import letter_document, letter_row
+from coterie.cli.events.letter import letter_lines
 from coterie.cli.events.place import EventPlace
-from coterie.cli.fleet.times import clock_time
 from coterie.cli.streams import write_json
 from coterie.cli.summary import output_console, print_listing
 from coterie.cli.words import clipped, count_of
 from coterie.errors import Misuse
 from coterie.ports import LogStore
 
-__all__ = ["act_command", "list_command", "show_command"]
+__all__ = ["drop_command", "list_command", "requeue_command", "show_command"]
 
-_REASON_CHARS, _TEXT_CHARS = 2000, 20_000
+_NAMES_CHARS = 2000
 _DONE = {"requeue": "delivered again", "drop": "removed"}
+# A dead letter in its topic and group, and what it asks for, if that is a task.
+_Found: TypeAlias = tuple[str, str, DeadEvent, DeadCall | None]
 
 
 def list_command(place: EventPlace, *, group: str | None, all_topics: bool, limit: int, as_json: bool) -> int:
     """Dead letters, of all groups or one, of one topic or all."""
     elsewhere: dict[str, int] = {}
 
-    async def found() -> tuple[str, list[tuple[str, str, DeadEvent]]]:
+    async def found() -> tuple[str, list[_Found]]:
         async with place.opened() as log:
             topics = [topic.name for topic in await log.topics()] if all_topics else [place.topic]
-            letters: list[tuple[str, str, DeadEvent]] = []
+            letters: list[_Found] = []
             for topic in topics:
                 letters += await _letters(replace(place, topic=topic), log, group, limit + 1 - len(letters))
             if not letters and not all_topics:
@@ -68,34 +70,47 @@ def list_command(place: EventPlace, *, group: str | None, all_topics: bool, limi
 def show_command(place: EventPlace, group: str, position: str, *, as_json: bool) -> int:
     """One dead letter with all its failures and its content."""
 
-    async def found() -> DeadEvent:
+    async def found() -> tuple[DeadEvent, DeadCall | None]:
         async with place.opened() as log:
             await _check_group(place, log, group)
             for letter in await place.bus(log).dead_letters(group, limit=None):
                 if letter.position == position:
-                    return letter
+                    return letter, (await dead_calls(place, [letter])).get(position)
             raise _no_letter(place, group, position)
 
-    letter = asyncio.run(found())
+    letter, call = asyncio.run(found())
     if as_json:
-        write_json(letter_document(place.topic, group, letter))
+        write_json(letter_document(place.topic, group, letter, call))
         return 0
     console = output_console()
-    for line in _lines(place, group, letter):
+    for line in letter_lines(place.topic, group, letter, call):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
-def act_command(
+def requeue_command(
+    place: EventPlace, group: str, positions: Sequence[str], *, everything: bool, anyway: bool, as_json: bool
+) -> int:
+    """Have dead letters delivered again. anyway: also tasks of runs."""
+    guard = None if anyway else partial(_check_of_no_run, place, group)
+    return _act(place, group, positions, act="requeue", guard=guard, everything=everything, as_json=as_json)
+
+
+def drop_command(place: EventPlace, group: str, positions: Sequence[str], *, everything: bool, as_json: bool) -> int:
+    """Remove dead letters."""
+    return _act(place, group, positions, act="drop", guard=None, everything=everything, as_json=as_json)
+
+
+def _act(
     place: EventPlace,
     group: str,
     positions: Sequence[str],
     *,
     act: Literal["requeue", "drop"],
+    guard: Callable[[EventBus, Sequence[str] | None], Awaitable[None]] | None,
     everything: bool,
     as_json: bool,
 ) -> int:
-    """Have dead letters delivered again, or remove them."""
     if bool(positions) == everything:
         raise Misuse(f"say which dead letters of {group!r} are meant: their positions, or --all")
 
@@ -104,6 +119,8 @@ def act_command(
             await _check_group(place, log, group)
             bus = place.bus(log)
             chosen = list(positions) if positions else None
+            if guard is not None:
+                await guard(bus, chosen)
             return await (bus.requeue(group, chosen) if act == "requeue" else bus.discard(group, chosen))
 
     found = asyncio.run(done())
@@ -119,13 +136,34 @@ def act_command(
     return 0
 
 
-async def _letters(place: EventPlace, log: LogStore, group: str | None, limit: int) -> list[tuple[str, str, DeadEvent]]:
+async def _check_of_no_run(place: EventPlace, group: str, bus: EventBus, chosen: Sequence[str] | None) -> None:
+    """See that none of them is a task that a run has asked for: it would be done once more beside it.
+
+    Raises:
+        Misuse: one is.
+    """
+    if not is_queue(place.topic):
+        return
+    letters = await bus.dead_letters(group, limit=None)
+    calls = await dead_calls(place, [one for one in letters if chosen is None or one.position in chosen])
+    for position, call in calls.items():
+        if call.is_of_a_run and call.would_be_done:
+            run = call.record.run if call.record is not None else ""
+            raise Misuse(
+                f"the {call.name} at {position} is no call by hand: its run has failed with it, and takes no notice if "
+                f"it is done now; go on with the run (coterie runs resume {run}), or clear the scheduler's task, then "
+                f"'coterie dlq drop {group} {position} --topic {place.topic}'; --anyway has it done all the same"
+            )
+
+
+async def _letters(place: EventPlace, log: LogStore, group: str | None, limit: int) -> list[_Found]:
     bus = place.bus(log)
-    found: list[tuple[str, str, DeadEvent]] = []
+    found: list[_Found] = []
     for status in await log.groups(place.topic):
         if status.dead and group in (None, status.name) and len(found) < limit:
             letters = await bus.dead_letters(status.name, limit=limit - len(found))
-            found += [(place.topic, status.name, letter) for letter in letters]
+            calls = await dead_calls(place, letters)
+            found += [(place.topic, status.name, letter, calls.get(letter.position)) for letter in letters]
     return found
 
 
@@ -145,7 +183,7 @@ def _told(counts: Mapping[str, int]) -> str:
     if len(counts) == 1:
         ((topic, count),) = counts.items()
         return f"; {count:,} in the topic {topic!r}: --topic {topic}, or --all-topics"
-    names = clipped(", ".join(map(repr, counts)), _REASON_CHARS)
+    names = clipped(", ".join(map(repr, counts)), _NAMES_CHARS)
     return f"; {sum(counts.values()):,} in the topics {names}: --topic NAME, or --all-topics"
 
 
@@ -164,25 +202,6 @@ async def _check_group(place: EventPlace, log: LogStore, group: str) -> None:
     if others:
         known += f"; one of that name is in {', '.join(map(repr, others))}: --topic"
     raise Misuse(f"the topic {place.topic!r} has no group {group!r}; {known}; 'coterie events topics' lists all")
-
-
-def _lines(place: EventPlace, group: str, letter: DeadEvent) -> list[str]:
-    message = letter.message
-    name = clipped(short_type(message.type), _REASON_CHARS)
-    lines = [
-        f"{name} at {letter.position} of {place.topic}, given up by {group}",
-        f"  published {clock_time(round(letter.at * 1_000_000))}, id {clipped(event_id(message), _REASON_CHARS)}"
-        + (f", key {clipped(message.key, _REASON_CHARS)}" if message.key else ""),
-        f"  delivered {count_of(letter.number, 'time')}",
-    ]
-    lines += [f"  {clock_time(one.at)}  {clipped(one.reason, _REASON_CHARS)}" for one in letter.failures]
-    if letter.event is None:
-        lines.append("  it is no event that may be handed out; what was found:")
-        lines.append(f"  {clipped(message.text, _TEXT_CHARS)}")
-    else:
-        lines.append(f"  {clipped(json.dumps(letter.event.data, ensure_ascii=False), _TEXT_CHARS)}")
-    topic = "" if place.topic == "events" else f" --topic {place.topic}"
-    return [*lines, f"deliver it again: coterie dlq requeue {group} {letter.position}{topic}"]
 
 
 def _no_letter(place: EventPlace, group: str, position: str) -> Misuse:

@@ -18,7 +18,15 @@ from coterie.errors import Unavailable
 __all__ = ["replay_command", "tail_command"]
 
 
-def tail_command(place: EventPlace, patterns: list[str], *, since: str, limit: int | None, as_json: bool) -> int:
+def tail_command(
+    place: EventPlace,
+    patterns: list[str],
+    *,
+    since: str,
+    correlation_id: str | None,
+    limit: int | None,
+    as_json: bool,
+) -> int:
     """Show events as they come, until so many were shown, or SIGINT or SIGTERM."""
     begin, notes = moment(since), Notes(at_once=True)
 
@@ -30,7 +38,8 @@ def tail_command(place: EventPlace, patterns: list[str], *, since: str, limit: i
                 check_reached(begin, topic)
                 if topic is None or not topic.messages:
                     say(f"{none_of(topic, place.topic, log.url)} yet")
-            await _show(place.bus(log, notes.hear).tail(*patterns, since=begin), limit, as_json=as_json)
+            events = place.bus(log, notes.hear).tail(*patterns, since=begin)
+            await _show(events, correlation_id, limit, as_json=as_json)
 
     try:
         asyncio.run(_until_told(follow()))
@@ -45,6 +54,7 @@ def replay_command(
     *,
     since: str | None,
     until: str | None,
+    correlation_id: str | None,
     limit: int | None,
     as_json: bool,
 ) -> int:
@@ -57,7 +67,7 @@ def replay_command(
             check_reached(begin, topic)
             check_reached(end, topic)
             events = place.bus(log, notes.hear).replay(*patterns, since=begin, until=end)
-            if not await _show(events, limit, as_json=as_json) and notes.are_none:
+            if not await _show(events, correlation_id, limit, as_json=as_json) and notes.are_none:
                 say(none_of(topic, place.topic, log.url))
 
     try:
@@ -67,11 +77,15 @@ def replay_command(
     return 0
 
 
-async def _show(events: AsyncIterator[Recorded], limit: int | None, *, as_json: bool) -> int:
-    """Answers how many were shown."""
+async def _show(
+    events: AsyncIterator[Recorded], correlation_id: str | None, limit: int | None, *, as_json: bool
+) -> int:
+    """Answers how many were shown. correlation_id: of all of them; None: whatever they belong to."""
     console = output_console()
     shown = 0
     async for recorded in events:
+        if correlation_id not in (None, recorded.event.correlation_id):
+            continue
         if as_json:
             write_json_line(event_document(recorded))
         else:

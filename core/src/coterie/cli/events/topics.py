@@ -14,10 +14,13 @@ from rich.text import Text
 from coterie._json import JsonValue
 from coterie._rules.log import GroupStatus, TopicStatus
 from coterie.bus import Published
+from coterie.cli.events.dead_call import is_queue
 from coterie.cli.events.place import EventPlace
 from coterie.cli.streams import write_json
 from coterie.cli.summary import output_console, print_listing
 from coterie.errors import Misuse
+from coterie.ports import LogStore
+from coterie.remote.queue import GROUP
 
 __all__ = ["Sent", "publish_command", "topics_command"]
 
@@ -40,11 +43,11 @@ def publish_command(place: EventPlace, sent: Sent, *, as_json: bool) -> int:
     """Publish one event."""
     data = _data(sent.data)
 
-    async def publish() -> Published:
+    async def publish() -> tuple[str, Published]:
         async with place.opened(begins=True) as log:
             bus = place.bus(log)
             bus.source = sent.source
-            return await bus.publish(
+            return log.url, await bus.publish(
                 sent.type,
                 data,
                 key=sent.key,
@@ -54,11 +57,12 @@ def publish_command(place: EventPlace, sent: Sent, *, as_json: bool) -> int:
                 priority=sent.priority,
             )
 
-    published = asyncio.run(publish())
+    url, published = asyncio.run(publish())
     event = published.event
     if as_json:
         write_json(
             {
+                "store": url,
                 "topic": place.topic,
                 "position": published.position,
                 "is_duplicate": published.is_duplicate,
@@ -67,9 +71,8 @@ def publish_command(place: EventPlace, sent: Sent, *, as_json: bool) -> int:
         )
     else:
         twice = " (it was there already)" if published.is_duplicate else ""
-        output_console().print(
-            Text(f"{event.name} {event.id} at {published.position} of {place.topic}{twice}"), soft_wrap=True
-        )
+        lines = f"{event.name} {event.id} at {published.position} of {place.topic}{twice}\n  in {url}"
+        output_console().print(Text(lines), soft_wrap=True)
     return 0
 
 
@@ -78,7 +81,7 @@ def topics_command(place: EventPlace, *, as_json: bool) -> int:
 
     async def found() -> tuple[str, list[tuple[TopicStatus, Sequence[GroupStatus]]]]:
         async with place.opened() as log:
-            return log.url, [(topic, await log.groups(topic.name)) for topic in await log.topics()]
+            return log.url, [(topic, await _groups(log, topic)) for topic in await log.topics()]
 
     url, topics = asyncio.run(found())
     if as_json:
@@ -99,6 +102,17 @@ def topics_command(place: EventPlace, *, as_json: bool) -> int:
             table.add_row("", "", Text(group.name), *(f"{number:,}" for number in numbers))
     print_listing(console, table)
     return 0
+
+
+async def _groups(log: LogStore, topic: TopicStatus) -> Sequence[GroupStatus]:
+    """Who works through a topic.
+
+    To a queue of tasks belong workers, also before the first one has come: what waits for them is told in one place.
+    """
+    groups = await log.groups(topic.name)
+    if not is_queue(topic.name) or any(group.name == GROUP for group in groups):
+        return groups
+    return [*groups, GroupStatus(GROUP, "", unread=topic.messages, held=0, waiting=0, dead=0)]
 
 
 def _data(text: str | None) -> JsonValue:

@@ -15,7 +15,7 @@ from coterie.usage import Usage
 
 __all__ = ["money", "run_document", "run_state", "spent", "unit_document"]
 
-_STYLES = {**STYLES, "interrupted": "bold yellow", "lost": "bold red", "waiting": "cyan"}
+_STYLES = {**STYLES, "interrupted": "bold yellow", "lost": "bold red", "waiting": "cyan", "open": "cyan"}
 
 
 def run_document(view: RunView) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from coterie.cli.session import JournalMode
 from coterie.cli.sources import artifacts_url, load_team
 from coterie.cli.streams import reserved_stdout
 from coterie.cli.survivors import kill_children
+from coterie.cli.words import count_of
 from coterie.errors import Misuse
 from coterie.journal import Journal
 from coterie.remote.worker import Worker
@@ -67,17 +68,17 @@ def address_of(given: str | None) -> tuple[str, int] | None:
 
 
 def worker_command(job: WorkerJob, *, quiet: bool) -> int:
-    """Work until drained, and return the exit code."""
+    """Work until drained, and return the exit code. quiet: say only what is wrong."""
     team = load_team(job.team)
     with reserved_stdout(), _logs(quiet=quiet):
         try:
-            asyncio.run(_work(job, team))
+            asyncio.run(_work(job, team, quiet=quiet))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
     return 0
 
 
-async def _work(job: WorkerJob, team: Team) -> None:
+async def _work(job: WorkerJob, team: Team, *, quiet: bool) -> None:
     namespace = job.namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
     if (job.store or os.environ.get("COTERIE_STORE") or "").startswith("memory:"):
         raise Misuse("nobody else sees a store in memory; name the fleet's store with --store or COTERIE_STORE")
@@ -102,9 +103,10 @@ async def _work(job: WorkerJob, team: Team) -> None:
             health=job.health,
             once=job.once,
         )
-        with _signals(worker):
-            await worker.run(registered=partial(_say, _beginning(worker)))
-            _say(f"worker {worker.id}: it has left")
+        say = _nothing if quiet else _say
+        with _signals(worker, say, runtime.orchestrator.graceful_shutdown_timeout_s):
+            await worker.run(registered=partial(say, _beginning(worker)))
+            say(f"worker {worker.id}: it has left")
 
 
 def _beginning(worker: Worker) -> str:
@@ -112,19 +114,31 @@ def _beginning(worker: Worker) -> str:
 
 
 @contextmanager
-def _signals(worker: Worker) -> Iterator[None]:
-    """The first drains the worker, the second gives back at once what it is at, the third ends the process."""
+def _signals(worker: Worker, say: Callable[[str], None], timeout_s: float) -> Iterator[None]:
+    """The first drains the worker, the second gives back at once what it is at, the third ends the process.
+
+    timeout_s: how long the worker lets its tasks finish.
+    """
     loop, main = asyncio.get_running_loop(), asyncio.current_task()
     heard = 0
+    timer: asyncio.TimerHandle | None = None
+
+    def give_back(when: str) -> None:
+        if worker.in_use:
+            say(f"{count_of(worker.in_use, 'task')} not finished {when}: given back, for other workers to do")
 
     def stop() -> None:
-        nonlocal heard
+        nonlocal heard, timer
         heard += 1
         if heard == 1:
-            _say(f"stopping: no task begins any more; {worker.in_use} are finished first; once more to give them back")
+            say(_draining(worker.in_use, timeout_s))
+            timer = loop.call_later(timeout_s, give_back, f"within {timeout_s:g} s")
             worker.stop()
         elif heard == len(_SIGNALS):
-            _say("giving back what is not finished; once more to end at once")
+            assert timer is not None
+            timer.cancel()
+            give_back("yet")
+            say("ending; once more to end at once")
             assert main is not None
             main.cancel()
         else:
@@ -136,8 +150,17 @@ def _signals(worker: Worker) -> Iterator[None]:
     try:
         yield
     finally:
+        if timer is not None:
+            timer.cancel()
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
+
+
+def _draining(in_use: int, timeout_s: float) -> str:
+    if not in_use:
+        return "stopping: no task begins any more, and none is at work"
+    at_work = f"{count_of(in_use, 'task')} at work may finish within {timeout_s:g} s"
+    return f"stopping: no task begins any more; {at_work}, and go back after that; once more to give them back now"
 
 
 @asynccontextmanager
@@ -175,6 +198,10 @@ class _Lines(logging.Handler):
         """Say it."""
         if record.levelno >= logging.WARNING or record.name == "coterie.remote":
             _say(record.getMessage())
+
+
+def _nothing(_: str) -> None:
+    """As `_say`, where nothing is to be said."""
 
 
 def _say(line: str) -> None:
