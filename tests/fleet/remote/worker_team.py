@@ -45,3 +45,20 @@ async def stepper(task_input: dict[str, Any], context: TaskContext) -> dict[str,
     while not Path(task_input["go"]).exists():  # noqa: ASYNC110, ASYNC240  # another process makes it
         await asyncio.sleep(0.02)
     return {"payer": payer, "by": os.getpid()}
+
+
+@team.agent("errand", capacity=8)
+async def errand(task_input: dict[str, Any], context: TaskContext) -> str:
+    """Wait until a file is there, do a durable step, and be done."""
+    note(task_input, context, "begun")
+    while not Path(task_input["go"]).exists():  # noqa: ASYNC110, ASYNC240  # another process makes it
+        await asyncio.sleep(0.02)
+
+    async def pay() -> int:
+        note(task_input, context, "paid")
+        return os.getpid()
+
+    if task_input["steps"]:
+        await context.step("pay", pay)
+    note(task_input, context, "ended")
+    return context.task_id

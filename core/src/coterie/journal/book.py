@@ -167,7 +167,8 @@ class TaskBook:
                     found = await self._journal.claim(self._run, place, asked, what=what, patience_s=patience_s)
         except (asyncio.CancelledError, Unavailable):
             # It may have been granted all the same.
-            await handed_back(self._journal.take_back(self._run, place, asked.owner), name)
+            taking = self._journal.take_back(self._run, place, asked.owner, is_all=self._owner is None)
+            await handed_back(taking, name)
             raise
         if isinstance(found, Replayed):
             self._tell.replayed(context, found.record)
@@ -192,7 +193,7 @@ class TaskBook:
     async def give_up(self, unit: Unit) -> None:
         """See `Book.give_up`."""
         self._pulse.drop(unit)
-        await self._journal.hand_back(self._run, unit.pulse, unit.guard)
+        await self._journal.hand_back(self._run, unit.pulse, unit.guard, is_all=self._owner is None)
 
     def steps(self, unit: Unit) -> Steps:
         """See `Book.steps`."""

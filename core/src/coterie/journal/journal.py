@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -18,13 +20,17 @@ from coterie.clock import Clock, SystemClock
 from coterie.errors import ClaimedElsewhere, PolicyError
 from coterie.ids import RunStatus, WorkflowId
 from coterie.journal.header import Header, check_header, read_header
+from coterie.journal.insisting import InsistingStore, Outage
 from coterie.journal.intent import Intent
+from coterie.journal.left import LeftClaim, LeftClaims
 from coterie.journal.owner import is_known_dead, new_owner, told
 from coterie.ports import JournalStore
 
 __all__ = ["Journal", "status_text"]
 
 T = TypeVar("T")
+
+_log = logging.getLogger("coterie.journal")
 
 LEASE_S = 30.0
 # Between two looks at a claim that somebody else holds; doubled each time, with jitter.
@@ -46,12 +52,20 @@ class Journal:
     def __init__(self, store: JournalStore, *, lease_s: float = LEASE_S, clock: Clock | None = None) -> None:
         if not 1.0 <= lease_s <= 86_400.0:
             raise PolicyError(f"the journal has lease_s {lease_s!r}; give 1 to 86400 seconds")
-        self.store = store
+        self.store: JournalStore = store
         self.lease_s = lease_s
         self.clock: Clock = clock or SystemClock()
+        self._outage = Outage(_log, "journal.store_away", "journal.store_back")
+        self._left = LeftClaims(lease_s)
 
     def __repr__(self) -> str:
         return f"Journal({self.store!r}, lease_s={self.lease_s:g})"
+
+    def insisting(self, seconds: float) -> Journal:
+        """The same, for work that writes what it did for as long as `seconds`, though the store be away."""
+        same = copy(self)
+        same.store = InsistingStore(self.store, seconds, self._outage)
+        return same
 
     def asked(self, intent: Intent, fingerprint: str = "", owner: str | None = None) -> Asked:
         """Who asks, as the rule wants to know it."""
@@ -116,22 +130,41 @@ class Journal:
         decide = partial(rule.renew, pulse=pulse, guard=guard, lease_us=micros(self.lease_s))
         return await self.store.change(run, (guard.path, pulse), decide)
 
-    async def hand_back(self, run: WorkflowId, pulse: str, guard: Guard) -> None:
-        """Let others have it at once. Nothing happens where it is somebody else's by now."""
+    async def hand_back(self, run: WorkflowId, pulse: str, guard: Guard, *, is_all: bool = False) -> None:
+        """Let others have it at once. Nothing happens where it is somebody else's by now.
+
+        is_all: its owner has nothing else, so that in this process nobody waits for him, even where this fails.
+        """
+        owner = Claim.read(guard.text, guard.path).owner if is_all else ""
+        if owner:
+            self._left.add(LeftClaim(run, Place(guard.path, pulse, ""), owner))
 
         def decide(texts: Mapping[str, str | None], _: int) -> Changed[None]:
             return Changed({pulse: None} if texts[guard.path] == guard.text else {}, None)
 
         await self.store.change(run, (guard.path, pulse), decide)
+        self._left.drop(owner)
 
-    async def take_back(self, run: WorkflowId, place: Place, owner: str) -> None:
-        """Hand back what may have been granted to one who will never hear of it."""
+    async def take_back(self, run: WorkflowId, place: Place, owner: str, *, is_all: bool = False) -> None:
+        """Hand back what may have been granted to one who will never hear of it. is_all: as of `hand_back`."""
+        if is_all:
+            self._left.add(LeftClaim(run, place, owner))
 
         def decide(texts: Mapping[str, str | None], _: int) -> Changed[None]:
             held = Claim.read(texts[place.claim], place.claim)
             return Changed({place.pulse: None} if held.owner == owner else {}, None)
 
         await self.store.change(run, (place.claim, place.pulse), decide)
+        self._left.drop(owner)
+
+    async def hand_back_left(self) -> None:
+        """Hand back what this process gave up while the store was away.
+
+        Raises:
+            Unavailable: it still is; they lapse with their leases.
+        """
+        for run, place, owner in self._left.claims():
+            await self.take_back(run, place, owner)
 
     async def note_seen(self, run: WorkflowId, place: Place, intent: Intent) -> bool:
         """Remember that the engine took a success for one: only then does a clear mean that it is to run again."""
@@ -196,7 +229,7 @@ class Journal:
             found = await self.store.change(run, paths, decision(asked))
             if not isinstance(found, Busy):
                 return found
-            if found.owner not in asked.dead and is_known_dead(found.owner):
+            if found.owner not in asked.dead and (found.owner in self._left or is_known_dead(found.owner)):
                 asked = replace(asked, dead=asked.dead | {found.owner})
                 continue
             left_s = max(0.0, (found.until - found.now) / SECOND)

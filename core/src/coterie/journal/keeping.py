@@ -11,6 +11,7 @@ from coterie.context import Run
 from coterie.events import Listener
 from coterie.journal.book import TaskBook
 from coterie.journal.header import Header
+from coterie.journal.insisting import insistence_s
 from coterie.journal.intent import Intent
 from coterie.journal.journal import Journal
 from coterie.journal.run_book import RunBook, open_run
@@ -36,6 +37,11 @@ class Keeping:
         self._team_path = team_path
         self._on_event = on_event
 
+    def at_work(self) -> Journal:
+        """The journal, as the work that begins here writes to it: see `insisting`."""
+        seconds = insistence_s()
+        return self.journal if seconds is None else self.journal.insisting(seconds)
+
     @asynccontextmanager
     async def whole(self, plan: Plan, run: Run, intent: Intent) -> AsyncIterator[RunBook]:
         """Claim a whole run; its tasks find the book in `run`."""
@@ -52,7 +58,7 @@ class Keeping:
     async def piece(self, plan: Plan | None, run: Run, intent: Intent) -> AsyncIterator[None]:
         """Let what is done for a run be claimed and recorded, a unit of work at a time."""
         await self.begin(plan, run, intent)
-        run.book = book = TaskBook(self.journal, run.workflow_id, intent, on_event=self._on_event)
+        run.book = book = TaskBook(self.at_work(), run.workflow_id, intent, on_event=self._on_event)
         try:
             yield
         finally:

@@ -15,6 +15,9 @@ __all__ = ["Pulse"]
 
 _log = logging.getLogger("coterie.journal")
 
+# So often in a lease it is said while the store does not answer.
+_SOONER = 15
+
 
 class Pulse:
     """The heartbeat of the units of one run that this process holds. Runs while there are any."""
@@ -49,20 +52,25 @@ class Pulse:
         return held
 
     async def _beat(self) -> None:
+        pause_s = self._journal.lease_s / 3
         while self._units:
-            await asyncio.sleep(self._journal.lease_s / 3)
-            await asyncio.gather(*(self._renew(unit) for unit in tuple(self._units)))
+            await asyncio.sleep(pause_s)
+            were_told = await asyncio.gather(*(self._renew(unit) for unit in tuple(self._units)))
+            # An outage shorter than what is left of the lease is not to use up the rest of it.
+            pause_s = self._journal.lease_s / (3 if all(were_told) else _SOONER)
 
-    async def _renew(self, unit: Unit) -> None:
+    async def _renew(self, unit: Unit) -> bool:
+        """Whether the store has answered."""
         try:
             held = await self._journal.renew(self._run, unit.pulse, unit.guard)
         except CoterieError as error:
             # Tried again with the next beat; if the lease runs out, the record says whether anybody minded.
             _log.warning("journal.not_renewed %s: %s", unit.name, error)
-            return
+            return False
         if not held and unit in self._units:
             self._units.discard(unit)
             unit.lost = StaleToken(f"somebody else does {unit.name!r} of the run {self._run!r} by now; stop the work")
             _log.warning(
                 "journal.lost %s: somebody else does it by now; what comes of it here is not recorded", unit.name
             )
+        return True

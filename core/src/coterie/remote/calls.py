@@ -14,6 +14,7 @@ from coterie._rules.timeline import micros
 from coterie.artifacts import ArtifactStore
 from coterie.clock import Clock
 from coterie.errors import CallAbandoned, CallCancelled, NoReply, TopicFull
+from coterie.journal.insisting import Outage
 from coterie.ports import LogStore, StateStore
 from coterie.remote.absence import Absence
 from coterie.remote.announcer import Announcer
@@ -56,6 +57,8 @@ class RemoteCalls:
         self._clock = clock
         self._announcer = Announcer(bus)
         self._absence = Absence(store)
+        # Of all who ask for a call, or perform one, through this: an outage is one, however many wait for its end.
+        self.outage = Outage(_log, "call.store_away", "call.store_back")
 
     def __repr__(self) -> str:
         return f"RemoteCalls({self.store!r}, {self.log!r}, namespace={self.namespace!r})"
@@ -125,7 +128,7 @@ class RemoteCalls:
         scope = asyncio.timeout(timeout_s)
         try:
             async with scope:
-                waiting = Waiting(self.store, self.log, call_id, self._absence, self._announcer)
+                waiting = Waiting(self.store, self.log, call_id, self._absence, self._announcer, outage=self.outage)
                 record = await waiting.until_over()
         except TimeoutError:
             if timeout_s is None or not scope.expired():

@@ -27,6 +27,7 @@ from coterie.errors import (
     Refused,
     Unavailable,
 )
+from coterie.journal.insisting import insisted, insisting
 from coterie.policies import Policies
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call
@@ -53,7 +54,6 @@ _AWAY_S = (1.0, 5.0, 20.0, 60.0)
 _INSIST_S = 30.0
 # An end is work that is done, and would be done again.
 _INSIST_ON_ENDS_S = 3600.0
-_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
 _MOST_DELIVERIES = 5
 CLOSE_S = 5.0
 # So often a task asks again whose pool has no slot for it.
@@ -247,9 +247,9 @@ class Performer:
 
     async def _work(self, job: Job, call: Call, *, waits: bool) -> Outcome:
         # By itself, so that what ends it does not end its account.
-        job.work = asyncio.get_running_loop().create_task(
-            self._orchestrator.perform_call(call, attempt=job.token, waits=waits, patience_s=0.0 if waits else None)
-        )
+        work = self._orchestrator.perform_call(call, attempt=job.token, waits=waits, patience_s=0.0 if waits else None)
+        with insisting(_INSIST_ON_ENDS_S):
+            job.work = asyncio.get_running_loop().create_task(work)
         if job.stop:
             job.work.cancel()
         await asyncio.wait({job.work})
@@ -342,6 +342,9 @@ class Performer:
         call_id = job.asking.call_id
         decide = partial(rule.put_back, call_id=call_id, token=job.token, was_refused=refusal is not None)
         await self._insist(call_id, decide, keep_s=KEEP_OPEN_S)
+        with suppress(CoterieError):
+            # Whoever takes the message would be refused for what nobody is at.
+            await self._orchestrator.hand_back_left()
         dead = await job.queue.give_back(
             job.position, delay_s=delay_s, reason=reason, at_most=None if reason is None else _MOST_DELIVERIES
         )
@@ -367,17 +370,9 @@ class Performer:
         self, call_id: str, decide: Decide[T], seconds: float | None = None, *, keep_s: float = KEEP_S
     ) -> T:
         """Have a decision made, though the store may be away for so long."""
-        loop = asyncio.get_running_loop()
-        wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + (_INSIST_S if seconds is None else seconds)
-        while True:
-            try:
-                return await self._store.update(call_key(call_id), decide, keep_s=keep_s)
-            except Unavailable as error:
-                if loop.time() + wait_s > give_up_at:
-                    raise
-                _log.warning("call.store_away %s: asking again in %.1f s: %s", call_id, wait_s, error)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+        update = partial(self._store.update, call_key(call_id), decide, keep_s=keep_s)
+        within_s = _INSIST_S if seconds is None else seconds
+        return await insisted(update, seconds=within_s, outage=self._calls.outage, who=call_id)
 
     def _patience_s(self, call: Call) -> float:
         policies = self._orchestrator.policies_of(call.agent_type) or Policies()

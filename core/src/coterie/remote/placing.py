@@ -130,9 +130,14 @@ async def _submitted(calls: RemoteCalls, call: Call, owner: str) -> None:
         except (Unavailable, TopicFull) as error:
             if loop.time() + wait_s > (full_at if isinstance(error, TopicFull) else give_up_at):
                 raise
-            _log.warning("task.not_submitted %s: asking again in %.1f s: %s", call.task.id, wait_s, error)
-            longest_s = _LONGEST_FULL_S if isinstance(error, TopicFull) else _LONGEST_RETRY_S
+            if isinstance(error, TopicFull):
+                _log.warning("task.not_submitted %s: asking again in %.1f s: %s", call.task.id, wait_s, error)
+                longest_s = _LONGEST_FULL_S
+            else:
+                calls.outage.failed(call.id, error)
+                longest_s = _LONGEST_RETRY_S
         else:
+            calls.outage.answered()
             return
         await asyncio.sleep(wait_s)
         wait_s = min(2 * wait_s, longest_s)

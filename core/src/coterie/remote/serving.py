@@ -116,6 +116,15 @@ class Serving(Workplace):
         except PolicyError as error:
             raise Unavailable(f"the journal of this worker cannot be used: {error}") from error
 
+    async def hand_back_left(self) -> None:
+        """Let others have what was given up while the journal's store was away.
+
+        Raises:
+            Unavailable: it still is.
+        """
+        if self.keeping is not None:
+            await self.keeping.journal.hand_back_left()
+
     async def forget_call(self, call_id: str) -> None:
         """Remove the steps that were kept for a call that has ended: its record holds the end."""
         if self.keeping is not None:
@@ -146,7 +155,7 @@ class Serving(Workplace):
             return
         name, intent = book_of_call(call.id), Intent(strict=call.intent.strict)
         past = frozenset(f"{name}.{before}" for before in range(max(0, attempt - _PAST), attempt))
-        journal, owner = self.keeping.journal, f"{name}.{attempt}"
+        journal, owner = self.keeping.at_work(), f"{name}.{attempt}"
         run.book = book = TaskBook(journal, name, intent, on_event=self._listener, owner=owner, after=past)
         try:
             yield

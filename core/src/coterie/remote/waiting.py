@@ -13,6 +13,7 @@ from coterie._rules import call as rule
 from coterie._rules.call import CallRecord
 from coterie._rules.worker import worker_record
 from coterie.errors import CallAbandoned, TopicFull, Unavailable
+from coterie.journal.insisting import Outage, insisted
 from coterie.ports import LogStore, StateStore
 from coterie.remote.absence import Absence
 from coterie.remote.announcer import Announcer
@@ -35,13 +36,22 @@ SEND_AGAIN_S = 5.0
 _LATEST_SEND_S = 600.0
 # For so long a store may fail before the waiting does.
 OUTAGE_S = 300.0
-_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
 
 
 class Waiting:
     """For one call."""
 
-    def __init__(self, store: StateStore, log: LogStore, call_id: str, absence: Absence, announcer: Announcer) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        log: LogStore,
+        call_id: str,
+        absence: Absence,
+        announcer: Announcer,
+        *,
+        outage: Outage,
+    ) -> None:
+        self._outage = outage
         self._store = store
         self._log = log
         self._absence = absence
@@ -139,17 +149,7 @@ class Waiting:
             return
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        loop = asyncio.get_running_loop()
-        wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + OUTAGE_S
-        while True:
-            try:
-                return await work()
-            except Unavailable as error:
-                if loop.time() + wait_s > give_up_at:
-                    raise
-                _log.warning("call.store_away %s: asking again in %.1f s: %s", self._call_id, wait_s, error)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+        return await insisted(work, seconds=OUTAGE_S, outage=self._outage, who=self._call_id)
 
     async def _subscribe(self) -> None:
         await self._store.subscribe(self._key, self._notice)

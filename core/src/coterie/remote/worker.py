@@ -17,6 +17,7 @@ from coterie._rules import call as rule
 from coterie._rules.log import Delivery
 from coterie.errors import CoterieError, Misuse, PolicyError, Unavailable, WorkerIdTaken
 from coterie.ids import AgentType, check_name
+from coterie.journal.insisting import Outage
 from coterie.journal.owner import new_owner
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call
@@ -119,7 +120,9 @@ class Worker:
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
-        self._is_registered = self._is_away = False
+        self._is_registered = False
+        self._outage = Outage(_log, "worker.store_away", "worker.store_back")
+        self._silence = Outage(_log, "worker.not_heard", "worker.heard_again")
         self._neighbours = Neighbours(self._calls.log, self._registration, self._announcer)
         self._slots = slots
         self._queues = [
@@ -145,7 +148,8 @@ class Worker:
 
     def status(self) -> dict[str, JsonValue]:
         """What health checks are told. ready: it takes tasks, and its stores answered when it last asked."""
-        is_hindered = self._stopping.is_set() or self._is_away or self._performer.doubts_journal
+        is_away = self._outage.is_on or self._silence.is_on
+        is_hindered = self._stopping.is_set() or is_away or self._performer.doubts_journal
         return {
             "ready": self._is_registered and not is_hindered,
             "worker": self.id,
@@ -212,10 +216,9 @@ class Worker:
                     await self._orchestrator.rely_on_journal()
                     self._performer.doubts_journal = False
                 await take_round(self._queues, self._room(), self._begin, self._performer.give_up)
-                self._is_away = False
+                self._outage.answered()
             except Unavailable as error:
-                self._is_away = True
-                _log.warning("worker.store_away %s: asking again in %g s: %s", self.id, _AWAY_S, error)
+                self._outage.failed(self.id, error)
                 await self._pause(_AWAY_S)
                 continue
             if self._has_more():
@@ -304,23 +307,24 @@ class Worker:
             job.end("lost")
 
     async def _beats(self) -> None:
-        told_at = asyncio.get_running_loop().time()
+        told_at, pause_s = asyncio.get_running_loop().time(), self._lease_s / 3
         while True:
-            await asyncio.sleep(self._lease_s / 3)
+            await asyncio.sleep(pause_s)
+            # An outage shorter than what is left of the lease is not to use up the rest of it.
+            pause_s = min(_AWAY_S, self._lease_s / 15)
             try:
                 await self._beat()
-                self._is_away = False
+                self._silence.answered()
             except Unavailable as error:
-                self._is_away = True
-                _log.warning("worker.not_heard %s: %s", self.id, error)
-                continue
+                self._silence.failed(self.id, error)
             # Whoever is not heard of is replaced while he works: nothing may end this.
             except Exception:  # noqa: BLE001  # logged, with its trace
                 _log.exception("worker.not_heard %s", self.id)
-                continue
-            if asyncio.get_running_loop().time() - told_at >= HEARTBEAT_S:
-                told_at = asyncio.get_running_loop().time()
-                self._tell("agent.heartbeat", in_use=self.in_use)
+            else:
+                pause_s = self._lease_s / 3
+                if asyncio.get_running_loop().time() - told_at >= HEARTBEAT_S:
+                    told_at = asyncio.get_running_loop().time()
+                    self._tell("agent.heartbeat", in_use=self.in_use)
 
     async def _beat(self) -> None:
         for queue in self._queues:

@@ -1,0 +1,152 @@
+"""A store that is away is asked again until it answers; that it is away, and that it is back, is told once each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import TypeVar
+
+from coterie._rules.written import Change, Guard, Page
+from coterie.errors import Unavailable
+from coterie.ports import Durability, JournalStore, Scope
+
+__all__ = ["InsistingStore", "Outage", "insisted", "insistence_s", "insisting"]
+
+T = TypeVar("T")
+
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 2.0
+
+_insists: ContextVar[float | None] = ContextVar("coterie_insists", default=None)
+
+
+@contextmanager
+def insisting(seconds: float) -> Iterator[None]:
+    """Work that begins within this block insists, for so long, on what it writes to the journal."""
+    token = _insists.set(seconds)
+    try:
+        yield
+    finally:
+        _insists.reset(token)
+
+
+def insistence_s() -> float | None:
+    """For how long the work that begins here insists; None: it does not."""
+    return _insists.get()
+
+
+class Outage:
+    """What one process knows of a store's failures. Logged when one begins, and when it is over, however many wait.
+
+    away, back: what it is called in the log then. is_on: whether one has begun.
+    """
+
+    __slots__ = ("_away", "_back", "_log", "is_on")
+
+    def __init__(self, log: logging.Logger, away: str, back: str) -> None:
+        self._log = log
+        self._away = away
+        self._back = back
+        self.is_on = False
+
+    def failed(self, who: str, error: Unavailable) -> None:
+        """The store did not answer. who: asked, and asks again."""
+        # More of the same is for those who look for it.
+        level = logging.DEBUG if self.is_on else logging.WARNING
+        self.is_on = True
+        self._log.log(level, "%s %s: the store is asked again until it answers: %s", self._away, who, error)
+
+    def answered(self) -> None:
+        """The store has answered."""
+        if self.is_on:
+            self.is_on = False
+            self._log.warning("%s: the store answers again", self._back)
+
+
+async def insisted(work: Callable[[], Awaitable[T]], *, seconds: float, outage: Outage, who: str) -> T:
+    """Do what a store may be away for, again and again, for at most so long; whoever cancels it is heard at once.
+
+    Raises:
+        Unavailable: it is away for longer.
+    """
+    loop = asyncio.get_running_loop()
+    wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + seconds
+    while True:
+        try:
+            done = await work()
+        except Unavailable as error:
+            if loop.time() + wait_s > give_up_at:
+                raise
+            outage.failed(who, error)
+        else:
+            outage.answered()
+            return done
+        await asyncio.sleep(wait_s)
+        wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+
+
+class InsistingStore:
+    """A `JournalStore` around another, for work that was done and would be done again if it were not written.
+
+    `write` and `read` are insisted on for `seconds`: the same texts under the same guard can be written twice. Whoever
+    was replaced meanwhile is refused as ever. All else fails as the wrapped store does. It stays its opener's.
+    """
+
+    def __init__(self, wrapped: JournalStore, seconds: float, outage: Outage) -> None:
+        self._wrapped = wrapped
+        self._seconds = seconds
+        self._outage = outage
+
+    @property
+    def url(self) -> str:
+        """The wrapped store's."""
+        return self._wrapped.url
+
+    @property
+    def scope(self) -> Scope:
+        """The wrapped store's."""
+        return self._wrapped.scope
+
+    @property
+    def namespace(self) -> str:
+        """The wrapped store's."""
+        return self._wrapped.namespace
+
+    @property
+    def durability(self) -> Durability:
+        """The wrapped store's."""
+        return self._wrapped.durability
+
+    async def change(self, run: str, paths: Sequence[str], decide: Change[T]) -> T:
+        """As the wrapped store."""
+        return await self._wrapped.change(run, paths, decide)
+
+    async def write(
+        self, run: str, texts: Mapping[str, str | None], *, guard: Guard | None = None, shelf: str = ""
+    ) -> None:
+        """As the wrapped store, once that answers."""
+        write = partial(self._wrapped.write, run, texts, guard=guard, shelf=shelf)
+        await insisted(write, seconds=self._seconds, outage=self._outage, who=f"the record of {run!r}")
+
+    async def get(self, run: str, paths: Sequence[str]) -> tuple[dict[str, str], int]:
+        """As the wrapped store."""
+        return await self._wrapped.get(run, paths)
+
+    async def read(self, run: str, shelf: str = "") -> dict[str, str]:
+        """As the wrapped store, once that answers."""
+        read = partial(self._wrapped.read, run, shelf)
+        return await insisted(read, seconds=self._seconds, outage=self._outage, who=f"the steps of {run!r}")
+
+    async def runs(self, *, limit: int, after: str | None = None) -> Page:
+        """As the wrapped store."""
+        return await self._wrapped.runs(limit=limit, after=after)
+
+    async def remove(self, run: str) -> bool:
+        """As the wrapped store."""
+        return await self._wrapped.remove(run)
+
+    async def aclose(self) -> None:
+        """Nothing: whoever opened the wrapped store closes it."""
