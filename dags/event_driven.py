@@ -1,7 +1,7 @@
 """Agents that know only events: this DAG asks on a topic, and goes on with what is said there. Nobody calls anybody.
 
 Each step publishes `task.created`; whoever has the skill says `task.assigned`, and `task.completed` or `task.failed`.
-While it waits no worker is held. The agents are any number of processes, anywhere, with the same state store:
+While it waits, an hour at most, no worker is held. The agents are any number of processes, with the same state store:
 
     python -m coterie.teams.newsdesk
 
@@ -32,18 +32,17 @@ def output(said: Any) -> Any:
 def ask(step: str, agent_type: str, asked: dict[str, Any]) -> Any:
     """Have something done by whoever can."""
     with TaskGroup(step):
-        created = CoteriePublishEventOperator(
-            task_id="create",
-            topic=TOPIC,
-            event_type="task.created",
-            data={"task_id": step, "agent_type": agent_type, "input": asked},
-        )
+        data = {"task_id": step, "agent_type": agent_type, "input": asked}
+        created = CoteriePublishEventOperator(task_id="create", topic=TOPIC, event_type="task.created", data=data)
         said = CoterieEventSensor(
             task_id="wait",
             topic=TOPIC,
             types=["task.completed", "task.failed"],
             where={"/causationid": f"{{{{ ti.xcom_pull('{step}.create')['id'] }}}}"},
+            # A clear has the run begin anew: the answer lies behind the question all the same.
+            since=f"{{{{ ti.xcom_pull('{step}.create')['position'] }}}}",
             deferrable=True,
+            timeout=3600,
         )
         created >> said
         return output(said.output)

@@ -5,15 +5,15 @@ The agents are any number of processes, anywhere, with the same state store (`CO
 
     python -m coterie.teams.newsdesk
 
-What is said is kept: `coterie events replay --topic newsdesk` shows it, with one correlation id for all of a run. The
-DAG `event_driven` tells the same story on Airflow, to the same agents.
+The article is in the flow run's log, too. What is said is kept: `coterie events replay --topic newsdesk` shows it, with
+one correlation id for all of a run. The DAG `event_driven` tells the same story on Airflow, to the same agents.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from coterie import JsonValue
 from coterie.errors import StepFailed
@@ -43,6 +43,7 @@ def event_driven(subject: str = "what a scheduler forgets") -> str:
     """Have facts found, and an article written of them."""
     facts = ask("research", "researcher", {"subject": subject})
     article: str = ask("write", "writer", {"facts": facts})
+    get_run_logger().info("the article, as it was said on the topic %r:\n%s", TOPIC, article)
     return article
 
 

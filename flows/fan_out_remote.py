@@ -5,8 +5,10 @@ the same state store and artifacts (`COTERIE_STORE`, `COTERIE_ARTIFACTS`); they 
 
     coterie worker --team coterie.teams.errands:team --capacity 8
 
-Cancel the flow run, and its calls are cancelled at the workers that have them. The DAG `fan_out_remote` sends the same
-errands from Airflow.
+Cancel the flow run, and its calls are cancelled at the workers that have them, where a runner runs it: served
+(`fan_out_remote.serve()`) or deployed. Started like this, nobody tells it that it was cancelled: end its process with
+SIGTERM. On Ctrl-C Prefect waits until the calls have ended. The DAG `fan_out_remote` sends the same errands from
+Airflow.
 """
 
 from __future__ import annotations

@@ -13,8 +13,10 @@ from airflow.sdk.definitions.asset import AssetUniqueKey
 from airflow.sdk.execution_time.context import TriggeringAssetEventsAccessor
 
 from airflow_provider_coterie import CoterieEventSensor, CoteriePublishEventOperator, received_events
+from airflow_provider_coterie.events import sensor
 from airflow_provider_coterie.events.correlation import causation_of, correlation_of
 from airflow_provider_coterie.events.match import Matching
+from airflow_provider_coterie.events.waiting import awaited
 from coterie import Ref
 from coterie.bus import EventBus
 from coterie.errors import Misuse, PolicyError
@@ -116,6 +118,19 @@ def test_a_sensor_waits_for_what_is_as_wanted_and_comes_behind_a_position(in_air
     assert heard["type"] == "com.example.later"
     ref = Ref.deserialize(heard["data"]["__data__"])
     assert ref.size_bytes > 1024, "what is large lies in the artifact store"
+
+
+@pytest.mark.parametrize("mode", ["", ", deferrable=True"], ids=["poking", "deferrable"])
+def test_a_sensor_says_what_it_waits_for(in_airflow, url, mode, monkeypatch):
+    said = []
+    monkeypatch.setattr(sensor, "awaited", lambda *of, **more: said.append(awaited(*of, **more)))
+
+    in_airflow.test(WAITS.format(text="short", more=", where={'n': 1}, timeout=3600" + mode))
+
+    assert said[0].startswith(f"waits for com.example.* on the topic 'events' of {url[: -len('.db')]}")
+    assert """where {"n": 1}, since 20""" in said[0]
+    assert ", until 20" in said[0]
+    assert said[0].endswith("'coterie events tail --topic events' shows what comes")
 
 
 def _later(url, *contents):

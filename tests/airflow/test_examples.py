@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from coterie import sync
+from airflow_provider_coterie.events import sensor
+from airflow_provider_coterie.events.waiting import awaited
+from coterie import EventBus, sync
 from coterie.errors import MissingArtifact
+from coterie.teams import newsdesk
 from tests.airflow.conftest import connection
 from tests.support.stub_provider import Behaviour, serving
 
@@ -60,6 +66,42 @@ def test_agent_pool_performs_all_its_tasks(in_airflow):
     assert run.state == "success"
     assert set(run.states().values()) == {"success"}
     assert len(run.states()) == 20
+
+
+def test_event_driven_waits_behind_its_question_so_that_a_cleared_wait_finds_the_answer(in_airflow, state, monkeypatch):
+    """A clear has the run begin anew, after the answer; what lies behind the question stays the same."""
+    monkeypatch.setenv("COTERIE_NEWSDESK_PACE_S", "0")
+    said = []
+    monkeypatch.setattr(sensor, "awaited", lambda *of, **more: said.append(awaited(*of, **more)))
+    with newsdesk_at_work(state):
+        run = in_airflow.test(source("event_driven"), subject="tea")
+
+    created = [run.xcom(f"{step}.create") for step in ("research", "write")]
+    assert run.state == "success"
+    assert run.xcom("research.output")[0] == "tea: who says so"
+    behind = [f"behind the position {one['position']!r}, until 20" for one in created]
+    assert [words in line for words, line in zip(behind, said, strict=True)] == [True, True]
+
+
+@contextmanager
+def newsdesk_at_work(url):
+    """The agents of `event_driven`, in a thread."""
+    loop, stop, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
+
+    async def work():
+        async with EventBus.open(url, topic=newsdesk.TOPIC, source="newsdesk") as bus:
+            ready.set()
+            await newsdesk.serve(bus, stop=stop)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(work(),))
+    thread.start()
+    assert ready.wait(60)
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
 
 
 def test_the_examples_are_short():

@@ -112,12 +112,12 @@ async def test_an_event_that_is_delivered_again_is_the_same_in_prefect(bus: Even
 
 async def test_an_event_that_prefect_never_takes_is_a_dead_letter(bus: EventBus, namespace: str):
     with temporary_settings({PREFECT_SERVER_EVENTS_MAXIMUM_SIZE_BYTES: 3000}):
-        async with EventBridge(bus, to_prefect=["com.*"]).running():
+        async with EventBridge(bus, to_prefect=["com.*"], name="mine").running():
             await bus.publish(ORDERED, "x" * 3000, subject="large")
             await bus.publish(ORDERED, "fine", subject="fine")
             (event,) = await arrived(1, resource=f"coterie.event.{namespace}.")
 
-    (letter,) = await bus.dead_letters("bridge-prefect")
+    (letter,) = await bus.dead_letters("bridge-mine")
     assert event.payload["data"] == "fine"
     assert letter.event is not None
     assert letter.event.subject == "large"
@@ -156,6 +156,43 @@ async def test_what_happened_in_prefect_while_no_bridge_ran_comes_later_and_once
         await told(3)
 
     assert [event.subject for event in await on_bus(bus, name)] == ["example.1", "example.2", "example.3"]
+
+
+async def test_what_happened_in_prefect_before_the_first_bridge_began_stays_there(bus: EventBus):
+    name = f"example.{uuid4().hex}"
+
+    async def told(number: int) -> None:
+        assert emit_event(name, {"prefect.resource.id": str(number)}) is not None
+        await arrived(number, name=name)
+
+    await told(1)
+    async with EventBridge(bus, from_prefect=[name]).running():
+        await told(2)
+        await eventually(lambda: on_bus(bus, name), bool)
+    # It reads again what is a little older than what has come, which the first one was not told of either.
+    async with EventBridge(bus, from_prefect=[name]).running():
+        await told(3)
+        found = await eventually(lambda: on_bus(bus, name), lambda found: len(found) >= 2)
+
+    assert [event.subject for event in found] == ["2", "3"]
+
+
+async def test_bridges_that_nobody_named_leave_each_other_alone(bus: EventBus, namespace: str):
+    first = EventBridge(bus, to_prefect=["task.failed"], from_prefect=[f"example.{namespace}"])
+    second = EventBridge(bus, to_prefect=[ORDERED, "breaker.*"])
+
+    async with first.running(), second.running():
+        for number in range(3):
+            for type_ in (ORDERED, "task.failed", "breaker.opened"):
+                await bus.publish(type_, number, subject=f"{type_}-{number}")
+        found = [
+            *await arrived(3, resource=f"coterie.event.{namespace}."),
+            *await arrived(3, resource=f"coterie.task.{namespace}."),
+            *await arrived(3, resource=f"coterie.breaker.{namespace}."),
+        ]
+
+    assert len({event.id for event in found}) == 9
+    assert len({*first.names, *second.names}) == 3
 
 
 async def test_nothing_goes_in_circles(bus: EventBus, namespace: str):

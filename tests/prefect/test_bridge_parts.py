@@ -8,10 +8,11 @@ import httpx
 import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
-from coterie.bus import CloudEvent
+from coterie.bus import CloudEvent, EventBus
 from coterie.errors import Misuse, Unavailable
-from prefect_coterie.bridge import EventBridge, patience, prefect_name, to_bus, to_prefect
+from prefect_coterie.bridge import EventBridge, outbound, patience, prefect_name, to_bus, to_prefect
 from prefect_coterie.bridge.masking import masked
+from prefect_coterie.bridge.naming import consumer_of, default_name, digest_of, forwards_otherwise
 from prefect_coterie.bridge.patience import NoAccess, brief, patiently
 
 pytestmark = pytest.mark.prefect
@@ -101,3 +102,53 @@ def test_a_bridge_over_which_nothing_passes_is_refused(sides: dict[str, Any]):
     bus: Any = None
     with pytest.raises(Misuse, match="patterns"):
         EventBridge(bus, **sides)
+
+
+def test_a_name_that_nobody_gave_is_that_of_what_is_forwarded():
+    names = {
+        default_name("to", "events", ["task.failed", "com.*"]),
+        default_name("to", "events", ["com.*", "task.failed", "com.*"]),
+        default_name("to", "events", ["com.*"]),
+        default_name("to", "orders", ["com.*"]),
+        default_name("from", "events", ["com.*"]),
+    }
+
+    assert len(names) == 4
+    assert all(name.startswith(("to-com-", "from-com-")) and len(name) < 70 for name in names)
+    assert default_name("from", "events", ["*"]) == f"from-{digest_of('from', 'events', ['*'])}"
+
+
+def test_a_consumer_tells_what_it_forwards():
+    mine, other = digest_of("to", "events", ["com.*"]), digest_of("to", "events", ["task.*"])
+
+    assert not forwards_otherwise(consumer_of(mine), mine)
+    assert forwards_otherwise(consumer_of(other), mine)
+    assert forwards_otherwise(f"{consumer_of(other)}~2", mine)
+    assert not forwards_otherwise("somebody:else", mine)
+
+
+async def test_a_bridge_of_the_name_of_another_that_forwards_other_events_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(outbound, "_LEASE_S", 1.0)
+    monkeypatch.setattr(outbound, "_LOOK_EVERY_S", 0.1)
+    async with EventBus.open("memory://") as bus:
+        async with EventBridge(bus, to_prefect=["task.failed"], name="prod").running():
+            async with EventBridge(bus, to_prefect=["task.failed"], name="prod").running():
+                pass
+            with pytest.raises(Misuse, match=r"'prod' .* forwards other events .* give each a name of its own"):
+                async with EventBridge(bus, to_prefect=["com.*"], name="prod").running():
+                    pass
+        # The other one has ended.
+        async with EventBridge(bus, to_prefect=["com.*"], name="prod").running():
+            pass
+
+    assert "bridge.waits: the bridge 'prod'" in caplog.text
+
+
+def test_an_event_that_belongs_to_nothing_begins_something_of_its_own():
+    alone, belongs = CloudEvent("com.example.a"), CloudEvent("com.example.a", correlation_id="order-7")
+
+    payloads = [to_prefect(event, namespace="default", topic="events").payload for event in (alone, belongs)]
+
+    assert [payload["correlation_id"] for payload in payloads] == [alone.id, "order-7"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from prefect_coterie import (
     CoterieStore,
     apublish_event,
     await_for_event,
+    event_tasks,
     plan_to_flow,
     publish_event,
     wait_for_event,
@@ -73,6 +75,29 @@ async def test_a_retried_flow_run_hears_what_came_in_its_first_try(store: Coteri
         return await await_for_event(PLACED, store=store, timeout_s=30)
 
     assert (await unsteady())["data"] == "early"
+
+
+async def test_a_wait_says_in_its_log_what_it_waits_for(store: CoterieStore, monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+    log = SimpleNamespace(info=lambda text, *of: said.append(text % of))
+    monkeypatch.setattr(event_tasks, "get_run_logger", lambda: log)
+
+    @flow
+    async def waiting() -> dict:
+        await apublish_event(PLACED, store=store, topic="orders")
+        return await await_for_event(
+            ["com.example.*", "task.failed"], store=store, topic="orders", where=lambda _: True, timeout_s=30
+        )
+
+    state = await waiting(return_state=True)
+
+    (line,) = said
+    assert line.startswith(
+        f"waits for com.example.* or task.failed on the topic 'orders' of {store.url[: -len('.db')]}"
+    )
+    assert f"of the run 'prefect.{state.state_details.flow_run_id}' and as its 'where' chooses, since 20" in line
+    assert ", until 20" in line
+    assert line.endswith("'coterie events tail --topic orders' shows what comes")
 
 
 async def test_what_was_published_before_the_run_began_is_another_matter(store: CoterieStore):

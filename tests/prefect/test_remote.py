@@ -71,6 +71,8 @@ async def test_a_worker_performs_what_a_flow_submits(url: str, store_url: str):
     assert [output["said"] for output in outputs] == [0, 1, 2]
     assert {output["pid"] for output in outputs} == {elsewhere.pid}
     assert {output["workflow"] for output in outputs} == {f"prefect.{state.state_details.flow_run_id}"}
+    names = {f"placed-{number}" for number in (1, 2, 3)}
+    assert set(await task_runs(state.state_details.flow_run_id, names)) == names
 
 
 def test_code_that_cannot_await_submits_too_and_needs_no_team(url: str, store_url: str):

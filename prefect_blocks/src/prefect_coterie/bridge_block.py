@@ -66,9 +66,10 @@ with bridge.running():
         default=None,
         description="Where the bus is, in the store's topic; by default what COTERIE_STORE says.",
     )
-    name: str = Field(
-        default="prefect",
-        description="Bridges of one name share what is to be forwarded, and go on where the last one was.",
+    name: str | None = Field(
+        default=None,
+        description="Bridges of one name forward the same, share it, and go on where the last one was; by default one "
+        "for each direction, topic and patterns.",
     )
     begin: Literal["begin", "end"] = Field(
         default="end",
@@ -81,8 +82,8 @@ with bridge.running():
 
     @field_validator("name")
     @classmethod
-    def _check_name(cls, value: str) -> str:
-        return check_name(value, "the name of a bridge")
+    def _check_name(cls, value: str | None) -> str | None:
+        return None if value is None else check_name(value, "the name of a bridge")
 
     def block_initialization(self) -> None:
         """Refuse a bridge over which nothing passes.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from prefect import task
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger, get_run_logger
 
 from coterie.bus import CloudEvent
 from coterie.errors import Misuse
@@ -20,6 +22,7 @@ from prefect_coterie.tasks import workflow_id_here
 
 if TYPE_CHECKING:
     from coterie import JsonValue
+    from coterie.bus import EventBus
 
 __all__ = ["ANY", "EventDocument", "apublish_event", "await_for_event", "publish_event", "wait_for_event"]
 
@@ -143,8 +146,10 @@ async def await_for_event(
     def fits(event: CloudEvent) -> bool:
         return wanted in (ANY, event.correlation_id) and (where is None or where(event))
 
+    begin = since or began_here()
     async with place.get_event_bus(topic) as bus:
-        found = await bus.wait_for(*patterns, where=fits, since=since or began_here(), timeout_s=timeout_s)
+        _say_awaited(bus, patterns, wanted, begin, timeout_s, chosen=where is not None)
+        found = await bus.wait_for(*patterns, where=fits, since=begin, timeout_s=timeout_s)
     return found.to_dict()
 
 
@@ -190,6 +195,33 @@ def began_here() -> datetime:
     if one is not None:
         return one.task_run.start_time or one.start_time
     raise Misuse("this runs outside of any Prefect run; call it in a flow or task, or say since when")
+
+
+def _say_awaited(
+    bus: EventBus, patterns: list[str], wanted: str, since: datetime, timeout_s: float | None, *, chosen: bool
+) -> None:
+    """One line of the run's log: whoever looks at a run that waits knows for what, and where to look for it."""
+    of = "of any run" if wanted == ANY else f"of the run {wanted!r}"
+    until = "for as long as it takes"
+    if timeout_s is not None:
+        until = f"until {(datetime.now(UTC) + timedelta(seconds=timeout_s)).isoformat(timespec='seconds')}"
+    try:
+        log = get_run_logger()
+    except MissingContextError:
+        log = get_logger("coterie")
+    log.info(
+        "waits for %s on the topic %r of %s, namespace %r, %s%s, since %s, %s; 'coterie events tail --topic %s' shows "
+        "what comes",
+        " or ".join(patterns) or "any event",
+        bus.topic,
+        bus.log.url,
+        bus.log.namespace,
+        of,
+        " and as its 'where' chooses" if chosen else "",
+        since.isoformat(timespec="seconds"),
+        until,
+        bus.topic,
+    )
 
 
 def _id_here() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["submit_remote"]
 
+_REMEMBERED = 1000
+# How many calls of each agent type there were, by flow run and its try.
+_counts: OrderedDict[tuple[str, int], Counter[str]] = OrderedDict()
+
 
 def submit_remote(
     agent_type: str,
@@ -39,8 +44,12 @@ def submit_remote(
 ) -> PrefectFuture[Record]:
     """Ask `coterie worker`s for a task, and return at once: a future whose result is the record, as of `run_agent`.
 
-    The task run only waits. Its retry, and that of the flow run, join the call that is under way; when the flow run is
-    cancelled, so is the call, and the agent at the worker. The end is in the journal, outputs are among the artifacts.
+    The task run only waits. It is called like the plan's task, or else `<agent_type>-<number>`, from 1. Its retry, and
+    that of the flow run, join the call that is under way; when a runner cancels the flow run, the call is cancelled,
+    and the agent at the worker. The end is in the journal, outputs are among the artifacts.
+
+    However the flow ends, Prefect waits for its task runs: a flow that gives up, or is interrupted by Ctrl-C, leaves
+    its process there until the calls have ended. SIGTERM ends it sooner.
 
     team: by default one that knows nothing but that workers serve the type.
     store: where workers are asked: that which they have. by default the team block's own, or `COTERIE_STORE`.
@@ -55,7 +64,7 @@ def submit_remote(
     records = list(upstream)
     wanted = plan_task or lone_task(agent_type, task_input, records, priority=priority)
     # Prefect's overloads know of no `wait_for` beside parameters of the task's own.
-    future: Any = arun_agent.submit(
+    future: Any = arun_agent.with_options(task_run_name=_called(plan_task, agent_type)).submit(
         agent_type,
         task_input,
         team=team if team is not None else _workers(agent_type),
@@ -72,6 +81,18 @@ def submit_remote(
         return_state=False,
     )
     return cast("PrefectFuture[Record]", future)
+
+
+def _called(plan_task: Task | None, agent_type: str) -> str:
+    """What people see the task run as: the task's id; or the type, and which one of it in this try of the flow run."""
+    flow = FlowRunContext.get()
+    if plan_task is not None or flow is None or flow.flow_run is None:
+        return agent_type if plan_task is None else plan_task.id
+    counts = _counts.setdefault((str(flow.flow_run.id), flow.flow_run.run_count), Counter())
+    while len(_counts) > _REMEMBERED:
+        _counts.popitem(last=False)
+    counts[agent_type] += 1
+    return f"{agent_type}-{counts[agent_type]}"
 
 
 def _workers(agent_type: str) -> Team:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coterie import JsonValue, Plan, Runtime, Task
+from coterie import JsonValue, Plan, Runtime, Task, WorkflowResult
 from coterie.bus import CloudEvent, EventBus, short_type
+from coterie.journal import Intent
 from coterie.teams import errands, newsdesk, supervisor
 from tests.fleet.bus.buses import until
 
@@ -161,27 +162,78 @@ async def test_the_supervisor_gives_up_where_there_is_no_way_around(tmp_path: Pa
 async def test_what_a_supervisor_was_answered_its_successor_does_not_ask_again(tmp_path: Path):
     plan = Plan("p", [_supervise()])
     only = {skill: supervisor.SKILLS[skill] for skill in ("facts", "interview")}
-    async with _runtime(tmp_path) as runtime:
-        run = asyncio.create_task(runtime.orchestrator.execute_workflow(plan, workflow_id="story"))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(supervisor, "SKILLS", only)
-            async with at_work(supervisor.serve(runtime.bus)):
-                await runtime.bus.wait_for(f"{supervisor.ASKED}.archive", since="begin", timeout_s=60)
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+    await _killed_at("archive", tmp_path, plan, only)
 
     async with _runtime(tmp_path) as runtime, at_work(supervisor.serve(runtime.bus)):
         result = await runtime.orchestrator.execute_workflow(plan, workflow_id="story")
-        asked = Counter(event.type for event in await said(runtime.bus, f"{supervisor.ASKED}.*"))
+        asked = await _asked(runtime.bus)
 
     assert result.status == "succeeded"
-    assert {skill: asked[f"{supervisor.ASKED}.{skill}"] for skill in supervisor.SKILLS} == {
+    assert asked == {
         "facts": 1,
         "interview": 1,
         "archive": 2,  # it was being asked when the first supervisor ended
         "letters": 1,
         "summary": 1,
     }
+
+
+async def test_what_nobody_answered_is_asked_again_when_the_run_goes_on(tmp_path: Path):
+    plan = Plan("p", [_supervise()])
+    alone = await _alone(tmp_path, plan)
+
+    async with _runtime(tmp_path) as runtime, at_work(supervisor.serve(runtime.bus)):
+        result = await _go_on(runtime, plan)
+        asked = await _asked(runtime.bus)
+
+    assert (alone.status, result.status) == ("failed", "succeeded")
+    assert "Have somebody serve it, then go on with the run." in str(alone["supervise"].error)
+    assert asked == {"facts": 2, "interview": 1, "archive": 1, "letters": 1, "summary": 1}
+
+
+async def test_what_was_answered_stays_where_somebody_else_was_not_there(tmp_path: Path):
+    plan = Plan("p", [_supervise()])
+    only = {skill: supervisor.SKILLS[skill] for skill in ("facts", "interview")}
+    await _killed_at("archive", tmp_path, plan, only)
+    alone = await _alone(tmp_path, plan)
+
+    async with _runtime(tmp_path) as runtime, at_work(supervisor.serve(runtime.bus)):
+        result = await _go_on(runtime, plan)
+        asked = await _asked(runtime.bus)
+
+    assert (alone.status, result.status) == ("failed", "succeeded")
+    # That nobody picked up is what the desk of the interview answered: it stays.
+    assert asked == {"facts": 1, "interview": 1, "archive": 3, "letters": 1, "summary": 1}
+
+
+async def _alone(folder: Path, plan: Plan) -> WorkflowResult:
+    """The run, while no desk is there."""
+    async with _runtime(folder) as runtime:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(supervisor, "PATIENCE_S", 0.05)
+            return await runtime.orchestrator.execute_workflow(plan, workflow_id="story")
+
+
+async def _killed_at(skill: str, folder: Path, plan: Plan, desks: Mapping[str, Any]) -> None:
+    """The run, until it asks for a skill that is none of these desks'."""
+    async with _runtime(folder) as runtime:
+        run = asyncio.create_task(runtime.orchestrator.execute_workflow(plan, workflow_id="story"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(supervisor, "SKILLS", desks)
+            async with at_work(supervisor.serve(runtime.bus)):
+                await runtime.bus.wait_for(f"{supervisor.ASKED}.{skill}", since="begin", timeout_s=60)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+async def _go_on(runtime: Runtime, plan: Plan) -> WorkflowResult:
+    """As `coterie runs resume` does, or a cleared task."""
+    return await runtime.orchestrator.execute_workflow(plan, workflow_id="story", intent=Intent(goes_on=True))
+
+
+async def _asked(bus: EventBus) -> dict[str, int]:
+    asked = Counter(event.type for event in await said(bus, f"{supervisor.ASKED}.*"))
+    return {skill: asked[f"{supervisor.ASKED}.{skill}"] for skill in supervisor.SKILLS}
 
 
 def _supervise() -> Task:

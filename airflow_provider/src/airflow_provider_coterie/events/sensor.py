@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
 from airflow_provider_coterie.events.buses import TOPIC, bus_on, checked_topic
 from airflow_provider_coterie.events.match import Matching
+from airflow_provider_coterie.events.waiting import awaited
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
 from airflow_provider_coterie.sensors import default_deferrable
 from airflow_provider_coterie.wire import MAX_RECORD_BYTES
@@ -68,6 +69,7 @@ class CoterieEventSensor(BaseSensorOperator):
         Raises:
             TaskDeferred: it waits outside of any worker, at most `timeout` seconds.
         """
+        self._say_awaited(context)
         if not self.deferrable:
             return super().execute(context)
         found = self._look(context)
@@ -115,6 +117,15 @@ class CoterieEventSensor(BaseSensorOperator):
 
         found = self._work.run(looking())
         return None if found is None else self._returned(found)
+
+    def _say_awaited(self, context: Context) -> None:
+        log = CoterieHook(self.coterie_conn_id, executor=self.executor).get_log_store()
+        until = datetime.now(UTC) + timedelta(seconds=self.timeout)
+        where, since = self.where or {}, self._since(context)
+        try:
+            self.log.info("%s", awaited(log, self.topic, self._types(), where, since=since, until=until))
+        finally:
+            self._work.run(log.aclose())
 
     def _returned(self, event: Mapping[str, Any]) -> dict[str, Any]:
         self.log.info("an event has come: %s %s", event["type"], event["id"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_coterie.events.buses import bus_on
 from airflow_provider_coterie.events.match import Matching
+from airflow_provider_coterie.events.waiting import awaited
 from airflow_provider_coterie.outlook import log_outlook
 from airflow_provider_coterie.resuming import ResumingTrigger
 from airflow_provider_coterie.triggers import RECONCILE_S, RECOVER_S, spread
@@ -65,5 +66,6 @@ class CoterieEventWaitTrigger(ResumingTrigger):
     async def _come(self) -> CloudEvent:
         matches = Matching(self.where)
         async with log_outlook(self.coterie_conn_id, self.executor) as log:
+            self.log.info("%s", awaited(log, self.topic, self.types, self.where, since=self.since))
             bus = bus_on(log, self.topic)
             return await bus.wait_for(*self.types, where=lambda event: matches(event.to_dict()), since=self.since)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
 from coterie import CloudEvent, EventBus, JsonValue
 from coterie.errors import MalformedEvent, StepFailed
+from coterie.teams import service
 
 __all__ = ["AGENTS", "TOPIC", "main", "serve"]
 
@@ -62,11 +62,9 @@ async def serve(bus: EventBus, *, stop: asyncio.Event | None = None) -> None:
 
 async def main() -> None:
     """Serve until SIGTERM or Ctrl-C; what is at work then is finished."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with EventBus.open(topic=TOPIC, source="newsdesk") as bus:
-        await serve(bus, stop=stop)
+    bus = EventBus.open(topic=TOPIC, source="newsdesk")
+    listens = ["task.created for the agent types " + ", ".join(AGENTS)]
+    await service.run(lambda bus, stop: serve(bus, stop=stop), bus, listens=listens)
 
 
 async def _perform(bus: EventBus, agent_type: str, work: _Work, event: CloudEvent) -> None:
@@ -93,8 +91,11 @@ async def _perform(bus: EventBus, agent_type: str, work: _Work, event: CloudEven
         output = await work(task_input)
     except StepFailed as error:
         await tell("task.failed", error=str(error))
+        end = f"failed: {error}"
     else:
         await tell("task.completed", output=output)
+        end = "completed"
+    service.said(f"{agent_type}: the task {asked.get('task_id')!r} {end}", event_id=event.id, run=event.correlation_id)
 
 
 async def _think() -> None:

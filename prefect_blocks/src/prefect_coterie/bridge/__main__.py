@@ -43,7 +43,8 @@ async def _served(asked: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     work = asyncio.create_task(block.arun())
     told = asyncio.create_task(stop.wait())
-    _log.info("bridge.begun: %r, to Prefect %s, from Prefect %s", block.name, block.to_prefect, block.from_prefect)
+    named = block.name or "without a name of its own"
+    _log.info("bridge.begun: %s, to Prefect %s, from Prefect %s", named, block.to_prefect, block.from_prefect)
     await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
     if not work.done():
@@ -88,7 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--store", help="a CoterieStore block, or a URL without credentials")
     parser.add_argument("--topic", help="by default the store's")
-    parser.add_argument("--name", default="prefect", help="bridges of one name go on where the last one was")
+    parser.add_argument(
+        "--name",
+        help="bridges of one name go on where the last one was, and forward the same; by default one for each "
+        "direction, topic and patterns",
+    )
     parser.add_argument("--begin", choices=["begin", "end"], default="end", help="where the first of that name begins")
     parser.add_argument(
         "--confirm", choices=["accepted", "stored"], default="accepted", help="when Prefect's server has an event"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from coterie.errors import Misuse
@@ -28,7 +29,8 @@ class EventBridge:
     bus: stays its owner's, who closes it.
     to_prefect: patterns of types, such as `task.failed` or `com.example.*`. from_prefect: patterns of names, such as
         `prefect.flow-run.*`. What came over a bridge is not sent back.
-    name: bridges of one name go on where the last one was; at most one at a time should run that has `from_prefect`.
+    name: bridges of one name go on where the last one was, and forward the same; by default one for each direction,
+        topic and patterns. At most one of a name at a time should run that has `from_prefect`.
     begin: where the first one of that name begins on the bus: with what is there ("begin"), or with what comes ("end").
     confirm: as of `Handover`: when an event of the bus counts as delivered.
 
@@ -36,7 +38,7 @@ class EventBridge:
     which both sides know it: the bus within its retention's `dedup_s`, Prefect for as long as it keeps events.
 
     Raises:
-        Misuse: there is nothing to forward, or the name is none.
+        Misuse: there is nothing to forward, or the name, or a pattern, is none.
     """
 
     def __init__(
@@ -45,14 +47,15 @@ class EventBridge:
         *,
         to_prefect: Sequence[str] = (),
         from_prefect: Sequence[str] = (),
-        name: str = "prefect",
+        name: str | None = None,
         begin: str = "end",
         confirm: Confirm = "accepted",
     ) -> None:
-        check_name(name, "the name of a bridge")
+        if name is not None:
+            check_name(name, "the name of a bridge")
         if isinstance(to_prefect, str) or isinstance(from_prefect, str) or not (to_prefect or from_prefect):
             raise Misuse(
-                f"the bridge {name!r} has to_prefect={to_prefect!r} and from_prefect={from_prefect!r}; give lists of "
+                f"a bridge has to_prefect={to_prefect!r} and from_prefect={from_prefect!r}; give lists of "
                 "patterns, such as to_prefect=['task.failed']"
             )
         self._out = Outbound(bus, to_prefect, name=name, begin=begin, confirm=confirm) if to_prefect else None
@@ -64,11 +67,12 @@ class EventBridge:
         While the store or the Prefect server is away, it waits and tries again.
 
         Raises:
-            Misuse: the bus cannot be used like that. NoAccess: the server does not let this process in.
+            Misuse: the bus cannot be used like that, or a bridge of this name runs that forwards other events of it.
+            NoAccess: the server does not let this process in.
         """
         work = [asyncio.ensure_future(side.run()) for side in (self._out, self._in) if side is not None]
         starting = asyncio.ensure_future(self.ready())
-        starting.add_done_callback(_tell_ready)
+        starting.add_done_callback(partial(_tell_ready, self.names))
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -78,6 +82,11 @@ class EventBridge:
         for one in work:
             if not one.cancelled() and (error := one.exception()) is not None:
                 raise _innermost(error)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called to Prefect, and from there, as far as it goes: `bridge-<name>` is its group on the bus."""
+        return tuple(side.name for side in (self._out, self._in) if side is not None)
 
     async def ready(self) -> None:
         """Return once nothing is missed that happens from then on."""
@@ -106,9 +115,9 @@ class EventBridge:
                 await asyncio.gather(work, starting, return_exceptions=True)
 
 
-def _tell_ready(starting: asyncio.Future[None]) -> None:
+def _tell_ready(names: Sequence[str], starting: asyncio.Future[None]) -> None:
     if not starting.cancelled():
-        _log.info("bridge.ready")
+        _log.info("bridge.ready: %s", ", ".join(dict.fromkeys(names)))
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -1,7 +1,7 @@
 """From Prefect to the bus: follow the server's events, and publish them, at least once, in the order it tells them.
 
 How far that has come is kept in a Prefect variable; whoever goes on reads a little before that, and leaves out what the
-bus has already.
+bus has already, and what happened before the first bridge of its name began.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventOrder
 
 from coterie.errors import MalformedEvent, OversizedMessage
+from prefect_coterie.bridge.naming import default_name, digest_of
 from prefect_coterie.bridge.patience import brief, patiently, wait_s_after
 from prefect_coterie.bridge.translation import came_from_bus, came_from_prefect, to_bus
 
@@ -51,22 +52,33 @@ class Inbound:
     """Publishes Prefect's events on a bus.
 
     patterns: of their names, in which `*` stands for any characters. name: of the bridge: it goes on where the last one
-    of that name was. ready: set once none is missed that happens from then on.
+    of that name was; by default one for these patterns. ready: set once none is missed that happens from then on.
     """
 
-    def __init__(self, bus: EventBus, patterns: Sequence[str], *, name: str) -> None:
+    def __init__(self, bus: EventBus, patterns: Sequence[str], *, name: str | None) -> None:
         self.ready = asyncio.Event()
         self._bus = bus
         self._patterns = tuple(patterns)
         self._matches = re.compile("|".join(fnmatch.translate(each.replace("[", "[[]")) for each in patterns)).match
-        self._variable = f"coterie_bridge_{re.sub('[^a-z0-9_]', '_', name.lower())}"
+        # The server knows no namespaces: its variables are all topics'.
+        topic = f"{bus.log.namespace}/{bus.topic}"
+        self._digest = digest_of("from", topic, patterns)
+        self.name = name or default_name("from", topic, patterns)
+        self._variable = f"coterie_bridge_{re.sub('[^a-z0-9_]', '_', self.name.lower())}"
+        self._begun: datetime | None = None
+        self._is_warned = False
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._reached: datetime | None = None
         self._saved: tuple[float, datetime | None] = (0.0, None)
 
     async def run(self) -> None:
         """Do so until cancelled; while the server or the store is away, wait for it."""
-        self._reached = await patiently(self._load)
+        began = datetime.now(UTC)
+        await patiently(self._load)
+        if self._reached is None:
+            # Kept before anything comes: what happens while no bridge runs is then the next one's.
+            self._begun = self._reached = began
+            await patiently(self._save)
         await patiently(self._recall)
         waiting: asyncio.Queue[Event] = asyncio.Queue(_WAITING)
         try:
@@ -98,8 +110,7 @@ class Inbound:
     async def _catch_up(self, waiting: asyncio.Queue[Event]) -> None:
         """See what happened while nobody followed; and now and then what the server wrote late, or did not tell."""
         since = self._reached or datetime.now(UTC)
-        if self._reached is not None:
-            await patiently(partial(self._put_missed, since - _OVERLAP, waiting))
+        await patiently(partial(self._put_missed, since - _OVERLAP, waiting))
         self.ready.set()
         wait_s = _WRITTEN_AFTER_S
         while True:
@@ -113,8 +124,11 @@ class Inbound:
             await self._put(event, waiting)
 
     async def _put(self, event: Event, waiting: asyncio.Queue[Event]) -> None:
-        if str(event.id) not in self._seen and self._matches(event.event) and not came_from_bus(event):
-            await waiting.put(event)
+        # The server also tells whoever begins to follow it of the last minute.
+        is_older = self._begun is not None and event.occurred < self._begun
+        if str(event.id) in self._seen or is_older or came_from_bus(event) or not self._matches(event.event):
+            return
+        await waiting.put(event)
 
     async def _missed(self, since: datetime) -> AsyncIterator[Event]:
         wanted = self._filter()
@@ -164,21 +178,45 @@ class Inbound:
             if came_from_prefect(logged.event):
                 self._remember(logged.event.id)
 
-    async def _load(self) -> datetime | None:
+    async def _load(self) -> None:
         async with get_client() as client:
             found = await client.read_variable_by_name(self._variable)
         value = found.value if found is not None else None
-        return datetime.fromisoformat(str(value["reached"])) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return
+        self._warn_of_other(value)
+        self._reached = datetime.fromisoformat(str(value["reached"]))
+        if value.get("begun"):
+            self._begun = datetime.fromisoformat(str(value["begun"]))
 
     async def _save(self) -> None:
         if self._reached != self._saved[1] and self._reached is not None:
-            value = {"reached": self._reached.isoformat()}
+            value = {"reached": self._reached.isoformat(), "forwards": self._digest}
+            if self._begun is not None:
+                value["begun"] = self._begun.isoformat()
             async with get_client() as client:
-                if await client.read_variable_by_name(self._variable) is None:
+                found = await client.read_variable_by_name(self._variable)
+                if found is None:
                     await client.create_variable(VariableCreate(name=self._variable, value=value))
                 else:
+                    self._warn_of_other(found.value)
                     await client.update_variable(VariableUpdate(name=self._variable, value=value))
         self._saved = time.monotonic(), self._reached
+
+    def _warn_of_other(self, value: object) -> None:
+        """Say once if another bridge of this name left its mark there, which forwards something else."""
+        other = value.get("forwards") if isinstance(value, dict) else None
+        if other in (None, self._digest) or self._is_warned:
+            return
+        self._is_warned = True
+        _log.warning(
+            "bridge.shared_name: another bridge of the name %r has followed other events than %s, and both keep in the "
+            "variable %r how far they are: what happens while one of them is down may never come; give each a name of "
+            "its own, or none",
+            self.name,
+            list(self._patterns),
+            self._variable,
+        )
 
     async def _save_last(self) -> None:
         try:

@@ -67,7 +67,8 @@ def to_prefect(event: CloudEvent, *, namespace: str, topic: str) -> Event:
         "source": event.source,
         "subject": event.subject,
         "time": event.time,
-        "correlation_id": event.correlation_id,
+        # Never null: parameters of deployments are made of it, and of what belongs to nothing yet, it is the beginning.
+        "correlation_id": event.correlation_id or event.id,
         "causation_id": event.causation_id,
         "traceparent": event.traceparent,
         "data": masked(event.data),
