@@ -173,6 +173,8 @@ class Slots:
         self._gate_of = gate_of
         self._types: dict[AgentType, TypeSlots] = {}
         self._remote: dict[AgentType, TypeSlots] = {}
+        # Types of which the team says that they are elsewhere; of others, single tasks may say so.
+        self._placed: set[AgentType] = set()
         self._closed = False
         self._ids: dict[AgentId, Slot] = {}
         for agent in agents:
@@ -192,6 +194,8 @@ class Slots:
             # Policies hold where the work is done.
             is_remote = types is self._remote
             pool = TypeSlots(is_remote=True) if is_remote else _behind(self._gate_of(agent.type))
+        if pool.is_remote:
+            self._placed.add(agent.type)
         pool.closed = self._closed
         slot = Slot(agent, pool)
         pool.agents.append(slot)
@@ -207,9 +211,11 @@ class Slots:
         Raises:
             UnknownAgentType: nobody serves it, or nobody there.
         """
-        pool = self._remote.get(agent_type) if placement != "local" else None
-        if pool is None and placement == "remote":
-            pool = self._elsewhere(agent_type)
+        pool = None
+        if placement == "remote":
+            pool = self._remote.get(agent_type) or self._elsewhere(agent_type)
+        elif placement is None and agent_type in self._placed:
+            pool = self._remote[agent_type]
         if pool is None:
             pool = self._types.get(agent_type)
         if pool is None:
@@ -226,6 +232,7 @@ class Slots:
         name = next(name for n in itertools.count() if (name := f"remote-{n}-{agent_type}"[:128]) not in self._ids)
         version = here.version if here is not None else "0"
         self.add(Agent(name, agent_type, RemoteAgent(), capacity=DEFAULT_CAPACITY, version=version))
+        self._placed.discard(agent_type)
         return self._remote[agent_type]
 
     def of_agent(self, agent_id: AgentId) -> TypeSlots:

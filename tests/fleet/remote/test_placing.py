@@ -172,6 +172,7 @@ async def test_the_placement_of_a_task_goes_before_that_of_the_team(fleet: Fleet
             Task("a-local", "a", placement="local"),
             Task("b", "b"),
             Task("b-remote", "b", placement="remote", depends_on=["b"]),
+            Task("b-after", "b", depends_on=["b-remote"]),
         ],
     )
     orchestrator = (await fleet.runtime(mine)).orchestrator
@@ -183,6 +184,7 @@ async def test_the_placement_of_a_task_goes_before_that_of_the_team(fleet: Fleet
         "a-local": "here",
         "b": "here",
         "b-remote": "there",
+        "b-after": "here",
     }
 
 
