@@ -158,6 +158,7 @@ async def test_the_placement_of_a_task_goes_before_that_of_the_team(fleet: Fleet
             return place
 
         @found.agent("b")
+        @found.agent("c")
         async def b(_: dict[str, Any]) -> str:
             return place
 
@@ -172,7 +173,8 @@ async def test_the_placement_of_a_task_goes_before_that_of_the_team(fleet: Fleet
             Task("a-local", "a", placement="local"),
             Task("b", "b"),
             Task("b-remote", "b", placement="remote", depends_on=["b"]),
-            Task("b-after", "b", depends_on=["b-remote"]),
+            Task("c-remote", "c", placement="remote"),
+            Task("c", "c", depends_on=["c-remote"]),
         ],
     )
     orchestrator = (await fleet.runtime(mine)).orchestrator
@@ -184,7 +186,8 @@ async def test_the_placement_of_a_task_goes_before_that_of_the_team(fleet: Fleet
         "a-local": "here",
         "b": "here",
         "b-remote": "there",
-        "b-after": "here",
+        "c-remote": "there",
+        "c": "here",
     }
 
 
