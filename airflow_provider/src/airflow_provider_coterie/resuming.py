@@ -8,6 +8,7 @@ finds at once what it waits for holds it back until that round is over.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -36,6 +37,6 @@ class ResumingTrigger(BaseTrigger):
         await settled(begun_at)
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]  # Airflow's
 
+    @abstractmethod
     async def awaited(self) -> dict[str, Any]:
         """Wait, and return what the task is told of it."""
-        raise NotImplementedError
