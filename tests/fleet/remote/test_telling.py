@@ -15,6 +15,8 @@ from coterie.errors import CallAbandoned, NoReply
 from coterie.remote import Call, Worker, list_workers, waiting
 from coterie.remote.queue import GROUP, queue_terms
 from coterie.runtime import Runtime
+from coterie.stores.memory import MemoryStateStore
+from coterie.testing import ManualClock
 from tests.fleet.remote.fleet import Fleet, call_of, eventually, until
 from tests.fleet.remote.held import Held, held_call, submitted, waited
 
@@ -102,9 +104,11 @@ async def test_a_call_that_nobody_begins_in_time_is_told_by_who_waits(fleet: Fle
 
 
 async def test_a_call_that_nobody_begins_in_time_is_told_by_the_worker_that_finds_it_late(fleet: Fleet):
-    held, call = Held(), call_told(Task("t", "held"), patience_s=0.01)
+    clock = ManualClock()
+    fleet.store = MemoryStateStore(clock=clock)
+    held, call = Held(), call_told(Task("t", "held"), patience_s=60.0)
     await submitted(fleet, call)
-    await asyncio.sleep(0.05)
+    clock.advance(61.0)
     runtime = await fleet.runtime(held.team)
     await asyncio.wait_for(Worker(runtime, once=True).run(), 10)
 
