@@ -40,7 +40,7 @@ PREFECT_PYTHON := $(PREFECT)/bin/python
 BENCHMARKS_PYTHON := $(BENCHMARKS)/bin/python
 
 # Programs that tests marked `system` start, and that no Python package brings.
-SYSTEM_PROGRAMS := chromium
+SYSTEM_PROGRAMS := chromium prometheus promtool
 
 
 .PHONY: help
@@ -71,7 +71,7 @@ endef
 ADAPTED_CORE := -e './core[cli$(comma)code-review$(comma)http$(comma)redis]'
 
 $(CORE)/.stamp: constraints/core.txt constraints/build.txt core/pyproject.toml | $(UV)
-	$(call build,$(PY),-e './core[cli$(comma)code-review$(comma)http$(comma)llm$(comma)redis$(comma)s3$(comma)zstd]')
+	$(call build,$(PY),-e './core[cli$(comma)code-review$(comma)http$(comma)llm$(comma)metrics$(comma)redis$(comma)s3$(comma)zstd]')
 
 $(AIRFLOW)/.stamp: constraints/airflow.txt constraints/build.txt core/pyproject.toml airflow_provider/pyproject.toml | $(UV)
 	$(call build,,$(ADAPTED_CORE) -e ./airflow_provider,: it takes a minute or two the first time)
@@ -118,6 +118,7 @@ typecheck = $(1)/bin/mypy --strict --cache-dir .mypy_cache/$(notdir $(1)) $(2)
 check-core: setup-core
 	$(call typecheck,$(CORE),-p coterie)
 	$(call typecheck,$(CORE),$(patsubst deploy/demo/%.py,-m deploy.demo.%,$(wildcard deploy/demo/*.py)))
+	$(call typecheck,$(CORE),deploy/observability/desk.py)
 
 check-airflow: setup-airflow
 	$(call typecheck,$(AIRFLOW),-p airflow_provider_coterie)
@@ -181,7 +182,7 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 
 ## Demo and benchmarks
 
-.PHONY: demo demo-breaker bench bench-resilience bench-journal bench-bus bench-crashes
+.PHONY: demo demo-breaker bench bench-resilience bench-journal bench-bus bench-telemetry bench-crashes
 # Through the environment: no shell reads what is in it.
 export REPO
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
@@ -197,6 +198,7 @@ bench: setup-benchmarks ## Measure scheduling, breakers, limits, pools, durable 
 	@$(MAKE) --no-print-directory bench-resilience
 	@$(MAKE) --no-print-directory bench-journal
 	@$(MAKE) --no-print-directory bench-bus
+	@$(MAKE) --no-print-directory bench-telemetry
 
 BENCH_ARGS ?=
 bench-resilience: setup-benchmarks ## Measure breakers, limits, pools and stores beside other libraries; BENCH_ARGS=--quick.
@@ -207,6 +209,9 @@ bench-journal: setup-benchmarks ## Measure durable steps beside LangGraph, DBOS 
 
 bench-bus: setup-benchmarks ## Measure events and remote tasks beside redis-py, FastStream, taskiq and Celery; BENCH_ARGS=--quick.
 	$(BENCHMARKS_PYTHON) benchmarks/bus.py $(BENCH_ARGS)
+
+bench-telemetry: setup-benchmarks ## Measure what spans cost, with nobody who records and with OpenTelemetry's SDK; BENCH_ARGS=--quick.
+	$(BENCHMARKS_PYTHON) benchmarks/telemetry.py $(BENCH_ARGS)
 
 bench-crashes: setup-benchmarks ## Kill runs and count what is paid for twice, beside LangGraph and DBOS; BENCH_ARGS='--kills 5'.
 	$(BENCHMARKS_PYTHON) benchmarks/crash_points.py $(BENCH_ARGS)

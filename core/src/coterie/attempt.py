@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -16,8 +15,11 @@ from coterie.errors import ArtifactError, CommandFailed, Diverged, Final, Misuse
 from coterie.events import Event, Listener
 from coterie.ids import AgentId, TaskState
 from coterie.ref import Ref
-from coterie.slots import Slot
+from coterie.result import ErrorInfo
+from coterie.slots import Slot, TypeSlots
 from coterie.task import Retry
+from coterie.telemetry import logs
+from coterie.trail import Trail
 
 if TYPE_CHECKING:
     from coterie.pipeline.caller import Caller
@@ -28,13 +30,15 @@ __all__ = [
     "hand_back",
     "is_transient",
     "kept",
+    "note_call",
     "perform",
     "raise_if_cancelled",
     "raise_if_late",
     "tell_retry",
+    "wait_for_slot",
 ]
 
-_log = logging.getLogger("coterie.task")
+_log = logs.guarded("coterie.task")
 
 _FOR_GOOD = (Final, Misuse, ArtifactError, WorkTakenOver, Diverged)
 
@@ -64,40 +68,52 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
     Raises:
         asyncio.CancelledError: the caller cancelled it. No `Exception` comes out: each becomes the result.
     """
+    if logs.readers and logs.bound() is not context:
+        return await logs.bound_to(context, partial(perform, context, slot, clock, listener))
     if not slot.pool.is_ordinary:
         return await _perform_otherwise(context, slot, clock, listener)
-    began = clock.monotonic()
+    began = since = clock.monotonic()
     context.pool = slot.pool
+    run, trail = context.run, None
     while True:
         agent = context.agent = slot.agent
+        call = slot.call if run.trace is None else partial(run.trace.call, slot.call, agent)
         timeout_s = context.task.timeout_s or agent.timeout_s
         scope: asyncio.Timeout | None = None
         try:
             if timeout_s is None:
                 context.deadline = None
-                value = await slot.call(context.input, context)
+                value = await call(context.input, context)
             else:
                 context.deadline = clock.now() + timeout_s
                 async with asyncio.timeout(timeout_s) as scope:
-                    value = await slot.call(context.input, context)
+                    value = await call(context.input, context)
                 raise_if_late(scope)
-            output = value if value is None and context.run.artifacts is None else await kept(context, value)
+            output = value if value is None and run.artifacts is None else await kept(context, value)
         # Every failure of an agent becomes a result, `sys.exit()` included; whether it is tried again is decided below.
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001
             raise_if_cancelled(error)
             timed_out = scope is not None and scope.expired()
             failure = TaskTimedOut(context.task.id, timeout_s or 0.0) if timed_out else error
         else:
+            if trail is not None:
+                note_call(trail, context, clock.monotonic() - since)
             return _ended(("succeeded", output, None, context.attempt, agent.id, began, clock.monotonic() - began))
         finally:
             hand_back(context, slot)
         retry = context.task.retry or agent.retry
-        if retry is None or context.attempt >= retry.max_attempts or not is_transient(failure):
+        is_last = retry is None or context.attempt >= retry.max_attempts or not is_transient(failure)
+        # Of an only attempt the record itself says all.
+        trail = trail if is_last else context.trail
+        if trail is not None:
+            note_call(trail, context, clock.monotonic() - since, failure)
+        if retry is None or is_last:
             _log.warning(
                 "task.failed %s of %s: %r", context.task.id, context.run.workflow_id, failure, exc_info=failure
             )
             return Ended("failed", None, failure, context.attempt, agent.id, began, clock.monotonic() - began)
         slot = await _back_off(context, slot, retry, failure, listener)
+        since = clock.monotonic()
 
 
 async def _perform_otherwise(context: TaskContext, slot: Slot, clock: Clock, listener: Listener | None) -> Ended:
@@ -115,7 +131,30 @@ async def kept(context: TaskContext, value: Any) -> JsonValue | Ref:
     """What stays of an agent's return value: plain JSON, stored where the run has a store."""
     output = to_json(value, f"the output of {context.task.id!r}")
     store = context.run.artifacts
-    return output if store is None else await store.put(output)
+    if store is None:
+        return output
+    began_s = context.run.now()
+    ref = await store.put(output)
+    if not ref.is_inline and (trail := context.trail) is not None:
+        trail.since("write", int(began_s * 1e6), bytes=ref.size_bytes)
+    return ref
+
+
+def note_call(trail: Trail, context: TaskContext, took_s: float, error: BaseException | None = None) -> None:
+    """Note a call of an agent that ends now, with what it used beyond the calls that were noted before."""
+    agent, took_us, used = context.agent, int(took_s * 1e6), context.usage
+    before = [lap.facts for lap in trail.laps if lap.kind == "call"]
+    facts: dict[str, int] = {}
+    for name, total in (
+        ("tokens_in", used.input_tokens),
+        ("tokens_out", used.output_tokens),
+        ("cost", used.cost_micros),
+    ):
+        more = total - sum(int(earlier.get(name, 0)) for earlier in before)
+        if more > 0:
+            facts[name] = more
+    named = {} if agent is None else {"agent": agent.id, "type": agent.type}
+    trail.note("call", trail.now_us() - took_us, took_us, attempt=context.attempt, **named, error=error, **facts)
 
 
 def raise_if_cancelled(error: BaseException) -> None:
@@ -141,9 +180,23 @@ async def _back_off(
     """Wait without a slot, then queue for one again."""
     wait_s = max(back_off_s(retry, context.attempt), getattr(error, "retry_after_s", None) or 0.0)
     tell_retry(context, wait_s, error, listener)
+    trail = context.trail
+    began_us = trail.now_us() if trail is not None else 0
     await asyncio.sleep(wait_s)
+    if trail is not None:
+        trail.since("backoff", began_us, attempt=context.attempt, error=error)
     context.next_attempt()
-    return await slot.pool.acquire(context.task.priority)
+    return await wait_for_slot(context, slot.pool)
+
+
+async def wait_for_slot(context: TaskContext, pool: TypeSlots) -> Slot:
+    """Wait for a slot of this process, and note how long that took."""
+    trail, priority = context.trail, context.task.priority
+    began_us = trail.now_us() if trail is not None else 0
+    slot = await pool.acquire(priority)
+    if trail is not None:
+        trail.waited("queue", began_us, place="local", priority=priority)
+    return slot
 
 
 def hand_back(context: TaskContext, slot: Slot) -> None:
@@ -158,7 +211,7 @@ def tell_retry(caller: Caller, wait_s: float, error: BaseException, listener: Li
     """Log another attempt, and tell the listener."""
     _log.info("task.retrying %s in %.3f s after %r", caller.task_id, wait_s, error)
     if listener is not None:
-        fields = {"attempt": caller.attempt, "wait_s": wait_s, "error": f"{type(error).__name__}: {error}"}
+        fields = {"attempt": caller.attempt, "wait_s": wait_s, "error": str(ErrorInfo.of(error))}
         listener(Event("task.retrying", caller.workflow_id, caller.task_id, fields))
 
 

@@ -19,7 +19,7 @@ from coterie._rules.progress import Progress
 from coterie._rules.status import run_status
 from coterie.approvals.question import slots_for
 from coterie.approvals.waiting import People
-from coterie.attempt import Ended, perform
+from coterie.attempt import Ended, perform, wait_for_slot
 from coterie.clock import Clock
 from coterie.context import Run, TaskContext
 from coterie.ends import Ends
@@ -34,6 +34,7 @@ from coterie.plan import Plan
 from coterie.result import ErrorInfo, TaskResult, WorkflowResult
 from coterie.slots import Slot, Slots, TypeSlots
 from coterie.task import Placement, Task
+from coterie.telemetry.recording import open_trace
 
 __all__ = ["PlanRun"]
 
@@ -75,6 +76,8 @@ class PlanRun:
         self._ended: list[Ended | TaskResult | None] = [None] * len(plan.tasks)
         self._queue: deque[tuple[int, Slot]] = deque()
         self._begun = bytearray(len(plan.tasks))
+        # Since when tasks wait for a slot, where anybody records that.
+        self._queued_us: dict[int, int] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._worker_coming = False
         self._settling = False
@@ -86,6 +89,7 @@ class PlanRun:
         self._kept = KeptTasks(book, run, plan.tasks, self._pools) if book is not None else None
         if book is not None:
             book.lost, book.settle = self._lost, self._durable
+            run.traceparent = book.traceparent
         run.results = Ends(plan, self._ended, clock.now() - clock.monotonic())
 
     @property
@@ -95,6 +99,15 @@ class PlanRun:
 
     async def execute(self) -> WorkflowResult:
         """Run to the end. Cancelled itself, it first ends every task, then raises CancelledError."""
+        trace = self.run.trace = open_trace(self.run, alone=self._kept is None)
+        if trace is None:
+            return await self._execute()
+        with trace.run(self.plan) as ended:
+            result = await self._execute()
+            ended(result.status)
+            return result
+
+    async def _execute(self) -> WorkflowResult:
         # What workers begin with: they are often called for in the midst of another run, or of an agent.
         self._context = copy_context()
         started_at, began = self._clock.now(), self._clock.monotonic()
@@ -177,6 +190,8 @@ class PlanRun:
         pool = self._pools[i]
         slot = pool.take() if not pool.waiting else None
         if slot is None:
+            if self.run.trace is not None:
+                self._queued_us[i] = int(self.run.now() * 1e6)
             pool.enqueue(self._tasks[i].priority, partial(self._granted, i), self)
         else:
             self._enqueue(i, slot)
@@ -250,7 +265,10 @@ class PlanRun:
         except BaseException:
             slot.release()
             raise
-        return perform(context, slot, self._clock, self._listener)
+        if run.trace is None:
+            return perform(context, slot, self._clock, self._listener)
+        work = partial(perform, context, slot, self._clock, self._listener)
+        return run.trace.work(context, work, queued_us=self._queued_us.pop(i, None))
 
     async def _conditional(self, i: int, task: Task) -> None:
         """Perform a task with a condition, a foreach or an approval."""
@@ -279,7 +297,7 @@ class PlanRun:
             return await self._people.decide(context, pool) or _ABSENT
 
         async def work() -> Ended:
-            return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+            return await perform(context, await wait_for_slot(context, pool), self._clock, self._listener)
 
         return await once(context, pool, work)
 
@@ -348,7 +366,13 @@ class PlanRun:
     def _tell_end(self, i: int, ended: Ended | TaskResult) -> None:
         error = ended.error
         text = str(error if isinstance(error, ErrorInfo) or error is None else ErrorInfo.of(error))
-        fields = {"state": ended.state, "duration_s": ended.duration_s, "attempt": ended.attempts}
+        agent_type = self._tasks[i].agent_type
+        fields = {
+            "state": ended.state,
+            "duration_s": ended.duration_s,
+            "attempt": ended.attempts,
+            "agent_type": agent_type,
+        }
         if isinstance(ended, TaskResult) and ended.replayed:
             fields["replayed"] = True
         self._emit("task.finished", self._tasks[i].id, **fields, error=text if error is not None else None)

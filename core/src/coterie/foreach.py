@@ -53,6 +53,11 @@ async def load_list(context: TaskContext) -> tuple[list[ItemKey], list[JsonValue
 
 async def perform_foreach(context: TaskContext, pool: TypeSlots, clock: Clock, listener: Listener | None) -> TaskResult:
     """Run a whole foreach task in this process."""
+    work, trace = partial(_foreach, context, pool, clock, listener), context.run.trace
+    return await (work() if trace is None else trace.work(context, work))
+
+
+async def _foreach(context: TaskContext, pool: TypeSlots, clock: Clock, listener: Listener | None) -> TaskResult:
     started_at, began = clock.now(), clock.monotonic()
     keys, items = await load_list(context)
     entries = list(zip(range(len(items)), keys, items, strict=True))

@@ -19,6 +19,7 @@ from coterie.plan import Plan
 from coterie.ref import Ref
 from coterie.result import TaskResult
 from coterie.task import Task
+from coterie.telemetry.recording import open_trace
 from coterie.workplace import Workplace
 
 __all__ = ["MAX_PARTS", "ForeachParts"]
@@ -82,6 +83,7 @@ class ForeachParts(Workplace):
         entries = [(index, keys[index], items[index]) for index in range(part.start, part.stop)]
         with using_artifacts(self.artifacts), self._call():
             async with keeping(self.keeping, plan, run, intent):
+                run.trace = open_trace(run)
                 done = await perform_items(
                     self._context(run, task),
                     self._slots.of(task.agent_type, task_id=task.id, placement=task.placement),

@@ -11,7 +11,7 @@ from coterie._json import JsonValue
 from coterie._rules.params import bind_params
 from coterie.approvals.asking import Asking
 from coterie.artifacts import ArtifactStore, using_artifacts
-from coterie.attempt import Ended, perform
+from coterie.attempt import Ended, perform, wait_for_slot
 from coterie.clock import Clock
 from coterie.context import Run, TaskContext
 from coterie.ends import as_result
@@ -37,6 +37,9 @@ from coterie.shutdown import GRACEFUL_SHUTDOWN_TIMEOUT_S, check_timeout_s, finis
 from coterie.slots import TypeSlots
 from coterie.task import Task
 from coterie.team import Team
+from coterie.telemetry.logs import bound_to
+from coterie.telemetry.recording import open_trace
+from coterie.trail import Lap
 
 if TYPE_CHECKING:
     from coterie.bus import EventBus
@@ -166,7 +169,7 @@ class Orchestrator(ForeachParts, Asking, Serving):
         self._runs[run.workflow_id] = plan_run
         try:
             with using_artifacts(self.artifacts):
-                return await plan_run.execute()
+                return await bound_to(run, plan_run.execute)
         finally:
             del self._runs[run.workflow_id]
 
@@ -185,6 +188,8 @@ class Orchestrator(ForeachParts, Asking, Serving):
         intent: Intent | None = None,
         instance: str | None = None,
         correlation_id: str | None = None,
+        called_by: str | None = None,
+        lap: Lap | None = None,
     ) -> TaskResult:
         """Run one task, given the results of those before it; schedulers call this for each task of a plan.
 
@@ -197,7 +202,8 @@ class Orchestrator(ForeachParts, Asking, Serving):
 
         plan: that the task belongs to, for the journal. intent: what is to become of what the journal has finished.
         instance: sets work apart that is asked for under the same task id in one run, where there is no plan.
-        correlation_id: as of `execute_workflow`.
+        correlation_id: as of `execute_workflow`. called_by: the `traceparent` of whoever asked for it, to link to.
+        lap: what is first on its trail, as that it waited before it came here.
 
         Raises:
             UnknownAgentType: nobody serves the task. Misuse: a person does; see `ask`.
@@ -217,6 +223,9 @@ class Orchestrator(ForeachParts, Asking, Serving):
             self._emit("task.started", run, task, agent_type=task.agent_type)
             with using_artifacts(self.artifacts), self._call():
                 async with keeping(self.keeping, plan, run, intent):
+                    run.trace = open_trace(run, alone=workflow_id is None and plan is None, called_by=called_by)
+                    if lap is not None and context.trail is not None:
+                        context.trail.extend((lap,))
                     result = await self._perform(context, pool)
         except (Unavailable, Refused, LeaseLost, PlanChanged):
             raise
@@ -228,7 +237,9 @@ class Orchestrator(ForeachParts, Asking, Serving):
         self._emit("task.finished", run, task, **fields, error=ended_by)
         return result
 
-    async def _execute_call(self, call: Call, *, waits: bool, patience_s: float | None) -> TaskResult:
+    async def _execute_call(
+        self, call: Call, *, waits: bool, patience_s: float | None, queued: Lap | None
+    ) -> TaskResult:
         return await self.execute_task(
             replace(call.task, placement="local"),
             upstream=call.upstream,
@@ -241,6 +252,8 @@ class Orchestrator(ForeachParts, Asking, Serving):
             intent=call.intent,
             instance=call.instance,
             correlation_id=call.correlation_id,
+            called_by=call.traceparent,
+            lap=queued,
         )
 
     async def _perform(self, context: TaskContext, pool: TypeSlots) -> TaskResult:
@@ -249,7 +262,7 @@ class Orchestrator(ForeachParts, Asking, Serving):
             return await perform_foreach(context, pool, self._clock, self._listener)
 
         async def work() -> Ended:
-            return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+            return await perform(context, await wait_for_slot(context, pool), self._clock, self._listener)
 
         ended = await once(context, pool, work)
         if isinstance(ended, TaskResult):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coterie._json import JsonValue
+from coterie._rules.redaction import redacted
 from coterie._rules.status import EXIT_CODES, run_status
 from coterie.errors import Misuse, RemoteFailed, StepFailed
 from coterie.ids import AgentId, ItemKey, RunStatus, TaskId, TaskState, WorkflowId, content_hash
@@ -20,7 +21,9 @@ MAX_MESSAGE_CHARS = 300
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """An error as data: its class's name and its message, at most 300 characters."""
+    """An error as data: its class's name and its message, at most 300 characters; what looks like a credential is left
+    out.
+    """
 
     type: str
     message: str
@@ -31,6 +34,8 @@ class ErrorInfo:
         kind, text = type(error).__name__, _told(error)
         if isinstance(error, RemoteFailed):
             kind, text = error.error_type, error.error_message
+        # Of a long one, no more is looked at than could be kept.
+        text = redacted(text[: 10 * MAX_MESSAGE_CHARS])
         return cls(
             kind,
             text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…",

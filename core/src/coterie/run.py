@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from coterie.bus import EventBus
     from coterie.journal.book import Book
     from coterie.remote.calls import RemoteCalls
+    from coterie.telemetry.tracing import RunTrace
 
 __all__ = ["Run"]
 
@@ -30,6 +32,9 @@ class Run:
     correlation_id: of all events of the run; by default its workflow id. remote: gives the way to workers, bus: the
     bus that tasks publish to, where there are any. nonce: sets calls of workers apart from those of other runs of this
     id, where no journal says what is finished.
+    now: seconds since the epoch. trace: the spans of it that this process makes, if anybody records them. traceparent:
+    the context that fixed its trace, where one did. is_noted_elsewhere: whether who waits for it in another process
+    reads what it goes through.
     """
 
     workflow_id: WorkflowId
@@ -47,7 +52,16 @@ class Run:
     remote: Callable[[], RemoteCalls] | None = None
     bus: Callable[[], EventBus] | None = None
     nonce: str = ""
+    now: Callable[[], float] = time.time
+    trace: RunTrace | None = None
+    traceparent: str | None = None
+    is_noted_elsewhere: bool = False
 
     def __post_init__(self) -> None:
         if not self.correlation_id:
             self.correlation_id = self.workflow_id
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody reads what its tasks go through: a journal, or whoever records spans."""
+        return self.book is not None or self.trace is not None or self.is_noted_elsewhere

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -26,6 +25,7 @@ from coterie.result import TaskResult
 from coterie.slots import Slots
 from coterie.task import Retry, Task
 from coterie.team import Team
+from coterie.telemetry.logs import guarded
 
 if TYPE_CHECKING:
     from coterie.bus import EventBus
@@ -35,7 +35,7 @@ __all__ = ["Workplace"]
 
 T = TypeVar("T")
 
-_log = logging.getLogger("coterie.run")
+_log = guarded("coterie.run")
 
 
 class Workplace:
@@ -136,6 +136,7 @@ class Workplace:
             correlation_id=correlation_id or name,
             remote=self._remote,
             bus=self._bus,
+            now=self._clock.now,
         )
 
     def _context(self, run: Run, task: Task) -> TaskContext:

@@ -121,7 +121,7 @@ async def run_plan(
                 result: WorkflowResult = await conclude_or_undo(job, plan, results)
             else:
                 result = conclude(plan, results, workflow_id=name)
-            await record_end(result.status)
+            await record_end(result)
     return result
 
 

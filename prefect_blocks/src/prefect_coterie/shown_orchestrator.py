@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from prefect import Task as PrefectTask
     from prefect.client.schemas.objects import State, TaskRun
 
+    from coterie.trail import Lap
+
 __all__ = ["ShownOrchestrator"]
 
 
@@ -98,6 +100,8 @@ class ShownOrchestrator(Orchestrator):
         intent: Intent | None = None,
         instance: str | None = None,
         correlation_id: str | None = None,
+        called_by: str | None = None,
+        lap: Lap | None = None,
     ) -> TaskResult:
         """See `Orchestrator.execute_task`."""
         work = partial(
@@ -114,6 +118,8 @@ class ShownOrchestrator(Orchestrator):
             intent=intent,
             instance=instance,
             correlation_id=correlation_id,
+            called_by=called_by,
+            lap=lap,
         )
         call: Callable[..., Any] = perform_action
         state: State[Any] = await call(task.id, opaque(work), return_state=True)

@@ -9,6 +9,9 @@ import pytest
 
 from coterie.artifacts import ArtifactStore
 from tests.fleet.remote.fleet import Fleet
+from tests.support.spans import spans
+
+__all__ = ["spans"]
 
 
 @pytest.fixture

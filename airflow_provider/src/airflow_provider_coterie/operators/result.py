@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from airflow.sdk import Context
@@ -16,8 +17,9 @@ from airflow_provider_coterie.upstream import Ended, pull_ends, results_of
 from coterie import Plan, Ref, WorkflowResult
 from coterie.conclude import conclude
 from coterie.errors import CoterieError
-from coterie.ids import RunStatus, TaskId
+from coterie.ids import TaskId
 from coterie.journal import Journal
+from coterie.telemetry.recording import record_run
 
 __all__ = ["CoterieResultOperator"]
 
@@ -60,10 +62,10 @@ class CoterieResultOperator(JournalledOperator):
         async def work() -> tuple[Ref, WorkflowResult]:
             results = await results_of(store, ends)
             result = conclude(self.plan, results, workflow_id=identity.workflow_id)
-            if journal is not None:
-                try:
-                    await self._conclude(journal, identity, result.status)
-                finally:
+            try:
+                await self._conclude(journal, identity, result)
+            finally:
+                if journal is not None:
                     await journal.aclose()
             return await store.put(result.to_dict()), result
 
@@ -77,10 +79,19 @@ class CoterieResultOperator(JournalledOperator):
     def _nodes(self) -> dict[TaskId, PlanNode]:
         return {task.id: PlanNode(self.plan, task, self.plan_group) for task in self.plan.tasks}
 
-    async def _conclude(self, journal: Journal, identity: RunIdentity, status: RunStatus) -> None:
-        """Record the status: a courtesy to whoever lists runs, nothing depends on it."""
+    async def _conclude(self, journal: Journal | None, identity: RunIdentity, result: WorkflowResult) -> None:
+        """Record the status: a courtesy to whoever lists runs, nothing depends on it. The run's span likewise."""
+        await self._trace(journal, result)
+        if journal is None:
+            return
         try:
             async with asyncio.timeout(_CONCLUDE_S):
-                await journal.conclude(identity.workflow_id, status, by=identity.intent.engine_run)
+                await journal.conclude(identity.workflow_id, result.status, by=identity.intent.engine_run)
         except (CoterieError, TimeoutError) as error:
             self.log.warning("the journal was not told how the run ended: %r", error)
+
+    async def _trace(self, journal: Journal | None, result: WorkflowResult) -> None:
+        """Make the span of the run, where spans are recorded: those of its tasks lie in it."""
+        with suppress(CoterieError, TimeoutError):
+            async with asyncio.timeout(_CONCLUDE_S):
+                await record_run(result, namespace=self.hook.settings.namespace, journal=journal)

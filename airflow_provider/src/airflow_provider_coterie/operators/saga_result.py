@@ -105,7 +105,9 @@ class CoterieSagaResultOperator(CoterieResultOperator):
                     self.log.info("waiting without a worker: %s", refusal)
                     return _wait_of(refusal, None if progress.was_made else first_refused_at)
                 if ledger is not None and result.outcome == "succeeded":
-                    await self._conclude(ledger.journal, identity, result.status)
+                    await self._conclude(ledger.journal, identity, result)
+                else:
+                    await self._trace(ledger.journal if ledger is not None else None, result)
                 return await store.put(result.to_dict()), result
 
         return undo()

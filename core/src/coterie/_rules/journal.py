@@ -88,12 +88,13 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The work is the asker's. Its records are written under `guard`."""
+    """The work is the asker's. Its records are written under `guard`. after: who had claimed it, by itself, before."""
 
     claim: Claim
     guard: Guard
     why: Reason
     before: Record | None
+    after: Claim = field(default=Claim())
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def claim(texts: Mapping[str, str | None], now: int, place: Place, asked: Asked)
         # Whoever ran the whole is gone: should he wake up, his records are refused.
         writes[RUN.claim] = whole._replace(token=whole.token + 1, owner="").text()
     guard = Guard(place.claim, granted.text())
-    return Changed(writes, Granted(granted, guard, verdict.why, record))
+    return Changed(writes, Granted(granted, guard, verdict.why, record, held))
 
 
 def claim_run(texts: Mapping[str, str | None], now: int, asked: Asked) -> Changed[Granted | Busy]:

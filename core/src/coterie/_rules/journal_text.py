@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from coterie._json import JsonValue
+from coterie._rules.lap import Lap, laps_of, laps_text
 from coterie.errors import StateFormatError
 
 __all__ = ["FINGERPRINT_DIGITS", "FORMAT", "LOCAL", "Claim", "Record", "dumped", "parsed"]
@@ -93,6 +94,7 @@ class Record:
     seconds since the epoch.
     given: to which engines' runs it was handed, and the number that their person's last demand had by then. seen: which
     of them are known to have taken its success. forced: the names of all demands that it met.
+    laps: what it went through, as far as anything is worth telling; more: how many further ones were not kept.
     """
 
     epoch: int
@@ -104,6 +106,8 @@ class Record:
     given: Mapping[str, int] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     forced: tuple[str, ...] = ()
+    laps: tuple[Lap, ...] = ()
+    more: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -121,7 +125,8 @@ class Record:
         }
         if self.by != LOCAL:
             document["by"] = self.by
-        more = {"u": self.usage, "g": self.given, "s": self.seen, "f": self.forced}
+        laps = laps_text(self.laps, self.more) if self.laps else None
+        more = {"u": self.usage, "g": self.given, "s": self.seen, "f": self.forced, "tl": laps}
         return dumped(document | {name: value for name, value in more.items() if value})
 
     @staticmethod
@@ -140,8 +145,9 @@ class Record:
                 found.get("g", {}),
                 found.get("s", {}),
                 tuple(found.get("f", ())),
+                *laps_of(found.get("tl")),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise _damaged(what, error) from error
 
 

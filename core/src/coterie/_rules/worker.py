@@ -18,6 +18,7 @@ class WorkerRecord:
 
     session: of the process, as `journal.owner` names processes. since_us, seen_us: microseconds since the epoch.
     until_us: when it is taken for lost if nothing more is heard of it. is_lost: somebody has said so.
+    release: coterie's and Python's versions there, as `0.1.0/3.11`; empty if it does not say.
     """
 
     session: str
@@ -29,6 +30,7 @@ class WorkerRecord:
     since_us: int
     seen_us: int
     until_us: int
+    release: str = ""
 
     def is_alive(self, now: int) -> bool:
         """Whether it is heard of."""
@@ -57,6 +59,7 @@ def worker_record(state: State | None) -> WorkerRecord | None:
         begin_us + found["since"],
         begin_us + found["seen"],
         begin_us + found["seen"] + found["lease"],
+        found.get("release", ""),
     )
 
 
@@ -69,6 +72,7 @@ def enlist(
     capacity: int,
     lease_us: int,
     dead: Collection[str] = (),
+    release: str = "",
 ) -> Decided[Enlisted]:
     """Register, unless another process is alive under the id. dead: sessions that are known to have ended."""
     time = moment(state, now)
@@ -86,6 +90,7 @@ def enlist(
         "since": time.at,
         "seen": time.at,
         "lease": lease_us,
+        **({"release": release} if release else {}),
     }
     return Decided(new, Enlisted(None))
 

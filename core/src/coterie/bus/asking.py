@@ -16,6 +16,7 @@ from coterie.bus.publishing import publish
 from coterie.bus.reading import tailed
 from coterie.bus.wire import Wire
 from coterie.errors import CoterieError, Misuse, NoReply
+from coterie.telemetry.recording import traceparent_here
 from coterie.work import Work, tell_of_forks
 
 __all__ = ["Asking", "send_reply"]
@@ -38,7 +39,8 @@ async def send_reply(wire: Wire, event: CloudEvent, data: JsonValue) -> None:
         source=wire.source,
         correlation_id=event.correlation_id or event.id,
         causation_id=event.id,
-        traceparent=event.traceparent,
+        # Of who answers, where that is recorded; else of who asked.
+        traceparent=None if traceparent_here() else event.traceparent,
     )
     await publish(replace(wire, topic=event.reply_to, retention=_ANSWERS), [answer], wait_s=0.0)
 

@@ -11,6 +11,7 @@ from coterie._rules.log import Appended, Message, Position
 from coterie.bus.event import CloudEvent
 from coterie.bus.wire import Wire
 from coterie.errors import TopicFull, Unavailable
+from coterie.telemetry.recording import is_recording
 
 __all__ = ["MOST_AT_ONCE", "Published", "publish"]
 
@@ -38,6 +39,15 @@ async def publish(wire: Wire, events: Sequence[CloudEvent], *, wait_s: float) ->
         TopicFull: there was no room in time. Unavailable: the store did not answer in time; whether they are there is
             not known.
     """
+    if not is_recording():
+        return await _published(wire, events, wait_s)
+    from coterie.telemetry.bus_spans import publishing
+
+    with publishing(wire.topic, events) as traced:
+        return await _published(wire, traced, wait_s)
+
+
+async def _published(wire: Wire, events: Sequence[CloudEvent], wait_s: float) -> list[Published]:
     # All of them before the first one is sent.
     messages = [wire.message(event) for event in events]
     deadline_s = wire.clock.monotonic() + wait_s if wait_s else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from coterie._json import JsonValue
 from coterie._rules.log import Delivery, Failure, Position
+from coterie._rules.redaction import redacted
 from coterie._rules.timeline import SECOND
 from coterie.bus.event import CloudEvent
 
@@ -95,11 +96,11 @@ class Received:
 
 
 def said(reason: str | BaseException) -> str:
-    """A reason as a text, also of an error that cannot say what it is."""
+    """A reason as a text, without credentials; also of an error that cannot say what it is."""
     if isinstance(reason, str):
-        return reason
+        return redacted(reason)
     try:
-        return f"{type(reason).__name__}: {reason}"
+        return redacted(f"{type(reason).__name__}: {reason}")
     # Of whoever wrote the error: a consumer does not end by it.
     except Exception:  # noqa: BLE001
         return type(reason).__name__

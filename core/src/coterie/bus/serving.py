@@ -15,6 +15,7 @@ from coterie.bus.received import Received, said
 from coterie.bus.subscription import Subscription
 from coterie.bus.wire import UNREADABLE
 from coterie.errors import PolicyError, Refused, Unavailable
+from coterie.telemetry.recording import is_recording
 from coterie.work import Work
 
 __all__ = ["Handler", "serve"]
@@ -64,7 +65,11 @@ class _Service:
         subscription, call = self._subscription, self._call
         while (received := subscription.ready() or await subscription.next()) is not None:
             try:
-                answer = await call(received)
+                if is_recording():
+                    await self._traced(received)
+                    answer = None
+                else:
+                    answer = await call(received)
                 if answer is not None and received.event.reply_to is not None:
                     await self._patiently(partial(received.reply, answer))
             # The handler's own, whatever it is: the end of a delivery, not of the service. Others are raised again.
@@ -72,6 +77,15 @@ class _Service:
                 await self._failed(received, error)
             else:
                 subscription.settle_done(received)
+
+    async def _traced(self, received: Received) -> None:
+        """Handle it, and have it answered, within its span."""
+        from coterie.telemetry.bus_spans import processing
+
+        with processing(received, self._subscription.topic, self._subscription.group):
+            answer = await self._call(received)
+            if answer is not None and received.event.reply_to is not None:
+                await self._patiently(partial(received.reply, answer))
 
     async def _failed(self, received: Received, error: BaseException) -> None:
         task = asyncio.current_task()

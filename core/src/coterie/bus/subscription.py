@@ -57,6 +57,11 @@ class Subscription:
         self._is_begun = False
 
     @property
+    def topic(self) -> str:
+        """Whose events they are."""
+        return self._wire.topic
+
+    @property
     def consumer(self) -> str:
         """By which name the group knows it now."""
         return self._intake.consumer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,13 +19,14 @@ from coterie.clock import Clock
 from coterie.errors import MalformedEvent, OversizedMessage, UntrustedEvent
 from coterie.events import Event, Listener
 from coterie.ports import LogStore
+from coterie.telemetry.logs import guarded
 
 __all__ = ["UNREADABLE", "Wire", "event_id", "message_id"]
 
 # What makes a message no event, wherever it is read.
 UNREADABLE = (MalformedEvent, UntrustedEvent, OversizedMessage)
 
-_log = logging.getLogger("coterie.bus")
+_log = guarded("coterie.bus")
 
 _IDENTITY = re.compile(r"[0-9a-f]{32} (.+)\Z")
 

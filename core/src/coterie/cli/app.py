@@ -10,13 +10,15 @@ import typer
 
 from coterie import __version__
 from coterie.cli.approval_commands import add_approval_commands
+from coterie.cli.doctor_command import add_doctor_command
 from coterie.cli.event_commands import add_event_commands
-from coterie.cli.failure import DEBUG, told
+from coterie.cli.failure import DEBUG, json_wanted, told
 from coterie.cli.fleet_commands import add_fleet_commands
-from coterie.cli.formats import Format, Journalling
+from coterie.cli.formats import Format, Journalling, LogFormat
 from coterie.cli.machine_commands import add_machine_commands
-from coterie.cli.run_commands import add_run_commands
+from coterie.cli.run_commands import LogFormatOption, add_run_commands
 from coterie.cli.streams import allow_any_text
+from coterie.cli.trace_commands import add_trace_commands
 from coterie.cli.usage import Command, Group
 from coterie.cli.worker_command import add_worker_commands
 
@@ -132,6 +134,7 @@ def run_plan(
     run_id: RunIdOption = None,
     journal: JournalOption = Journalling.STRICT,
     graceful_shutdown_timeout: GracefulOption = None,
+    log_format: LogFormatOption = LogFormat.CONSOLE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -152,6 +155,7 @@ def run_plan(
         run_id=run_id,
         journal=journal.value,
         graceful_shutdown_timeout_s=graceful_shutdown_timeout,
+        logs_json=json_wanted(log_format),
         as_json=as_json,
         quiet=quiet,
     )
@@ -237,3 +241,5 @@ add_machine_commands(app)
 add_fleet_commands(app)
 add_event_commands(app)
 add_worker_commands(app)
+add_trace_commands(app)
+add_doctor_command(app)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coterie.cli.failure import told
-from coterie.cli.formats import Journalling
+from coterie.cli.failure import json_wanted, told
+from coterie.cli.formats import Journalling, LogFormat
 from coterie.cli.usage import Command, Group
 from coterie.errors import Misuse
 
@@ -53,6 +53,14 @@ GracefulOption = Annotated[
         metavar="SECONDS",
         envvar="COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S",
         help="As of `coterie run`.",
+    ),
+]
+LogFormatOption = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        envvar="COTERIE_LOG_FORMAT",
+        help="Standard error for people (console), or as JSON, one object a line: logs, and what happens (json).",
     ),
 ]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="So many at most.")]
@@ -156,6 +164,7 @@ def resume(
     force: ForceOption = None,
     journal: JournalOption = Journalling.STRICT,
     graceful_shutdown_timeout: GracefulOption = None,
+    log_format: LogFormatOption = LogFormat.CONSOLE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -165,7 +174,8 @@ def resume(
 
     asked = _continued(store, namespace, run, plan=plan, team=team, artifacts=artifacts)
     job = resumed(asked, force=force, journal=journal.value)
-    job = replace(job, graceful_shutdown_timeout_s=graceful_shutdown_timeout)
+    logs_json = json_wanted(log_format)
+    job = replace(job, graceful_shutdown_timeout_s=graceful_shutdown_timeout, logs_json=logs_json)
     return run_job(job, as_json=as_json, quiet=quiet)
 
 

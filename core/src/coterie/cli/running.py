@@ -28,6 +28,7 @@ def run_command(
     run_id: str | None,
     journal: JournalMode,
     graceful_shutdown_timeout_s: float | None,
+    logs_json: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -41,6 +42,7 @@ def run_command(
         run_id,
         journal=journal,
         graceful_shutdown_timeout_s=graceful_shutdown_timeout_s,
+        logs_json=logs_json,
     )
     return run_job(job, as_json=as_json, quiet=quiet)
 

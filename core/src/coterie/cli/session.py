@@ -16,7 +16,7 @@ from coterie._json import JsonValue
 from coterie.approvals import Approvals
 from coterie.artifacts import ArtifactStore
 from coterie.cli.failure import DEBUG
-from coterie.cli.logs import logs_told
+from coterie.cli.logs import LoggedProgress, json_logs, logs_told, others_told
 from coterie.cli.progress import Progress, progress_for
 from coterie.cli.stopping import Stopping
 from coterie.cli.streams import reserved_stdout
@@ -44,6 +44,7 @@ class Job:
 
     store, namespace: of the shared state and the journal; None: as the environment says. journal: how durable it is,
     or "off". intent: what is to become of what it has of the run. graceful_shutdown_timeout_s: as of `Runtime`.
+    logs_json: whether standard error is for programs.
     """
 
     plan: Plan
@@ -56,6 +57,7 @@ class Job:
     intent: Intent | None = None
     journal: JournalMode = "off"
     graceful_shutdown_timeout_s: float | None = None
+    logs_json: bool = False
 
 
 def perform(
@@ -71,8 +73,8 @@ def perform(
         Misuse, Unavailable: as `Orchestrator.execute_workflow`.
     """
     job.team.check(job.plan)
-    progress = progress_for(job.plan, quiet=quiet)
-    with reserved_stdout():
+    progress: Progress = LoggedProgress() if job.logs_json else progress_for(job.plan, quiet=quiet)
+    with reserved_stdout(), json_logs(quiet=quiet) if job.logs_json else others_told():
         try:
             return asyncio.run(_perform(job, after, progress))
         except asyncio.CancelledError:
@@ -99,7 +101,7 @@ async def _perform(
         if runtime.artifacts is None:
             raise Misuse("a run needs an artifact store; give it one with --artifacts URL")
         stopping = Stopping(runtime.orchestrator, progress, plan_run=run_id)
-        with stopping.heard(), nullcontext() if DEBUG.get() else logs_told(progress.say):
+        with stopping.heard(), nullcontext() if DEBUG.get() or job.logs_json else logs_told(progress.say):
             with stopping.at_work():
                 async with progress.showing():
                     result = await runtime.orchestrator.execute_workflow(
@@ -107,11 +109,11 @@ async def _perform(
                     )
             undone = isinstance(result, SagaResult) and result.went_back
             if journal is not None and result.status == "cancelled" and not undone:
-                await _tell_stopped(journal, run_id)
+                await _tell_stopped(journal, run_id, progress if job.logs_json else None)
             return result, await after(result, runtime.artifacts)
 
 
-async def _tell_stopped(journal: Journal, run: str) -> None:
+async def _tell_stopped(journal: Journal, run: str, logged: Progress | None) -> None:
     """How the run goes on, and whose questions stand meanwhile; also to who wanted no progress."""
     console, asked = Console(stderr=True), []
     # A journal that cannot be read now must not hide how the run ended.
@@ -119,6 +121,9 @@ async def _tell_stopped(journal: Journal, run: str) -> None:
         asked = [one.task_id for one in await Approvals(journal).of_run(run) if one.is_open]
     stands = f"what {', '.join(asked)} asks can still be answered; " if asked else ""
     line = f"stopped; {stands}the run goes on with: coterie runs resume {run}"
+    if logged is not None:
+        logged.say(line)
+        return
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

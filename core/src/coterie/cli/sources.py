@@ -18,7 +18,7 @@ from coterie.machine import StateMachine
 from coterie.plan import Plan
 from coterie.team import Team
 
-__all__ = ["artifacts_url", "load_machine", "load_plan", "load_team", "parse_params", "read_plan"]
+__all__ = ["artifacts_place", "artifacts_url", "load_machine", "load_plan", "load_team", "parse_params", "read_plan"]
 
 T = TypeVar("T")
 
@@ -98,11 +98,9 @@ def artifacts_url(given: str | None) -> str:
     The folder is `artifacts` in `COTERIE_HOME`, else in the platform's cache for `coterie`; a temporary one where
     neither can be written.
     """
-    url = given or os.environ.get("COTERIE_ARTIFACTS")
-    if url:
-        return url if "://" in url else _url_of(_folder(url))
-    home = os.environ.get("COTERIE_HOME")
-    folder = (_folder(home) if home else _cache()) / "artifacts"
+    if given or os.environ.get("COTERIE_ARTIFACTS"):
+        return artifacts_place(given)
+    home, folder = os.environ.get("COTERIE_HOME"), _artifacts_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,6 +112,19 @@ def artifacts_url(given: str | None) -> str:
     if os.access(folder, os.W_OK | os.X_OK):
         return _url_of(folder)
     return _url_of(Path(tempfile.mkdtemp(prefix="coterie-artifacts-")))
+
+
+def artifacts_place(given: str | None) -> str:
+    """The same, without making the folder, and without a temporary one in its place."""
+    url = given or os.environ.get("COTERIE_ARTIFACTS")
+    if url:
+        return url if "://" in url else _url_of(_folder(url))
+    return _url_of(_artifacts_folder())
+
+
+def _artifacts_folder() -> Path:
+    home = os.environ.get("COTERIE_HOME")
+    return (_folder(home) if home else _cache()) / "artifacts"
 
 
 def _folder(text: str) -> Path:

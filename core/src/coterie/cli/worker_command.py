@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from coterie.cli.failure import told
+from coterie.cli.failure import json_wanted, told
 from coterie.cli.fleet_commands import JsonOption, NamespaceOption, StoreOption
-from coterie.cli.formats import Journalling
-from coterie.cli.run_commands import ArtifactsOption, GracefulOption
+from coterie.cli.formats import Journalling, LogFormat
+from coterie.cli.run_commands import ArtifactsOption, GracefulOption, LogFormatOption
 from coterie.cli.usage import Command
 
 __all__ = ["add_worker_commands"]
@@ -47,6 +47,9 @@ def worker(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Answer GET /live and /ready there, for whoever restarts it."),
     ] = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Answer GET /metrics there too, as Prometheus reads it.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="Work off what waits, then end.")] = False,
     journal: Annotated[
         Journalling,
@@ -60,6 +63,7 @@ def worker(
         typer.Option(min=1.0, metavar="SECONDS", help="Unheard of for so long, it is replaced by other workers."),
     ] = 15.0,
     graceful_shutdown_timeout: GracefulOption = None,
+    log_format: LogFormatOption = LogFormat.CONSOLE,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what is wrong.")] = False,
 ) -> int:
     """Perform tasks that are placed remotely, with the agents of a team, until SIGTERM or Ctrl-C.
@@ -78,10 +82,12 @@ def worker(
         artifacts=artifacts,
         worker_id=worker_id,
         health=address_of(health),
+        metrics=metrics,
         once=once,
         journal=journal.value,
         lease_s=lease,
         graceful_shutdown_timeout_s=graceful_shutdown_timeout,
+        logs_json=json_wanted(log_format),
     )
     return worker_command(job, quiet=quiet)
 

@@ -10,6 +10,7 @@ from coterie._rules.params import fill
 from coterie.ids import ItemKey
 from coterie.run import Run
 from coterie.task import Task
+from coterie.trail import Trail
 
 if TYPE_CHECKING:
     from coterie.agent import Agent
@@ -26,7 +27,8 @@ class Bound:
     agent, pool: who is at it, and where it waited for one. unit: as the journal knows it. source_item: the item, of
     which each attempt gets a copy. given_key: the idempotency key, where the work was asked for elsewhere.
     thread: of this attempt, while a blocking agent runs. abandoned: those of earlier ones that run on, with the slots
-    that they hold.
+    that they hold. asked_us: when the work was asked for, in microseconds since the epoch, where that is told.
+    noted: the trail, once there was a reason to look for it.
     """
 
     # Defaults on the class: thousands of contexts are made for every one that needs more than these.
@@ -41,13 +43,22 @@ class Bound:
     item_index: int | None = None
     thread: threading.Thread | None = None
     abandoned: dict[threading.Thread, Slot] | None = None
+    asked_us: int | None = None
     given_key: str | None = None
     _begun: Begun | None = None
+    noted: Trail | None = None
 
     def __init__(self, run: Run, task: Task, task_input: dict[str, JsonValue]) -> None:
         self.run = run
         self.task = task
         self.input = task_input
+
+    @property
+    def trail(self) -> Trail | None:
+        """Where what the work goes through is noted; None where nobody would read it."""
+        if self.noted is None and self.run.is_followed:
+            self.noted = Trail(self.run.now)
+        return self.noted
 
     def fresh_input(self) -> dict[str, JsonValue]:
         """The input as the plan and the parameters give it, whatever an agent did to its own copy."""

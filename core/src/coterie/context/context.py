@@ -245,7 +245,11 @@ class TaskContext(Identified):
             return parsed(output, output.inline_bytes())
         if self.artifacts is None:
             raise MissingOutput(f"the output lies at {output.uri!r}, but this run has no artifact store; give it one")
-        return await self.artifacts.load(output)
+        began_s = self.run.now()
+        value = await self.artifacts.load(output)
+        if (trail := self.trail) is not None:
+            trail.since("read", int(began_s * 1e6), bytes=output.size_bytes)
+        return value
 
     def blocking(self) -> BlockingContext:
         """The same for a blocking agent, which runs in a thread."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from coterie._rules.journal import Replayed
+from coterie._rules.journal import Granted, Replayed
 from coterie.attempt import Ended
 from coterie.context import TaskContext
 from coterie.errors import Unavailable
@@ -24,16 +24,20 @@ from coterie.journal.handing_back import handed_back, seen_through
 from coterie.journal.intent import Intent
 from coterie.journal.journal import Journal
 from coterie.journal.outputs import gone_outputs
+from coterie.journal.owner import told
 from coterie.journal.place import place_of, unit_name
 from coterie.journal.pulse import Pulse
 from coterie.journal.results import is_recorded, result_of
 from coterie.journal.steps import Steps
 from coterie.journal.telling import Telling
-from coterie.journal.unit import Unit
+from coterie.journal.unit import Unit, mark_of
 from coterie.result import TaskResult
 from coterie.slots import TypeSlots
 
 __all__ = ["Book", "TaskBook", "begin", "finished", "once"]
+
+# A claim that takes less was not waited for: between two looks at one that is held lies more.
+_WAITED_US = 25_000
 
 
 class Book(Protocol):
@@ -83,6 +87,8 @@ async def begin(context: TaskContext, pool: TypeSlots, *, waits: bool = True) ->
     book = context.run.book
     if book is None:
         return None
+    if context.run.trace is not None and context.asked_us is None:
+        context.asked_us = int(context.run.now() * 1e6)
     begun = await book.begin(context, pool, waits=waits)
     if isinstance(begun, TaskResult):
         return begun
@@ -96,6 +102,12 @@ async def finished(context: TaskContext, perform: Callable[[], Awaitable[Ended]]
     Raises:
         StaleToken: somebody else does this work by now; nothing was recorded. Unavailable: the journal's store failed.
     """
+    if context.run.trace is not None:
+        return await context.run.trace.work(context, partial(_finished, context, perform))
+    return await _finished(context, perform)
+
+
+async def _finished(context: TaskContext, perform: Callable[[], Awaitable[Ended]]) -> Ended:
     book, unit = context.run.book, context.unit
     if book is None or unit is None:
         return await perform()
@@ -158,6 +170,7 @@ class TaskBook:
         asked = replace(self._journal.asked(self._intent, fingerprint, self._owner), dead=self._after)
         patience_s = context.run.patience_s if waits and context.run.waits else 0.0
         what = f"{name!r} of the run {self._run!r}"
+        asked_s = context.run.now()
         try:
             found = await self._journal.claim(self._run, place, asked, what=what, patience_s=patience_s)
             if isinstance(found, Replayed):
@@ -179,8 +192,21 @@ class TaskBook:
         unit = Unit(
             name, place.record, found.guard, claim.epoch, fingerprint, found.why, before, claim.forced, claim.given
         )
+        self._note(context, unit, found, asked_s)
         self._pulse.add(unit)
         return unit
+
+    def _note(self, context: TaskContext, unit: Unit, found: Granted, asked_s: float) -> None:
+        """Note what stood in the way of the claim, and whose it was."""
+        unit.mark = mark_of(self._run, found.claim.token)
+        after, trail = found.after, context.trail
+        was_begun = found.why != "unfinished" or bool(after.owner)
+        if found.why == "unfinished" and after.owner not in ("", found.claim.owner):
+            unit.mark_before = mark_of(self._run, after.token)
+        took_us = int((context.run.now() - asked_s) * 1e6)
+        if trail is not None and ((found.why != "first" and was_begun) or took_us >= _WAITED_US):
+            owner = told(after.owner) if after.owner else None
+            trail.note("claim", int(asked_s * 1e6), took_us, after=owner, why=found.why)
 
     async def finish(self, unit: Unit, context: TaskContext, ended: Ended) -> Ended:
         """See `Book.finish`."""

@@ -13,6 +13,7 @@ from coterie.journal.intent import Intent
 from coterie.journal.results import MOST_CHARS, too_large, unwritable, written
 from coterie.journal.unit import Unit
 from coterie.ref import Ref
+from coterie.trail import Trail, laps_text
 
 __all__ = ["Ending"]
 
@@ -42,7 +43,7 @@ class Ending:
             if not text.isascii():
                 text.encode()
             if len(text) <= MOST_CHARS:
-                return ended, text
+                return ended, text if context.noted is None else _with_laps(text, context.noted)
             error = too_large(context.task_id, len(text))
         # Of huge numbers, and of half characters.
         except (ValueError, RecursionError) as problem:
@@ -50,7 +51,8 @@ class Ending:
         if context.item_key is None:
             context.run.output_lines.pop(context.task_id, None)
         ended = ended._replace(state="failed", output=None, error=error)
-        return ended, self._any(unit, context, ended, at)
+        text = self._any(unit, context, ended, at)
+        return ended, text if context.noted is None else _with_laps(text, context.noted)
 
     def _any(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
         usage = {name: value for name, value in context.usage.to_dict().items() if value}
@@ -77,3 +79,11 @@ class Ending:
             f'"r":{{"state":"succeeded","output":{{{value}}},"attempts":{ended.attempts}{agent},'
             f'"duration_s":{ended.duration_s:.6f}}}{self._alike}}}'
         )
+
+
+def _with_laps(text: str, trail: Trail) -> str:
+    """The record with what the work went through, unless that makes it too large: it is the end that counts."""
+    if not trail.laps:
+        return text
+    longer = f'{text[:-1]},"tl":{dumped(laps_text(tuple(trail.laps), trail.more))}}}'
+    return longer if len(longer) <= MOST_CHARS else text

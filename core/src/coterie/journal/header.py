@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coterie._json import JsonValue
@@ -23,7 +23,8 @@ class Header:
     plan_name, plan_hash: None for tasks that belong to no plan. document: the plan as `Plan.to_dict` gives it, inline
     or as a reference's JSON form, so that the run can be resumed without the code that made it; `canonical`: the same
     as text, of a header that is only written. team: the path that `Team.load` takes, where it is known. begun_at:
-    seconds since the epoch.
+    seconds since the epoch. traceparent: the context, as W3C Trace Context has it, whose trace is the run's; None: the
+    run's trace id follows from its name.
     """
 
     plan_name: str | None = None
@@ -34,13 +35,14 @@ class Header:
     engine_run: str = "local"
     begun_at: float = 0.0
     canonical: str | None = None
+    traceparent: str | None = None
 
     def text(self) -> str:
         """What is stored."""
         document: dict[str, Any] = {"v": FORMAT, "at": round(self.begun_at, 3), "by": self.engine_run}
         if self.plan_hash is not None:
             document["plan"] = {"name": self.plan_name, "hash": self.plan_hash}
-        more = {"params": dict(self.params), "document": self.document, "team": self.team}
+        more = {"params": dict(self.params), "document": self.document, "team": self.team, "tp": self.traceparent}
         text = dumped(document | {name: value for name, value in more.items() if value})
         return text if self.canonical is None else f'{text[:-1]},"document":{self.canonical}}}'
 
@@ -57,13 +59,14 @@ def read_header(text: str) -> Header:
         found.get("team"),
         found["by"],
         found["at"],
+        traceparent=found.get("tp"),
     )
 
 
 def check_header(
     texts: Mapping[str, str | None], now: int, *, run: WorkflowId, given: Header, intent: Intent
 ) -> Changed[Header]:
-    """A decision: keep the first header; where the plan may change, the newest.
+    """A decision: keep the first header; where the plan may change, the newest. The trace stays that of the first.
 
     Raises:
         PlanChanged: it may not.
@@ -77,6 +80,7 @@ def check_header(
         return Changed({}, known)
     if known.plan_hash is not None and not intent.allow_changes:
         raise PlanChanged(run, begun_with=_named(known), given=_named(given))
+    given = replace(given, traceparent=known.traceparent)
     return Changed({"run": given.text()}, given)
 
 

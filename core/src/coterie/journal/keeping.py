@@ -16,6 +16,7 @@ from coterie.journal.intent import Intent
 from coterie.journal.journal import Journal
 from coterie.journal.run_book import RunBook, open_run
 from coterie.plan import Plan
+from coterie.telemetry.recording import traceparent_here
 
 __all__ = ["Keeping", "keeping"]
 
@@ -57,28 +58,31 @@ class Keeping:
     @asynccontextmanager
     async def piece(self, plan: Plan | None, run: Run, intent: Intent) -> AsyncIterator[None]:
         """Let what is done for a run be claimed and recorded, a unit of work at a time."""
-        await self.begin(plan, run, intent)
+        header = await self.begin(plan, run, intent)
+        run.traceparent = header.traceparent
         run.book = book = TaskBook(self.at_work(), run.workflow_id, intent, on_event=self._on_event)
         try:
             yield
         finally:
             await book.aclose()
 
-    async def begin(self, plan: Plan | None, run: Run, intent: Intent) -> None:
-        """Have the journal know of a run.
+    async def begin(self, plan: Plan | None, run: Run, intent: Intent) -> Header:
+        """Have the journal know of a run; as it is described there.
 
         Raises:
             PlanChanged: it began with another plan, and may not go on with this one.
         """
         known = await self.journal.header(run.workflow_id)
         if known is not None and (plan is None or known.plan_hash == plan.hash):
-            return
-        await self.journal.begin(run.workflow_id, await self._header(plan, run, intent), intent)
+            return known
+        return await self.journal.begin(run.workflow_id, await self._header(plan, run, intent), intent)
 
     async def _header(self, plan: Plan | None, run: Run, intent: Intent) -> Header:
-        begun_at = self.journal.clock.now()
+        begun_at, traceparent = self.journal.clock.now(), traceparent_here()
         if plan is None:
-            return Header(team=self._team_path, engine_run=intent.engine_run, begun_at=begun_at)
+            return Header(
+                team=self._team_path, engine_run=intent.engine_run, begun_at=begun_at, traceparent=traceparent
+            )
         document: JsonValue = None
         canonical = None
         if self._artifacts is not None:
@@ -86,7 +90,15 @@ class Keeping:
         elif len(plan.canonical.encode()) <= MOST_INLINE_BYTES:
             canonical = plan.canonical
         return Header(
-            plan.name, plan.hash, run.params, document, self._team_path, intent.engine_run, begun_at, canonical
+            plan.name,
+            plan.hash,
+            run.params,
+            document,
+            self._team_path,
+            intent.engine_run,
+            begun_at,
+            canonical,
+            traceparent,
         )
 
 

@@ -34,7 +34,7 @@ from coterie.journal.book import TaskBook
 from coterie.journal.ending import Ending
 from coterie.journal.entries import Entries
 from coterie.journal.handing_back import handed_back
-from coterie.journal.header import Header
+from coterie.journal.header import Header, read_header
 from coterie.journal.intent import Intent
 from coterie.journal.journal import Journal, status_text
 from coterie.journal.outputs import gone_outputs, records_with_outputs
@@ -42,7 +42,7 @@ from coterie.journal.place import place_of, record_path, unit_name
 from coterie.journal.results import result_of
 from coterie.journal.steps import Steps
 from coterie.journal.telling import Telling
-from coterie.journal.unit import Unit
+from coterie.journal.unit import Unit, mark_of
 from coterie.result import TaskResult
 from coterie.slots import TypeSlots
 
@@ -114,6 +114,9 @@ class RunBook:
         self._whole = granted.claim._replace(token=granted.claim.token - 1)
         self._given = given_after(None, self._whole, asked)
         self._fresh: Reason = "unfinished" if self._whole.token else "first"
+        self._mark = mark_of(run, granted.claim.token, whole=True)
+        header = texts.get("run", "")
+        self._header = header if '"tp":"' in header else None
         self._intent = intent
         self._entries: Entries[_Waiting] = Entries(journal.store, run, granted.guard, self._told)
         self._tell = Telling(run, on_event)
@@ -149,7 +152,9 @@ class RunBook:
                 # Said by `begin`, where it is this work's failure and nobody else's.
                 return None
         path, fingerprint, whole = record_path(name, key), self._fingerprint(context, pool), self._whole
-        return Unit(name, path, self._guard, whole.epoch, fingerprint, self._fresh, None, whole.forced, self._given)
+        unit = Unit(name, path, self._guard, whole.epoch, fingerprint, self._fresh, None, whole.forced, self._given)
+        unit.mark = self._mark
+        return unit
 
     def _looked_up(self, context: TaskContext, name: str) -> Unit | TaskResult | None:
         place = place_of(context.task_id, context.item_key)
@@ -170,7 +175,12 @@ class RunBook:
         if verdict.why == "output_gone" and record is not None:
             self._tell.output_gone(context, record)
         forced, given = forced_after(record, known, asked), given_after(record, known, asked)
-        return Unit(name, place.record, self._guard, verdict.epoch, fingerprint, verdict.why, record, forced, given)
+        unit = Unit(name, place.record, self._guard, verdict.epoch, fingerprint, verdict.why, record, forced, given)
+        unit.mark = self._mark
+        trail = context.trail if record is not None else None
+        if trail is not None:
+            trail.note("claim", trail.now_us(), 0, why=verdict.why)
+        return unit
 
     def _is_known(self, record: Record | None, why: Reason | None, place: Place) -> bool:
         """Whether a worker's record is the last word; a failure is, unless somebody mends it."""
@@ -187,6 +197,11 @@ class RunBook:
         asked, alone = self._asked_hashes[agent_type]
         outputs = context.upstream_outputs()
         return with_upstream(asked, outputs) if outputs else alone
+
+    @property
+    def traceparent(self) -> str | None:
+        """The context that fixed the run's trace, where one did."""
+        return read_header(self._header).traceparent if self._header is not None else None
 
     @property
     def is_strict(self) -> bool:

@@ -82,8 +82,12 @@ class StepCall:
         self._step = self._begun.enter(path_here(context), name, key)
         self._fingerprint = _fingerprint(version, arguments)
         self._token: Token[_Here | None] | None = None
+        self._began_us = 0
+        self._is_replayed = False
 
     def __enter__(self) -> Self:
+        if (trail := self._context.trail) is not None:
+            self._began_us = trail.now_us()
         self._token = _here.set(_Here(self._context, self._step.path))
         return self
 
@@ -93,16 +97,20 @@ class StepCall:
         assert self._token is not None
         _here.reset(self._token)
         self._begun.leave(self._step)
+        if (trail := self._context.trail) is not None:
+            trail.since("step", self._began_us, name=self._step.path, replayed=self._is_replayed, error=error)
 
     async def recall(self) -> tuple[JsonValue] | None:
         """What the step returned before, in a tuple."""
         known = self._known
         found = None if known is None else await known.recall(self._step.path, self._fingerprint, self._begun)
         try:
-            return None if found is None else (await self._context.loaded(found[0]),)
+            recalled = None if found is None else (await self._context.loaded(found[0]),)
         except MissingArtifact as error:
             _log.warning("journal.output_gone %s %s: done again: %s", self._context.task_id, self._step.path, error)
             return None
+        self._is_replayed = recalled is not None
+        return recalled
 
     async def keep(self, returned: object) -> JsonValue:
         """Record what it returned; that, as JSON."""

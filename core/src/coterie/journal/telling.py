@@ -27,10 +27,11 @@ class Telling:
     def replayed(self, context: TaskContext, record: Record) -> None:
         """A unit of work was not done: it is known how it ended.
 
-        Event fields: state, by (the engine's run that did it), at (s since the epoch), duration_s and usage (what doing
-        it again would have taken), item.
+        Event fields: agent_type, state, by (the engine's run that did it), at (s since the epoch), duration_s and usage
+        (what doing it again would have taken), item.
         """
         found: dict[str, Any] = {
+            "agent_type": context.task.agent_type,
             "state": record.result["state"],
             "by": record.by,
             "at": record.at,
@@ -40,6 +41,8 @@ class Telling:
         if context.item_key is not None and context.item_index is not None:
             found["item"] = item_name(context.item_key, context.item_index)
         _log.debug("task.replayed %s %s", context.task_id, found)
+        if context.run.trace is not None:
+            context.run.trace.replayed(context, record)
         self._emit("task.replayed", context.task_id, found)
 
     def resumed(self, name: str, steps: int) -> None:

@@ -14,7 +14,7 @@ from coterie.errors import LeaseLost
 if TYPE_CHECKING:
     from coterie.journal.steps import Steps
 
-__all__ = ["Unit"]
+__all__ = ["Unit", "mark_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +24,7 @@ class Unit:
     name: also of the shelf with its steps. epoch, fingerprint: what its idempotency key is made of. why: it is done.
     record: where its end is written. before: the record that this replaces. forced, given: the demands that it meets.
     steps: once one was called. lost: set once it is known that somebody else does it; whoever goes on is told so.
+    mark: names this grant of it among all, mark_before: that of who is lost; "": nobody is. For spans.
     """
 
     name: str
@@ -37,8 +38,15 @@ class Unit:
     given: Mapping[str, int] = field(default_factory=dict)
     steps: Steps | None = field(default=None, repr=False)
     lost: LeaseLost | None = field(default=None, repr=False)
+    mark: str = ""
+    mark_before: str = ""
 
     @property
     def pulse(self) -> str:
         """Where it is said until when it is held."""
         return f"pulse/{self.name}"
+
+
+def mark_of(book: str, token: int, *, whole: bool = False) -> str:
+    """Names one grant of a unit of work among all that a book knows. whole: it came with that of the whole run."""
+    return f"{book} {'whole ' if whole else ''}{token}"

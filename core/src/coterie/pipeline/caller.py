@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from coterie.ids import WorkflowId
+from coterie.trail import Trail
 from coterie.usage import Usage
 
 __all__ = ["Caller"]
@@ -28,6 +29,10 @@ class Caller(Protocol):
     @property
     def usage(self) -> Usage:
         """What was reported so far, over all attempts."""
+
+    @property
+    def trail(self) -> Trail | None:
+        """Where what stands in its way is noted; None where nobody reads that."""
 
     def next_attempt(self) -> None:
         """Make ready for another attempt."""

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from coterie.breaker import CircuitBreaker
 from coterie.budget import Budget, Spending
 from coterie.clock import Clock
-from coterie.errors import BreakerOpen, LeaseLost, NoLiveAgent, Unavailable
+from coterie.errors import BreakerOpen, BudgetSpent, LeaseLost, NoLiveAgent, QuotaSpent, Refused, Unavailable
 from coterie.events import Event
 from coterie.ids import AgentId, AgentType, WorkflowId
 from coterie.limiter import RateLimiter
@@ -28,6 +29,7 @@ from coterie.pool.lease import Wait
 from coterie.ports import StateStore
 from coterie.retry_budget import RetryBudget
 from coterie.slots import Slot, Slots, TypeSlots
+from coterie.trail import Trail
 from coterie.work import Work
 
 __all__ = ["Admitted", "Gate", "Tools"]
@@ -149,10 +151,37 @@ class Gate:
         async with AsyncExitStack() as held:
             avoid = [name for name in self._agents if name != only] if only is not None else []
             ask = partial(self.tools.pool.lease, priority=priority, wait_s=wait_s, key=key, ticket=ticket)
-            lease = await self._lease(held, ask, avoid)
-            account = await self._account(held, caller)
+            trail = caller.trail
+            if trail is None:
+                lease = await self._lease(held, ask, avoid)
+                account = await self._account(held, caller)
+            else:
+                lease, account = await self._noted(trail, self._lease(held, ask, avoid), held, caller, priority)
             async with account:
                 yield Admitted(lease.agent_id, lease.token)
+
+    async def _noted(
+        self, trail: Trail, lease: Coroutine[Any, Any, Lease], held: AsyncExitStack, caller: Caller, priority: int
+    ) -> tuple[Lease, Account]:
+        """The way as always, and what stood in it on the trail."""
+        began_us = trail.now_us()
+        try:
+            try:
+                leased = await lease
+            finally:
+                trail.waited("queue", began_us, place="pool", priority=priority)
+            return leased, await self._account(held, caller, trail)
+        except Refused as refusal:
+            # Of a budget, its own name is on the trail.
+            if not isinstance(refusal, BudgetSpent):
+                _note_refusal(trail, refusal, self._named(refusal))
+            raise
+
+    def _named(self, refusal: Refused) -> str:
+        """Who refused."""
+        if isinstance(refusal, BreakerOpen):
+            return f"breaker:{refusal.breaker}"
+        return f"{'limit' if isinstance(refusal, QuotaSpent) else 'pool'}:{self.agent_type}"
 
     def breaker_moved(self, event: Event) -> None:
         """Copy what a breaker does into the pool: it must not be picked while it rests."""
@@ -251,17 +280,25 @@ class Gate:
             # The breaker itself goes on refusing; the pool learns of it from the next that is refused.
             return
 
-    async def _account(self, held: AsyncExitStack, caller: Caller) -> Account:
+    async def _account(self, held: AsyncExitStack, caller: Caller, trail: Trail | None = None) -> Account:
         limiter = self.tools.limiter
         reservation = None
         if limiter is not None:
             costs = {"tokens": self.policies.tokens_per_call} if "tokens" in limiter.quotas else {}
+            began_us = trail.now_us() if trail is not None else 0
             reservation = await limiter.acquire(max_wait_s=self.policies.max_hold_s, **costs)
+            if trail is not None:
+                trail.waited("limit", began_us, quota=",".join(limiter.quotas))
         spendings: list[tuple[Spend, Spending]] = []
         try:
             for spend in self.policies.budgets:
                 budget = self.tools.budget(spend, caller.workflow_id)
-                spending = await held.enter_async_context(budget.reserve(spend.bound))
+                try:
+                    spending = await held.enter_async_context(budget.reserve(spend.bound))
+                except BudgetSpent as refusal:
+                    if trail is not None:
+                        _note_refusal(trail, refusal, f"budget:{spend.name}")
+                    raise
                 # Whoever is refused by the next one has spent nothing of this one.
                 spending.report(0)
                 spendings.append((spend, spending))
@@ -270,6 +307,10 @@ class Gate:
                 await reservation.cancel()
             raise
         return Account(caller, limiter, reservation, spendings, self.tools.retries)
+
+
+def _note_refusal(trail: Trail, refusal: Refused, by: str) -> None:
+    trail.note("refused", trail.now_us(), 0, by=by, error=refusal, retry_after_s=round(refusal.retry_after_s, 3))
 
 
 @asynccontextmanager

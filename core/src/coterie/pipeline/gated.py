@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from coterie.attempt import (
     Ended,
     hand_back,
     kept,
+    note_call,
     perform,
     raise_if_cancelled,
     raise_if_late,
@@ -24,6 +26,7 @@ from coterie.pipeline.persistence import Persistence
 from coterie.pipeline.places import Place
 from coterie.pipeline.remembered import recall, remember
 from coterie.policies import Fallback
+from coterie.result import ErrorInfo
 from coterie.slots import Slot, TypeSlots
 from coterie.task import Retry
 
@@ -150,9 +153,25 @@ class GatedWork:
             self._again.tell("task.waiting", wait_s=wait_s)
 
     async def _call(self, slot: Slot) -> Any:
-        """One call of the agent, under its time-out."""
-        context, agent, call = self._context, slot.agent, slot.call
-        context.agent, context.pool = agent, slot.pool
+        """One call of the agent, noted where it failed, or anything else is worth telling."""
+        context = self._context
+        context.agent, context.pool = slot.agent, slot.pool
+        began = self._clock.monotonic()
+        try:
+            value = await self._call_in_time(slot)
+        except BaseException as error:
+            if (trail := context.trail) is not None:
+                note_call(trail, context, self._clock.monotonic() - began, error)
+            raise
+        trail = context.noted
+        if trail is not None and trail.laps:
+            note_call(trail, context, self._clock.monotonic() - began)
+        return value
+
+    async def _call_in_time(self, slot: Slot) -> Any:
+        """Under its time-out."""
+        context, agent, trace = self._context, slot.agent, self._context.run.trace
+        call = slot.call if trace is None else partial(trace.call, slot.call, agent)
         timeout_s = context.task.timeout_s or agent.timeout_s
         if timeout_s is None:
             context.deadline = None
@@ -175,7 +194,9 @@ class GatedWork:
 
     async def _fall_back(self, failed: Ended) -> Ended:
         """What the first stand-in gives that can; the failure itself if none can."""
+        trail = self._context.trail
         for fallback in self._gate.policies.fallback:
+            began_us = trail.now_us() if trail is not None else 0
             try:
                 ended = await self._stand_in(fallback, failed)
             except (UnknownAgent, UnknownAgentType) as unknown:
@@ -183,8 +204,10 @@ class GatedWork:
                 continue
             if ended is not None and ended.state == "succeeded":
                 _log.warning("task.fell_back %s on %s", self._context.task.id, fallback)
-                error = f"{type(failed.error).__name__}: {failed.error}"
+                error = str(ErrorInfo.of(failed.error)) if failed.error is not None else ""
                 self._again.tell("task.fell_back", fallback=str(fallback), error=error)
+                if trail is not None:
+                    trail.since("fallback", began_us, to=str(fallback))
                 return ended._replace(
                     began_s=self._again.began_s, duration_s=self._clock.monotonic() - self._again.began_s
                 )

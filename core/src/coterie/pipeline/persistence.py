@@ -98,8 +98,12 @@ class Persistence:
         wait_s = min(failure.retry_after_s, self.left_s) * (1.0 + random.random() * _SPREAD)  # noqa: S311  # spreads load, no secret
         _log.info("task.refused %s: waiting %.3f s: %s", self._caller.task_id, wait_s, failure)
         self.tell("task.refused", wait_s=wait_s, error=f"{type(failure).__name__}: {failure}")
+        trail = self._caller.trail
+        began_us = trail.now_us() if trail is not None else 0
         # Without a slot, and no attempt: nobody was called.
         await asyncio.sleep(wait_s)
+        if trail is not None:
+            trail.since("wait", began_us, **{"for": "refusal"})
         self._left_s -= wait_s
         return True
 
@@ -136,6 +140,10 @@ class Persistence:
             return False
         wait_s = max(back_off_s(retry, made), asked_s)
         tell_retry(caller, wait_s, failure, self._listener)
+        trail = caller.trail
+        began_us = trail.now_us() if trail is not None else 0
         await asyncio.sleep(wait_s)
+        if trail is not None:
+            trail.since("backoff", began_us, attempt=caller.attempt, error=failure)
         caller.next_attempt()
         return True

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 
 from coterie.errors import Misuse
 from coterie.ids import AgentId, WorkflowId
+from coterie.trail import Trail
 from coterie.usage import Usage
 
 __all__ = ["Call", "making", "this_call"]
@@ -31,6 +32,8 @@ class Call:
         self.agent_id: AgentId = ""
         self.token = 0
         self._used = Usage()
+        # No journal has it, and no task.
+        self.trail: Trail | None = None
         self._lock = threading.Lock()
 
     @property

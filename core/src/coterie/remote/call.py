@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 from coterie._json import JsonValue, require_json
 from coterie._plan_format import task_from_dict, task_to_dict
 from coterie._rules.call import CallPhase, CallRecord
+from coterie._rules.lap import Lap
 from coterie.context import Run, TaskContext
 from coterie.errors import CoterieError, Misuse, NoReply
 from coterie.ids import ItemKey, TaskId, WorkflowId, check_name, check_workflow_id, content_hash
@@ -228,7 +229,7 @@ class CallStatus:
     phase: queued, running, done, cancelled. worker: who performs it, or did last. attempt: grows each time that a
     worker begins it. result, usage: once it is done, unless `given_up` says why there is none: "abandoned", "late".
     reason: of that, or who has cancelled it. submitted_at, begun_at: seconds since the epoch; None: not yet.
-    patience_s: for how long nobody may begin it.
+    patience_s: for how long nobody may begin it. laps, more: what it went through at the worker, as of `Trail`.
     """
 
     id: str
@@ -244,6 +245,8 @@ class CallStatus:
     submitted_at: float
     begun_at: float | None
     patience_s: float
+    laps: tuple[Lap, ...] = ()
+    more: int = 0
 
     def late(self) -> NoReply:
         """What it is to have been begun by nobody in time."""
@@ -275,6 +278,8 @@ class CallStatus:
             record.submitted_us / 1e6,
             record.begun_us / 1e6 if record.begun_us else None,
             record.patience_us / 1e6,
+            outcome.laps if outcome is not None else (),
+            outcome.more if outcome is not None else 0,
         )
 
 

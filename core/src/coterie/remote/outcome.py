@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from coterie._rules.lap import Lap, laps_of, laps_text
 from coterie.errors import CoterieError, Misuse
 from coterie.ref import Ref
 from coterie.result import ItemResult, TaskResult
@@ -17,16 +18,20 @@ __all__ = ["Outcome", "result_from_dict", "result_to_dict"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """result: of the task. usage: over all attempts. worker: who says so."""
+    """result: of the task. usage: over all attempts. worker: who says so. laps, more: as of `Trail`."""
 
     result: TaskResult
     usage: Usage = field(default_factory=Usage)
     worker: str = ""
+    laps: tuple[Lap, ...] = ()
+    more: int = 0
 
     def to_json(self) -> str:
         """The document."""
         used = {name: value for name, value in self.usage.to_dict().items() if value}
         document = {"result": result_to_dict(self.result), "usage": used, "worker": self.worker}
+        if self.laps:
+            document["tl"] = laps_text(self.laps, self.more)
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode(errors="backslashreplace").decode()
 
@@ -40,11 +45,14 @@ class Outcome:
         try:
             document = json.loads(text)
             return cls(
-                result_from_dict(document["result"]), Usage.from_dict(document.get("usage", {})), document["worker"]
+                result_from_dict(document["result"]),
+                Usage.from_dict(document.get("usage", {})),
+                document["worker"],
+                *laps_of(document.get("tl")),
             )
         except CoterieError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise Misuse(f"the text is no end of a call: {error!r:.300}; is the namespace ours alone?") from error
 
 

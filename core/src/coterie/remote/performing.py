@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +12,7 @@ from coterie._json import JsonValue
 from coterie._rules import call as rule
 from coterie._rules.call import Begun, CallRecord, Dropped
 from coterie._rules.decided import Decide
+from coterie._rules.lap import Lap
 from coterie._rules.log import Delivery
 from coterie._rules.timeline import SECOND
 from coterie.errors import (
@@ -34,9 +34,10 @@ from coterie.remote.call import Call
 from coterie.remote.calls import RemoteCalls
 from coterie.remote.documents import fetched, stowed
 from coterie.remote.outcome import Outcome
-from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, Asking, call_key, name_of
+from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, Asking, call_key, name_of, wait_of
 from coterie.remote.taking import TypeQueue
 from coterie.result import ErrorInfo, TaskResult
+from coterie.telemetry.logs import guarded
 from coterie.work import Work
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ __all__ = ["Job", "Performer"]
 
 T = TypeVar("T")
 
-_log = logging.getLogger("coterie.remote")
+_log = guarded("coterie.remote")
 
 # A store that the work needs and that does not answer: so long it is left alone before each further delivery.
 _AWAY_S = (1.0, 5.0, 20.0, 60.0)
@@ -68,6 +69,7 @@ class Job:
 
     token: of its attempt, once it has begun. stop: why its agent is being ended, if it is. is_suspect: whether its call
     may have been cancelled just when it began. was_refused: whether nobody was called, since a policy said not now.
+    queued: how long no worker had it.
     """
 
     queue: TypeQueue
@@ -77,6 +79,7 @@ class Job:
     stop: Stop = ""
     is_suspect: bool = False
     was_refused: bool = False
+    queued: Lap | None = None
     work: asyncio.Task[Outcome] | None = field(default=None, repr=False)
 
     @property
@@ -123,7 +126,7 @@ class Performer:
         begun = await self._begin(job, job.asking)
         if begun is None:
             return
-        job.token = begun.record.token
+        job.token, job.queued = begun.record.token, wait_of(begun.record, self._worker_id)
         call = await self._read(job, begun.record)
         if call is None:
             return
@@ -146,7 +149,7 @@ class Performer:
 
     async def leave(self, job: Job, error: Exception) -> None:
         """Have a delivery go to others that could not be seen through. Before it has begun, that does not count."""
-        told = f"{type(error).__name__}: {error}"
+        told = str(ErrorInfo.of(error))
         reason = told if job.token or not isinstance(error, Unavailable) else None
         at_most = None if reason is None else _MOST_DELIVERIES
         with suppress(CoterieError):
@@ -206,7 +209,7 @@ class Performer:
         except Unavailable as error:
             await self._away(job, None, error)
         except (CoterieError, MissingOutput) as error:
-            await self._abandon(job.asking, job.position, f"{type(error).__name__}: {error}")
+            await self._abandon(job.asking, job.position, str(ErrorInfo.of(error)))
             await self._reject(job, str(error))
         else:
             return call
@@ -226,7 +229,7 @@ class Performer:
         except Unavailable as error:
             await self._away(job, call, error)
         except LeaseLost as error:
-            await self._put_back(job, call, delay_s=1.0, reason=f"{type(error).__name__}: {error}")
+            await self._put_back(job, call, delay_s=1.0, reason=str(ErrorInfo.of(error)))
         # Whatever else comes out of it is its end: nobody would have more luck with it.
         except Exception as error:  # noqa: BLE001
             _log.warning("call.failed %s: %r", _named(call), error, exc_info=error)
@@ -247,7 +250,9 @@ class Performer:
 
     async def _work(self, job: Job, call: Call, *, waits: bool) -> Outcome:
         # By itself, so that what ends it does not end its account.
-        work = self._orchestrator.perform_call(call, attempt=job.token, waits=waits, patience_s=0.0 if waits else None)
+        work = self._orchestrator.perform_call(
+            call, attempt=job.token, waits=waits, patience_s=0.0 if waits else None, queued=job.queued
+        )
         with insisting(_INSIST_ON_ENDS_S):
             job.work = asyncio.get_running_loop().create_task(work)
         if job.stop:
@@ -326,7 +331,7 @@ class Performer:
     async def _away(self, job: Job, call: Call | None, error: Unavailable) -> None:
         self.doubts_journal = self.doubts_journal or isinstance(error.__cause__, PolicyError)
         delay_s = _AWAY_S[min(job.delivery.number, len(_AWAY_S)) - 1]
-        await self._put_back(job, call, delay_s=delay_s, reason=f"{type(error).__name__}: {error}")
+        await self._put_back(job, call, delay_s=delay_s, reason=str(ErrorInfo.of(error)))
 
     async def _put_back(
         self,

@@ -55,9 +55,16 @@ async def perform_remotely(context: TaskContext, slot: Slot, clock: Clock) -> En
     output: JsonValue | Ref = None
     failure: BaseException | None = None
     try:
-        status = await _called(context, slot.agent)
+        trace = context.run.trace
+        if trace is None:
+            status = await _called(context, slot.agent)
+        else:
+            with trace.calling(slot.agent) as tell:
+                status = await _called(context, slot.agent)
+                tell(status.worker)
         if status.usage:
             context.report_usage(status.usage)
+        _note(context, status)
         result = _result_of(status)
         # With those of the agents here that it stands in for.
         attempts, agent_id = context.attempt - 1 + result.attempts, result.agent_id
@@ -85,6 +92,16 @@ async def perform_remotely(context: TaskContext, slot: Slot, clock: Clock) -> En
     return Ended("failed", None, failure, attempts, agent_id, began, duration_s)
 
 
+def _note(context: TaskContext, status: CallStatus) -> None:
+    """Note how long no worker had it, who has had it since, and what it went through there."""
+    trail = context.trail
+    if trail is not None and status.begun_at is not None:
+        began_us, begun_us = int(status.submitted_at * 1e6), int(status.begun_at * 1e6)
+        priority, worker = context.task.priority, status.worker
+        trail.note("queue", began_us, begun_us - began_us, priority=priority, place="worker", worker=worker)
+        trail.extend(status.laps, status.more)
+
+
 def _result_of(status: CallStatus) -> TaskResult:
     """See `RemoteCalls.wait`."""
     if status.phase == "cancelled":
@@ -107,12 +124,12 @@ async def _called(context: TaskContext, agent: Agent) -> CallStatus:
     call = _call_of(context, agent, calls, owner)
     try:
         for _ in range(_MOST_ROUNDS - 1):
-            await _submitted(calls, call, owner)
+            await _submitted(context, calls, call, owner)
             try:
                 return await calls.ended(call.id)
             except CallAbandoned as error:
                 _log.warning("task.forgotten %s: asking anew: %s", context.task.id, error)
-        await _submitted(calls, call, owner)
+        await _submitted(context, calls, call, owner)
         return await calls.ended(call.id)
     except asyncio.CancelledError:
         # Only if nobody else has joined it, such as another process that goes on with the run.
@@ -120,7 +137,17 @@ async def _called(context: TaskContext, agent: Agent) -> CallStatus:
         raise
 
 
-async def _submitted(calls: RemoteCalls, call: Call, owner: str) -> None:
+async def _submitted(context: TaskContext, calls: RemoteCalls, call: Call, owner: str) -> None:
+    trail = context.trail
+    began_us = trail.now_us() if trail is not None else 0
+    had_to_wait = await _submitted_at_last(calls, call, owner)
+    if trail is not None and had_to_wait:
+        trail.since("wait", began_us, **{"for": "store"})
+
+
+async def _submitted_at_last(calls: RemoteCalls, call: Call, owner: str) -> bool:
+    """Whether it had to be tried again."""
+    is_first = True
     loop = asyncio.get_running_loop()
     wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + INSIST_S
     full_at = loop.time() + call.patience_s
@@ -138,7 +165,8 @@ async def _submitted(calls: RemoteCalls, call: Call, owner: str) -> None:
                 longest_s = _LONGEST_RETRY_S
         else:
             calls.outage.answered()
-            return
+            return not is_first
+        is_first = False
         await asyncio.sleep(wait_s)
         wait_s = min(2 * wait_s, longest_s)
 
@@ -179,6 +207,7 @@ def _call_of(context: TaskContext, agent: Agent, calls: RemoteCalls, owner: str)
         stores_outputs=run.artifacts is not None,
         patience_s=handler.patience_s,
         correlation_id=run.correlation_id,
+        traceparent=run.trace.traceparent() if run.trace is not None else None,
         submitted_by=told(owner),
     )
     call_id = Call.id_of(

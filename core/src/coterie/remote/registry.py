@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from coterie.journal.owner import is_known_dead, told
 from coterie.ports import LogStore, StateStore
 from coterie.remote.queue import GROUP, topic_of
 
-__all__ = ["KEEP_S", "Registration", "WorkerStatus", "bury", "list_workers", "worker_key"]
+__all__ = ["KEEP_S", "Registration", "WorkerStatus", "bury", "list_workers", "release_here", "worker_key"]
 
 _log = logging.getLogger("coterie.remote")
 
@@ -29,12 +30,21 @@ def worker_key(worker_id: str) -> str:
     return f"worker/{worker_id}"
 
 
+def release_here() -> str:
+    """The versions of coterie and Python in this process, as `0.1.0/3.11`."""
+    # Takes milliseconds, and is asked for once a worker.
+    from importlib.metadata import version
+
+    return f"{version('coterie')}/{sys.version_info.major}.{sys.version_info.minor}"
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """A worker, as its registration says.
 
     state: "alive", "draining" (it takes no more), or "lost" (it is not heard of). process: for people.
-    since_s: seconds since it began; seen_s: since it was heard of last.
+    since_s: seconds since it began; seen_s: since it was heard of last. release: coterie's and Python's versions there,
+    as `0.1.0/3.11`; empty of a worker that does not say.
     """
 
     id: str
@@ -45,6 +55,7 @@ class WorkerStatus:
     process: str
     since_s: float
     seen_s: float
+    release: str = ""
 
 
 async def list_workers(store: StateStore) -> list[WorkerStatus]:
@@ -64,6 +75,7 @@ async def list_workers(store: StateStore) -> list[WorkerStatus]:
                 told(record.session),
                 since_s,
                 seen_s,
+                record.release,
             )
         )
     return found
@@ -97,6 +109,7 @@ class Registration:
                 capacity=capacity,
                 lease_us=self._lease_us,
                 dead=frozenset(dead),
+                release=release_here(),
             )
             holder = (await self._store.update(self._key, decide, keep_s=KEEP_S)).holder
             if holder is None:

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from coterie._json import JsonValue
 from coterie.artifacts import using_artifacts
-from coterie.attempt import Ended, perform
+from coterie.attempt import Ended, perform, wait_for_slot
 from coterie.context import Run, TaskContext
 from coterie.ends import as_result
-from coterie.errors import PolicyError, Unavailable, UnknownAgentType, WorkTakenOver
+from coterie.errors import PolicyError, Refused, Unavailable, UnknownAgentType, WorkTakenOver
+from coterie.events import Event
 from coterie.foreach import item_context
 from coterie.ids import AgentType
 from coterie.journal import Intent
@@ -21,6 +23,8 @@ from coterie.journal.place import book_of_call
 from coterie.policies import Policies
 from coterie.result import TaskResult
 from coterie.slots import TypeSlots
+from coterie.telemetry.recording import open_trace
+from coterie.trail import Lap
 from coterie.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -54,47 +58,76 @@ class Serving(Workplace):
         return None if gate is None else gate.policies
 
     async def perform_call(
-        self, call: Call, *, attempt: int, waits: bool = False, patience_s: float | None = None
+        self,
+        call: Call,
+        *,
+        attempt: int,
+        waits: bool = False,
+        patience_s: float | None = None,
+        queued: Lap | None = None,
     ) -> Outcome:
         """Perform a call with agents of this process.
 
         attempt: which one this is; all that is written by earlier ones is refused from now on. waits, patience_s: as
-        of `Orchestrator.execute_task`.
+        of `Orchestrator.execute_task`. queued: how long no worker had it.
 
         Raises:
             UnknownAgentType: nobody here serves it. Refused: not now. Unavailable: a store failed, or the journal
             cannot be used. LeaseLost: somebody else does it by now.
         """
         try:
-            return await self._perform_call(call, attempt, waits=waits, patience_s=patience_s)
+            return await self._perform_call(call, attempt, waits=waits, patience_s=patience_s, queued=queued)
         except PolicyError:
             await self.rely_on_journal()
             raise
+        except Refused as refusal:
+            told = f"{type(refusal).__name__}: {refusal}"
+            self._tell_of(call, "task.refused", wait_s=refusal.retry_after_s, error=told)
+            raise
 
-    async def _perform_call(self, call: Call, attempt: int, *, waits: bool, patience_s: float | None) -> Outcome:
+    async def _perform_call(
+        self, call: Call, attempt: int, *, waits: bool, patience_s: float | None, queued: Lap | None
+    ) -> Outcome:
         from coterie.remote.outcome import Outcome
 
         if call.keeps == "result":
-            return Outcome(await self._execute_call(call, waits=waits, patience_s=patience_s))
+            return Outcome(await self._execute_call(call, waits=waits, patience_s=patience_s, queued=queued))
         context = self._call_context(call)
         run, task = context.run, context.task
         run.waits, run.patience_s, run.place = waits, patience_s, call.place
         pool = self._slots.of(task.agent_type, task_id=task.id, placement="local")
+        self._tell_of(call, "task.started")
 
         async def work() -> Ended:
-            return await perform(context, await pool.acquire(task.priority), self._clock, self._listener)
+            return await perform(context, await wait_for_slot(context, pool), self._clock, self._listener)
 
         with using_artifacts(run.artifacts), self._call():
             async with self._steps_of(call, run, attempt):
+                run.trace = open_trace(run, called_by=call.traceparent, is_awaited=True)
+                # Whoever waits for it notes them.
+                run.is_noted_elsewhere = True
                 ended = await once(context, pool, work)
         if isinstance(ended, TaskResult):
+            self._tell_end_of(call, ended)
             return Outcome(replace(ended, replayed=False), context.usage)
         if isinstance(ended.error, (Unavailable, WorkTakenOver)):
             raise ended.error
         if isinstance(ended.error, PolicyError):
             await self.rely_on_journal()
         result = as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
-        return Outcome(result, context.usage)
+        self._tell_end_of(call, result)
+        trail = context.noted
+        laps, more = (tuple(trail.laps), trail.more) if trail is not None else ((), 0)
+        return Outcome(result, context.usage, laps=laps, more=more)
+
+    def _tell_end_of(self, call: Call, result: TaskResult) -> None:
+        fields = {"state": result.state, "duration_s": result.duration_s, "attempt": result.attempts}
+        told = str(result.error) if result.error is not None else None
+        self._tell_of(call, "task.finished", **fields, replayed=result.replayed, error=told)
+
+    def _tell_of(self, call: Call, name: str, **fields: JsonValue) -> None:
+        if self._listener is not None:
+            self._listener(Event(name, call.workflow_id, call.task.id, {"agent_type": call.agent_type, **fields}))
 
     async def look_at_journal(self) -> None:
         """Make sure that the journal can be used, if there is one.
@@ -131,7 +164,9 @@ class Serving(Workplace):
             await self.keeping.journal.store.remove(book_of_call(call_id))
 
     @abstractmethod
-    async def _execute_call(self, call: Call, *, waits: bool, patience_s: float | None) -> TaskResult:
+    async def _execute_call(
+        self, call: Call, *, waits: bool, patience_s: float | None, queued: Lap | None
+    ) -> TaskResult:
         """Perform a call as a task of its run, which the journal is told of here."""
 
     def _call_context(self, call: Call) -> TaskContext:

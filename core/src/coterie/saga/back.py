@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from coterie._json import JsonValue
+from coterie._rules.lap import Lap
 from coterie._rules.saga import Next, SagaProgress, Why
 from coterie._rules.saga_text import MARKER, Marker, hand_path, standing
 from coterie._rules.undo import UndoEnd
@@ -144,6 +146,7 @@ class Back:
             # Whoever wants steps done anew does not want them undone twice.
             intent=replace(self.intent, force=None, on_clear="replay"),
             correlation_id=self.correlation_id,
+            lap=Lap("undo", int(time.time() * 1e6), 0, {"of": task.id}),
         )
 
     async def _close(

@@ -12,11 +12,14 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from coterie.cli.failure import json_line, says_json
+from coterie.cli.logs import json_logs, others_told
 from coterie.cli.session import JournalMode
 from coterie.cli.sources import artifacts_url, load_team
 from coterie.cli.streams import reserved_stdout
 from coterie.cli.survivors import kill_children
 from coterie.cli.words import count_of
+from coterie.cli.worker.measuring import Measuring
 from coterie.errors import Misuse
 from coterie.journal import Journal
 from coterie.remote.worker import Worker
@@ -32,7 +35,10 @@ _MOST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerJob:
-    """What to work with, and how; see `Worker`. store, namespace, artifacts: None: as the environment says."""
+    """What to work with, and how; see `Worker`. store, namespace, artifacts: None: as the environment says.
+
+    logs_json: whether standard error is for programs.
+    """
 
     team: str
     types: tuple[str, ...] = ()
@@ -42,10 +48,12 @@ class WorkerJob:
     artifacts: str | None = None
     worker_id: str | None = None
     health: tuple[str, int] | None = None
+    metrics: bool = False
     once: bool = False
     journal: JournalMode = "strict"
     lease_s: float = 15.0
     graceful_shutdown_timeout_s: float | None = None
+    logs_json: bool = False
 
 
 def types_of(given: list[str]) -> tuple[str, ...]:
@@ -70,7 +78,7 @@ def address_of(given: str | None) -> tuple[str, int] | None:
 def worker_command(job: WorkerJob, *, quiet: bool) -> int:
     """Work until drained, and return the exit code. quiet: say only what is wrong."""
     team = load_team(job.team)
-    with reserved_stdout(), _logs(quiet=quiet):
+    with reserved_stdout(), json_logs(quiet=quiet) if job.logs_json else _logs(quiet=quiet):
         try:
             asyncio.run(_work(job, team, quiet=quiet))
         except asyncio.CancelledError:
@@ -82,6 +90,7 @@ async def _work(job: WorkerJob, team: Team, *, quiet: bool) -> None:
     namespace = job.namespace or os.environ.get("COTERIE_NAMESPACE") or "default"
     if (job.store or os.environ.get("COTERIE_STORE") or "").startswith("memory:"):
         raise Misuse("nobody else sees a store in memory; name the fleet's store with --store or COTERIE_STORE")
+    measuring = Measuring(health=job.health) if job.metrics else None
     async with (
         _journal(job, namespace) as journal,
         Runtime(
@@ -91,6 +100,7 @@ async def _work(job: WorkerJob, team: Team, *, quiet: bool) -> None:
             store_named_by="--store",
             journal=journal or False,
             namespace=namespace,
+            on_event=measuring,
             graceful_shutdown_timeout_s=job.graceful_shutdown_timeout_s,
         ) as runtime,
     ):
@@ -103,6 +113,8 @@ async def _work(job: WorkerJob, team: Team, *, quiet: bool) -> None:
             health=job.health,
             once=job.once,
         )
+        if measuring is not None:
+            measuring.of(worker, runtime)
         say = _nothing if quiet else _say
         with _signals(worker, say, runtime.orchestrator.graceful_shutdown_timeout_s):
             await worker.run(registered=partial(say, _beginning(worker)))
@@ -187,7 +199,8 @@ def _logs(*, quiet: bool) -> Iterator[None]:
     if not quiet:
         own.setLevel(logging.INFO)
     try:
-        yield
+        with others_told():
+            yield
     finally:
         root.removeHandler(handler)
         own.setLevel(before)
@@ -205,6 +218,7 @@ def _nothing(_: str) -> None:
 
 
 def _say(line: str) -> None:
+    line = json_line(line) if says_json() else line
     # Whoever read them may be gone: that ends no work.
     with suppress(OSError):
         sys.stderr.write(line.encode("ascii", "backslashreplace").decode() + "\n")

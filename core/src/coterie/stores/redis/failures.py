@@ -59,7 +59,8 @@ def _answered(error: Refusal, what: str, where: str, rights: str) -> CoterieErro
     said = f"{where} refused to {what}: {text[:300]}"
     if any(sign in text for sign in _LOGIN):
         return Misuse(f"{said}; give the right user and password in the store's URL")
-    if code == "NOPERM":
+    # Of what fails in a script, some servers tell the words alone.
+    if code == "NOPERM" or "no permissions to run" in text:
         return Misuse(f"{said}; let the user do: {rights}")
     if "DB index" in text or "SELECT is not allowed" in text:
         return Misuse(f"{said}; give a database that the server has")

@@ -1,0 +1,5 @@
+"""Spans for tests."""
+
+from tests.support.spans import spans
+
+__all__ = ["spans"]

@@ -1,0 +1,95 @@
+"""A task that a worker performs is in the trace of its run; what it went through there is in the run's journal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from coterie import Orchestrator, Plan, Retry, Task, TaskContext, Team
+from coterie.journal import Journal
+from coterie.journal.view import view_run
+from coterie.remote.call import CallStatus
+from coterie.remote.outcome import Outcome
+from coterie.result import TaskResult
+from coterie.telemetry import names
+from coterie.telemetry.identity import root_span_id, run_trace_id
+from coterie.trail import Lap
+from tests.fleet.remote.fleet import Fleet, call_of
+
+PLAN = Plan("p", [Task("t", "flaky", retry=Retry(max_attempts=2, base_s=0.001, cap_s=0.001))])
+
+
+def agents() -> Team:
+    team = Team("agents")
+
+    @team.agent("flaky")
+    async def flaky(_: dict[str, Any], context: TaskContext) -> int:
+        if context.attempt == 1:
+            raise ValueError("again")
+        return context.attempt
+
+    return team
+
+
+def caller() -> Team:
+    team = agents()
+    team.remote("flaky")
+    return team
+
+
+async def run_there(fleet: Fleet) -> None:
+    orchestrator = (await fleet.runtime(caller())).orchestrator
+    async with fleet.worker(agents(), worker_id="w1"):
+        await asyncio.wait_for(orchestrator.execute_workflow(PLAN, workflow_id="r"), 30)
+
+
+async def test_the_workers_spans_lie_within_the_callers(fleet: Fleet, spans):
+    await run_there(fleet)
+
+    called = spans.one("invoke_agent flaky", kind="CLIENT")
+    here, there = spans.parent(called), next(s for s in spans.named("execute_task t") if spans.parent(s) is called)
+    assert {span.context.trace_id for span in (called, here, there)} == {run_trace_id("default", "r")}
+    assert spans.parent(here) is spans.one("invoke_workflow p")
+    assert sorted(spans.under(there)) == ["backoff", "invoke_agent flaky", "invoke_agent flaky"]
+    assert called.attributes[names.WORKER] == "w1"
+
+
+async def test_the_run_s_journal_has_what_the_work_went_through_at_the_worker(fleet: Fleet):
+    await run_there(fleet)
+
+    laps = (await view_run(Journal(fleet.books), "r")).unit("t").record.laps
+    assert [lap.kind for lap in laps] == ["queue", "call", "backoff", "call"]
+    assert laps[0].facts == {"priority": 0, "place": "worker", "worker": "w1"}
+
+
+async def test_work_that_its_caller_does_not_wait_for_hangs_on_the_run(fleet: Fleet, spans):
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+
+    async with fleet.worker(agents(), worker_id="w1"):
+        await fleet.calls.submit(call_of(PLAN.tasks[0], traceparent=traceparent))
+        await asyncio.wait_for(fleet.calls.wait(call_of(PLAN.tasks[0]).id), 30)
+
+    (work,) = spans.named("execute_task t")
+    assert work.context.trace_id == run_trace_id("default", "r")
+    assert work.parent.span_id == root_span_id("default", "r")
+    assert [f"{link.context.trace_id:x}" for link in work.links] == ["a" * 32]
+    laps = (await view_run(Journal(fleet.books), "r")).unit("t").record.laps
+    assert laps[0].facts == {"priority": 0, "place": "worker", "worker": "w1"}
+
+
+async def test_an_unsampled_caller_has_no_spans_made_at_the_worker(spans):
+    call = call_of(PLAN.tasks[0], keeps="steps", traceparent=f"00-{'a' * 32}-{'b' * 16}-00")
+
+    outcome = await Orchestrator(agents()).perform_call(call, attempt=1)
+
+    assert outcome.result.state == "succeeded"
+    assert spans.all == []
+
+
+def test_laps_travel_with_the_outcome():
+    laps = (Lap("call", 5, 6, {"agent": "a"}), Lap("backoff", 11, 2))
+
+    read = Outcome.from_json(Outcome(TaskResult("t", "succeeded"), laps=laps, more=3).to_json())
+
+    assert (read.laps, read.more) == (laps, 3)
+    assert CallStatus.__dataclass_fields__["laps"].default == ()
