@@ -1,0 +1,1 @@
+"""What `coterie trace` does: showing where the time of a run went."""

@@ -1,0 +1,146 @@
+"""What the spans of a run come to: where the time went, what it cost, what failed first, what is going on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from coterie.ids import TaskId
+from coterie.plan import Plan
+from coterie.timeline.critical import Piece
+from coterie.timeline.span import Span, Time, children_of
+from coterie.usage import Usage
+
+__all__ = [
+    "Failure",
+    "Spending",
+    "TriedAgain",
+    "first_failure",
+    "spending",
+    "time_of_path",
+    "time_of_work",
+    "tried_again",
+]
+
+_UNITS = ("task", "item", "undo")
+
+
+class Failure(NamedTuple):
+    """What failed first. blocked: tasks of the plan that never began because of it."""
+
+    span: Span
+    task_id: TaskId
+    type: str
+    message: str
+    blocked: int
+
+
+class Spending(NamedTuple):
+    """What agents used: in all, by task, and by the type of agent."""
+
+    total: Usage
+    by_task: Mapping[TaskId, Usage]
+    by_agent_type: Mapping[str, Usage]
+
+
+class TriedAgain(NamedTuple):
+    """attempts: how many were followed by another. refusals: how often work was told not now, and by whom."""
+
+    attempts: int
+    refusals: Mapping[str, int]
+
+
+def time_of_path(pieces: Iterable[Piece]) -> dict[Time, int]:
+    """Microseconds of the critical path by what they went to, the most first: they add up to the run's length."""
+    return _most_first((piece.kind, piece.ended_us - piece.begun_us) for piece in pieces)
+
+
+def time_of_work(spans: Sequence[Span], now_us: int) -> dict[Time, int]:
+    """Microseconds that all spans took by themselves, by what they went to, the most first.
+
+    What went on side by side counts twice; what only holds other work does not count.
+    """
+    within = children_of(spans)
+    alone = ((span.time, _own_us(span, within.get(span.id, ()), now_us)) for span in spans if span.time != "ready")
+    return _most_first(alone)
+
+
+def spending(spans: Iterable[Span]) -> Spending:
+    """What agents used, as the units' records have it."""
+    by_task: dict[TaskId, Usage] = {}
+    by_type: dict[str, Usage] = {}
+    for span in spans:
+        usage = _usage(span) if span.kind in _UNITS else None
+        if usage:
+            task_id, agent_type = task_of(span), str(span.facts.get("agent_type") or span.facts.get("agent_id") or "?")
+            by_task[task_id] = by_task.get(task_id, Usage()) + usage
+            by_type[agent_type] = by_type.get(agent_type, Usage()) + usage
+    return Spending(sum(by_task.values(), Usage()), by_task, by_type)
+
+
+def first_failure(spans: Iterable[Span], plan: Plan | None) -> Failure | None:
+    """What failed first of all that did."""
+    known = list(spans)
+    failed = [span for span in known if span.kind in _UNITS and span.state == "failed" and "error_type" in span.facts]
+    first = min(failed, key=lambda span: (span.ended_us or 0, span.id), default=None)
+    if first is None:
+        return None
+    task_id = task_of(first)
+    error, message = str(first.facts["error_type"]), str(first.facts.get("error_message", ""))
+    return Failure(first, task_id, error, message, _blocked(known, plan, task_id))
+
+
+def tried_again(spans: Iterable[Span]) -> TriedAgain:
+    """What went wrong on the way, and was tried again."""
+    attempts = 0
+    refusals: Counter[str] = Counter()
+    for span in spans:
+        if span.kind in _UNITS:
+            attempts += max(0, int(span.facts.get("attempts", 0)) - 1)
+        elif span.kind == "refused":
+            refusals[str(span.facts.get("by", "?"))] += 1
+    return TriedAgain(attempts, dict(refusals.most_common()))
+
+
+def task_of(span: Span) -> TaskId:
+    """The task that a span of a task, an item or a compensation is of."""
+    return span.id.partition("/")[2].partition("/")[0] if span.kind == "item" else span.name
+
+
+def _own_us(span: Span, children: Sequence[Span], now_us: int) -> int:
+    """What a span took while none of its children did."""
+    left_us = span.until_us(now_us) - span.begun_us
+    covered_us = span.begun_us
+    for child in sorted(children, key=lambda child: child.begun_us):
+        ended_us = child.until_us(now_us)
+        left_us -= max(0, ended_us - max(covered_us, child.begun_us))
+        covered_us = max(covered_us, ended_us)
+    return left_us
+
+
+def _usage(span: Span) -> Usage:
+    return Usage(
+        *(int(span.facts.get(name, 0)) for name in ("requests", "input_tokens", "output_tokens", "cost_micros"))
+    )
+
+
+def _blocked(spans: Sequence[Span], plan: Plan | None, task_id: TaskId) -> int:
+    if plan is None or task_id not in plan.graph.position:
+        return 0
+    graph, begun = plan.graph, {span.name for span in spans if span.kind == "task"}
+    after: set[int] = set()
+    pending = [graph.position[task_id]]
+    while pending:
+        for i in graph.dependents[pending.pop()]:
+            if i not in after and graph.ids[i] not in begun:
+                after.add(i)
+                pending.append(i)
+    return len(after)
+
+
+def _most_first(times: Iterable[tuple[Time, int]]) -> dict[Time, int]:
+    sums: Counter[Time] = Counter()
+    for kind, took_us in times:
+        sums[kind] += took_us
+    return {kind: took_us for kind, took_us in sums.most_common() if took_us}
