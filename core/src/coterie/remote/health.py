@@ -1,28 +1,41 @@
-"""Say over HTTP whether a worker is alive, and whether it is ready: for whoever starts and restarts it."""
+"""Say over HTTP whether a worker is alive, and whether it is ready: for whoever starts, restarts and watches it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
+from typing import NamedTuple
 
 from coterie._json import JsonValue
 from coterie.errors import Misuse
+from coterie.telemetry.logs import guarded
 
-__all__ = ["Health"]
+__all__ = ["Health", "Page"]
+
+_log = guarded("coterie.remote")
 
 _READ_S = 5.0
 _MOST_BYTES = 8192
 # Of more connections than these, the oldest gives way: whoever leaves them open shuts nobody out.
 _MOST_OPEN = 64
+_JSON = "application/json"
+
+
+class Page(NamedTuple):
+    """What else may be asked for there. content: made anew for whoever asks."""
+
+    content_type: str
+    content: Callable[[], Awaitable[bytes]]
 
 
 class Health:
-    """Answers `GET /live` and `GET /ready` in JSON, and nothing else.
+    """Answers `GET /live` and `GET /ready` in JSON, and whatever `pages` it has.
 
-    status: what is said of the worker; `ready` in it decides between 200 and 503 of `/ready`.
+    status: what is said of the worker; `ready` in it decides between 200 and 503 of `/ready`. `pages` may be added to,
+    by path.
     """
 
     def __init__(self, host: str, port: int, status: Callable[[], dict[str, JsonValue]]) -> None:
@@ -30,6 +43,7 @@ class Health:
         self._status = status
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.StreamWriter, None] = {}
+        self.pages: dict[str, Page] = {}
 
     @property
     def port(self) -> int:
@@ -69,10 +83,9 @@ class Health:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _READ_S)
             request = head.partition(b"\r\n")[0].decode("latin-1").split(" ")
-            status, document = self._answer(request)
-            body = json.dumps(document).encode()
+            status, kind, body = await self._answer(request)
             writer.write(
-                f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+                f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {kind}\r\n"
                 f"Content-Length: {len(body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n".encode()
                 + (b"" if request[0] == "HEAD" else body)
             )
@@ -80,14 +93,32 @@ class Health:
         self._open.pop(writer, None)
         writer.close()
 
-    def _answer(self, request: list[str]) -> tuple[HTTPStatus, dict[str, JsonValue]]:
+    async def _answer(self, request: list[str]) -> tuple[HTTPStatus, str, bytes]:
         method, path = (*request, "", "")[:2]
+        name = path.partition("?")[0]
+        page = self.pages.get(name)
+        if page is not None and method in ("GET", "HEAD"):
+            return await _shown(page)
+        status, document = self._said(method, name)
+        return status, _JSON, json.dumps(document).encode()
+
+    def _said(self, method: str, name: str) -> tuple[HTTPStatus, dict[str, JsonValue]]:
         if method not in ("GET", "HEAD"):
             return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "ask with GET"}
         status = self._status()
-        match path.partition("?")[0]:
+        match name:
             case "/live":
                 return HTTPStatus.OK, {"live": True, **status}
             case "/ready":
                 return HTTPStatus.OK if status["ready"] else HTTPStatus.SERVICE_UNAVAILABLE, status
-        return HTTPStatus.NOT_FOUND, {"error": "there are /live and /ready"}
+        *names, last = "/live", "/ready", *self.pages
+        return HTTPStatus.NOT_FOUND, {"error": f"there are {', '.join(names)} and {last}"}
+
+
+async def _shown(page: Page) -> tuple[HTTPStatus, str, bytes]:
+    try:
+        return HTTPStatus.OK, page.content_type, await page.content()
+    # A mistake in what is shown must not look like a worker that does not answer.
+    except Exception:  # noqa: BLE001  # logged, with its trace
+        _log.exception("worker.page_failed")
+        return HTTPStatus.INTERNAL_SERVER_ERROR, _JSON, b'{"error": "it cannot be shown; the log says why"}'
