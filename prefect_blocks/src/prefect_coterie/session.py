@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 from coterie import Runtime, Team
 from coterie.bus import BusListener
 from coterie.context import Run
+from coterie.errors import CoterieError
 from coterie.journal import Intent, Journal
 from coterie.journal.keeping import Keeping
+from coterie.telemetry.recording import record_run
 from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
 from prefect_coterie.journalling import Journalled
+from prefect_coterie.run_log import tell_run_log
 from prefect_coterie.shutdown import drained, graceful
 from prefect_coterie.source import namespace_of, open_team
 from prefect_coterie.state_block import CoterieStore
 from prefect_coterie.waiting import tell_waiting
 
 if TYPE_CHECKING:
-    from coterie import JsonValue, Plan
+    from coterie import JsonValue, Plan, WorkflowResult
     from coterie.bus import EventBus
-    from coterie.ids import RunStatus
 
 __all__ = ["Job", "recorded", "session", "shared_session", "stop_sessions"]
 
@@ -89,25 +91,30 @@ async def session(job: Job) -> AsyncIterator[Runtime]:
 
 
 @asynccontextmanager
-async def recorded(job: Job, plan: Plan) -> AsyncIterator[Callable[[RunStatus], Awaitable[None]]]:
+async def recorded(job: Job, plan: Plan) -> AsyncIterator[Callable[[WorkflowResult], Awaitable[None]]]:
     """Let the job's journal, if it has one, know of the run that begins; call what it gives with how the run ended.
+
+    The run's span, where spans are recorded, is made then too.
 
     Raises:
         PlanChanged: it began with another plan.
     """
     if job.journal is None:
 
-        async def nothing(_: RunStatus) -> None:
-            """Nobody is to know."""
+        async def traced(result: WorkflowResult) -> None:
+            await record_run(result, namespace=namespace_of(job.team))
 
-        yield nothing
+        yield traced
         return
     journal, intent = Journal(job.journal.store.get_journal_store()), job.journal.intent
     team_path = open_team(job.team).path
     run = Run(job.workflow_id, namespace_of(job.team), params=job.params)
 
-    async def concluded(status: RunStatus) -> None:
-        await journal.conclude(job.workflow_id, status, by=intent.engine_run)
+    async def concluded(result: WorkflowResult) -> None:
+        with suppress(CoterieError):
+            # Nothing depends on it.
+            await record_run(result, namespace=namespace_of(job.team), journal=journal)
+        await journal.conclude(job.workflow_id, result.status, by=intent.engine_run)
 
     try:
         await Keeping(journal, job.artifacts.get_store(), team_path=team_path, on_event=None).begin(plan, run, intent)
@@ -145,6 +152,7 @@ def _noted(workflow_id: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def _open(job: Job) -> AsyncIterator[Runtime]:
+    tell_run_log()
     # A team without policies keeps nothing, but may ask workers.
     place = job.store or job.calls
     beside = place or (job.journal.store if job.journal is not None else None)

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator, Context
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
 from airflow_provider_coterie.identity import RunIdentity
 from airflow_provider_coterie.ledger import Ledger
+from airflow_provider_coterie.task_log import show_fields
 from airflow_provider_coterie.waiting import ClaimWait, Wait
 from airflow_provider_coterie.work import Work
 from coterie import Runtime, Team
@@ -89,6 +90,7 @@ class JournalledOperator(BaseOperator):
 
         on_event: listens in the ledger's place.
         """
+        show_fields()
         heard = on_event or (ledger.heard if ledger is not None else None)
         runtime = self.hook.runtime(team, journal=ledger.journal if ledger is not None else None, on_event=heard)
         self._work.drains(runtime.orchestrator)

@@ -1,10 +1,10 @@
-"""The choices that options have: the formats that a review is written in, and how a run is recorded."""
+"""The choices that options have: the formats of a review and of logs, and how a run is recorded."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Format", "Journalling"]
+__all__ = ["Format", "Journalling", "LogFormat"]
 
 
 class Format(StrEnum):
@@ -27,3 +27,10 @@ class Journalling(StrEnum):
     STRICT = "strict"
     RELAXED = "relaxed"
     OFF = "off"
+
+
+class LogFormat(StrEnum):
+    """What standard error is written for: programs, one JSON object a line, or people."""
+
+    JSON = "json"
+    CONSOLE = "console"
