@@ -1,0 +1,175 @@
+"""Each check of `coterie doctor` by itself: what it makes of facts that no server of these tests has."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+
+from coterie.cli.doctor.artifacts import probe
+from coterie.cli.doctor.examining import Check, examine
+from coterie.cli.doctor.finding import ok
+from coterie.cli.doctor.journal import durability_of
+from coterie.cli.doctor.place import Place as Looked
+from coterie.cli.doctor.settings import home_of, variables_of
+from coterie.cli.doctor.state import clock_of, rights_of
+from coterie.errors import Unavailable
+from coterie.stores.memory import MemoryStateStore
+from coterie.stores.redis.standing import Facts
+from coterie.testing import ManualClock
+
+NOBODY = 65534
+
+
+def test_a_server_that_drops_what_it_holds():
+    facts = Facts(
+        run_id="x", version=(7, 2), is_primary=True, appends=True, eviction="allkeys-lru", fsync="always", pauses=False,
+        threads=1, waits=True,
+    )  # fmt: skip
+
+    for wanted in ("strict", "relaxed"):
+        finding = durability_of(facts, "redis://host", wanted)
+
+        assert finding.state == "fault"
+        assert "it drops runs" in finding.found
+        assert "maxmemory-policy noeviction" in finding.found + finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "state", "said"),
+    [(0.0, "ok", "differ by 0 ms"), (5.0, "warning", "5 s ahead"), (-90.0, "fault", "90 s behind")],
+)
+async def test_a_clock_that_is_off(ahead_s, state, said):
+    store = MemoryStateStore(clock=ManualClock(1_700_000_000.0 + ahead_s))
+
+    finding = await clock_of(store, lambda: 1_700_000_000.0)
+
+    assert finding.state == state
+    assert said in finding.found
+    assert state == "ok" or "NTP" in finding.remedy
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    folder.chmod(0o500)
+    with ExitStack() as stack:
+        if os.geteuid() == 0:
+            for above in (tmp_path, *tmp_path.parents):
+                if above.stat().st_mode & 0o011 != 0o011:
+                    stack.callback(above.chmod, above.stat().st_mode)
+                    above.chmod(above.stat().st_mode | 0o011)
+            os.seteuid(NOBODY)
+            stack.callback(os.seteuid, 0)
+        finding = home_of(folder)
+
+    assert finding.state == "fault"
+    assert f"may not write {folder}" in finding.found
+    assert "COTERIE_HOME" in finding.remedy
+
+
+def test_artifacts_that_come_back_changed_are_found(tmp_path):
+    class Corrupt(Folderlike):
+        def chunks(self, name):
+            yield b"something else"
+
+    finding = probe(Corrupt(), "default/probe")
+
+    assert finding.state == "fault"
+    assert "other bytes" in finding.found
+
+
+def test_a_store_that_lets_nobody_delete_is_found(tmp_path):
+    class Keeps(Folderlike):
+        def delete(self, blobs):
+            raise Unavailable("AccessDenied; check its rights")
+
+    finding = probe(Keeps(), "default/probe")
+
+    assert (finding.state, finding.remedy) == ("fault", "check its rights")
+
+
+class Folderlike:
+    """Blobs in a dictionary."""
+
+    root = "there://"
+
+    def __init__(self):
+        self.kept: dict[str, bytes] = {}
+
+    def write(self, name, source, *, size_bytes=None):
+        self.kept[name] = source.read()
+
+    def chunks(self, name):
+        yield self.kept[name]
+
+    def entries(self, folder):
+        return [SimpleNamespace(name=name) for name in self.kept]
+
+    def delete(self, blobs):
+        return [blob for blob in blobs if self.kept.pop(blob.name)]
+
+
+@pytest.mark.parametrize(
+    ("environment", "state", "said"),
+    [
+        ({"COTERIE_STORE": ""}, "warning", "COTERIE_STORE is set, but empty"),
+        ({"COTERIE_STOER": "x"}, "warning", "COTERIE_STOER is set, which nothing reads"),
+        ({"COTERIE_STORE": "memory://"}, "fault", "COTERIE_STORE is in memory"),
+        ({"COTERIE_STORE": "redis://h/0"}, "warning", "COTERIE_ARTIFACTS is not set"),
+        ({"COTERIE_STORE": "rediss+cluster://h", "COTERIE_ARTIFACTS": "/tmp/x"}, "warning", "names a folder"),
+        ({"COTERIE_JOURNAL": "yes"}, "fault", "'yes' is not one of strict, relaxed, off"),
+        ({"COTERIE_JOURNAL": "off"}, "warning", "COTERIE_JOURNAL is off"),
+        ({"COTERIE_NAMESPACE": "a/b"}, "fault", "'a/b'"),
+        ({"COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S": "soon"}, "fault", "COTERIE_GRACEFUL_SHUTDOWN_TIMEOUT_S"),
+        ({"COTERIE_LOG_FORMAT": "xml"}, "fault", "COTERIE_LOG_FORMAT"),
+    ],
+)
+def test_variables_that_cannot_be_meant(environment, state, said):
+    (finding,) = variables_of(environment)
+
+    assert finding.state == state
+    assert said in finding.found
+    assert finding.remedy
+
+
+def test_variables_that_fit_together_are_fine():
+    (finding,) = variables_of({"COTERIE_STORE": "redis://h/0", "COTERIE_ARTIFACTS": "s3://b/x", "PATH": "/bin"})
+
+    assert finding.state == "ok"
+
+
+async def test_a_check_that_hangs_ends_and_the_others_go_on():
+    async def hangs(place):
+        await asyncio.sleep(600)
+
+    async def breaks(place):
+        raise RuntimeError("token=abcdefgh")
+
+    async def fine(place):
+        return ok("fine")
+
+    checks = (Check("a", hangs), Check("b", breaks), Check("c", fine), Check("d", fine, ("a",)))
+    found = await examine(Looked(), checks, bound_s=0.05)
+
+    assert [(name, each.state) for name, each in found] == [
+        ("a", "fault"), ("b", "fault"), ("c", "ok"), ("d", "skipped"),
+    ]  # fmt: skip
+    assert found[1][1].found == "token=***"
+
+
+async def test_messages_that_are_not_heard_are_found(monkeypatch):
+    class Deaf(MemoryStateStore):
+        async def publish(self, channel, message):
+            return None
+
+    monkeypatch.setattr("coterie.cli.doctor.state._HEARD_S", 0.05)
+    store = Deaf()
+    finding = await rights_of(store)
+    await store.aclose()
+
+    assert finding.state == "fault"
+    assert "not heard" in finding.found
