@@ -37,6 +37,7 @@ from coterie.shutdown import GRACEFUL_SHUTDOWN_TIMEOUT_S, check_timeout_s, finis
 from coterie.slots import TypeSlots
 from coterie.task import Task
 from coterie.team import Team
+from coterie.telemetry.counting import counted, show
 from coterie.telemetry.logs import bound_to
 from coterie.telemetry.recording import open_trace
 from coterie.trail import Lap
@@ -83,11 +84,12 @@ class Orchestrator(ForeachParts, Asking, Serving):
             store=store,
             journal=journal,
             namespace=namespace,
-            on_event=on_event,
+            on_event=counted(on_event),
             clock=clock,
             remote=remote,
             bus=bus,
         )
+        show(self)
         self.graceful_shutdown_timeout_s = check_timeout_s(graceful_shutdown_timeout_s)
         self._runs: dict[WorkflowId, PlanRun] = {}
 

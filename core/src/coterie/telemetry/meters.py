@@ -18,12 +18,12 @@ Reading: TypeAlias = Mapping[tuple[str, ...], float]
 
 
 class Meters:
-    """All instruments on one provider; by default the one that the process has, if it has one.
+    """All instruments on one provider.
 
     read: by a gauge's name, what it shows now. Called while metrics are collected, in the collector's thread.
     """
 
-    def __init__(self, provider: MeterProvider | None, read: Mapping[str, Callable[[], Reading]]) -> None:
+    def __init__(self, provider: MeterProvider, read: Mapping[str, Callable[[], Reading]]) -> None:
         meter = get_meter("coterie", meter_provider=provider)
         self._sets = {name: LabelSets(each.labels) for name, each in INSTRUMENTS.items()}
         self._counters: dict[str, Counter] = {}

@@ -29,11 +29,12 @@ _MOVES = ("open", "half_open", "closed")
 class Metrics:
     """An `events.Listener` that counts, and shows what it is told to watch; give it to a `Runtime` as `on_event`.
 
-    provider: of meters; by default the one that the process has set, if any. Any thread may collect. No label ever
-    says which run or task it was, and no metric has more than 200 label sets: further names are "other".
+    provider: of meters. In the one that the process has set, all is counted without being asked: give another. Any
+    thread may collect. No label ever says which run or task it was, and no metric has more than 200 label sets: further
+    names are "other".
     """
 
-    def __init__(self, provider: MeterProvider | None = None) -> None:
+    def __init__(self, provider: MeterProvider) -> None:
         self._gauges = Gauges()
         self._meters = Meters(provider, self._gauges.readers)
         self._tasks = TaskTally(self._meters, self._is_here)
@@ -78,6 +79,14 @@ class Metrics:
     def watch_worker(self, worker: WorkerSeen, log: Log, *, queues: Mapping[AgentType, str]) -> None:
         """Show a worker, and what waits in the topics of its types."""
         self._gauges.watch_worker(worker, log, queues)
+
+    def count_run(self, status: str, took_s: float) -> None:
+        """Count a run that ended, whose tasks were performed elsewhere."""
+        self._runs.ended(status, took_s)
+
+    def note(self) -> None:
+        """Take in what was registered since, and what breakers and pools say; in the event loop's thread."""
+        self._take_in()
 
     async def refresh(self, *, within_s: float = 2.0) -> None:
         """Have gauges show what breakers, pools and stores say now; call it every few seconds, or before a collection.

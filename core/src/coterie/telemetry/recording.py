@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from coterie.telemetry.counting import count_run
+
 if TYPE_CHECKING:
     from coterie.journal.journal import Journal
     from coterie.result import WorkflowResult
@@ -52,13 +54,14 @@ def traceparent_here() -> str | None:
 
 
 async def record_run(result: WorkflowResult, *, namespace: str, journal: Journal | None = None) -> None:
-    """Make the span of a run whose tasks other processes performed, as theirs lie under it: once, by who concludes it.
+    """Count a run whose tasks other processes performed, and make its span: once, by who concludes it.
 
     journal: where the run is kept, if anywhere; it knows in whose trace it was begun.
 
     Raises:
         Unavailable: the journal does not answer.
     """
+    count_run(result.status, result.duration_s)
     if not is_recording():
         return
     from coterie.run import Run

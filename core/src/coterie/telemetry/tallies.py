@@ -129,7 +129,7 @@ class TaskTally:
 
 
 class RunTally:
-    """Of runs of whole plans in this process."""
+    """Of runs of whole plans, by the process that executes or concludes them."""
 
     def __init__(self, meters: Meters) -> None:
         self._meters = meters
@@ -140,11 +140,14 @@ class RunTally:
         if what == "started":
             self._underway.begin(event.workflow_id, time.monotonic())
         elif what == "finished":
-            status = str(event.fields.get("status"))
-            self._meters.add("coterie.run.completed", status)
             began_s = self._underway.end(event.workflow_id)
-            if began_s is not None:
-                self._meters.record("coterie.run.duration", status, value=time.monotonic() - began_s)
+            self.ended(str(event.fields.get("status")), None if began_s is None else time.monotonic() - began_s)
+
+    def ended(self, status: str, took_s: float | None) -> None:
+        """Count a run that ended. took_s: None where its start was not seen."""
+        self._meters.add("coterie.run.completed", status)
+        if took_s is not None:
+            self._meters.record("coterie.run.duration", status, value=took_s)
 
 
 def _error_type(event: Event) -> str:
