@@ -39,7 +39,8 @@ from coterie._rules.pool_policy import PoolPolicy
 from coterie._rules.quota import Quota
 from coterie.policies import Policies
 
-UNASKED, NOBODY, SDK, SAMPLED_OUT = "nobody is asked", "nobody records", "SDK, batches, in memory", "SDK, sampled out"
+UNASKED, NOBODY, SAMPLED_OUT = "nobody is asked", "nobody records", "SDK, sampled out"
+FLOOR, SDK = "floor: three empty spans of the SDK", "SDK, batches, in memory"
 POLICIES = Policies(
     breaker=BreakerPolicy(), pool=PoolPolicy(), limits={"requests": Quota(rate_per_s=1e6, burst=1_000_000)}
 )
@@ -60,6 +61,18 @@ async def a_millisecond(task_input: dict[str, Any]) -> None:
     until = time.thread_time() + 0.001
     while time.thread_time() < until:
         pass
+
+
+def _with_empty_spans(agent: Callable[..., Any]) -> Callable[..., Any]:
+    """The agent, and beside it what no instrument can do without: as many spans as a task has, which say nothing."""
+    tracer = _ON.get_tracer("bench")
+
+    async def work(task_input: dict[str, Any]) -> None:
+        for _ in range(3):
+            tracer.start_span("empty").end()
+        await agent(task_input)
+
+    return work
 
 
 def main() -> int:
@@ -95,6 +108,7 @@ async def measured(*, count: int) -> list[Figure]:
             UNASKED: _round(_unasked, agent, policies),
             NOBODY: _round(_nobody, agent, policies),
             SAMPLED_OUT: _round(_sampled_out, agent, policies),
+            FLOOR: _round(_unasked_but_on, _with_empty_spans(agent), policies),
             SDK: _round(_sdk, agent, policies),
         }
         rounds = Rounds(section, subjects, count=count)
@@ -146,6 +160,14 @@ def _unasked() -> Iterator[None]:
             yield
     finally:
         coterie.engine.open_trace = asks
+
+
+@contextmanager
+def _unasked_but_on() -> Iterator[None]:
+    with _unasked():
+        yield
+    _ON.force_flush()
+    _EXPORTER.clear()
 
 
 @contextmanager
