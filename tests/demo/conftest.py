@@ -17,12 +17,12 @@ def _python(variable: str) -> Path:
     return Path(path).absolute()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def airflow_python() -> Path:
     return _python("COTERIE_AIRFLOW_PYTHON")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def prefect_python() -> Path:
     return _python("COTERIE_PREFECT_PYTHON")
 

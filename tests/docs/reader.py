@@ -27,6 +27,7 @@ _MERMAID = ("flowchart TD", "flowchart LR", "stateDiagram-v2", "sequenceDiagram"
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _SHELL = {"cat", "cp", "echo", "grep", "head", "ls", "mkdir", "printf", "sed", "touch"}
 _SCHEDULERS = {"airflow", "prefect"}
+_PROGRAMS = {"coterie", "opentelemetry-instrument", "python"}
 
 
 class Reader:
@@ -172,7 +173,7 @@ class Reader:
             check_help(command.text, words, self.folder, self._settings(environment))
 
     def _run(self, command: Command, program: str, environment: str, *, may_fail: bool) -> None:
-        assert program in {"coterie", "python", *_SCHEDULERS, *_SHELL}, f"{program!r} is no command known here"
+        assert program in {*_PROGRAMS, *_SCHEDULERS, *_SHELL}, f"{program!r} is no command known here"
         done = run_shell(command.text, self.folder, self._settings(environment))
         self._exit_code = done.returncode
         assert may_fail or not done.returncode, f"{command.text!r} exited with {done.returncode}: {done.stderr}"

@@ -89,7 +89,7 @@ class PlanRun:
         self._kept = KeptTasks(book, run, plan.tasks, self._pools) if book is not None else None
         if book is not None:
             book.lost, book.settle = self._lost, self._durable
-            run.traceparent = book.traceparent
+            run.traceparent, run.was_concluded = book.traceparent, book.was_concluded
         run.results = Ends(plan, self._ended, clock.now() - clock.monotonic())
 
     @property

@@ -33,7 +33,8 @@ class Run:
     bus that tasks publish to, where there are any. nonce: sets calls of workers apart from those of other runs of this
     id, where no journal says what is finished.
     now: seconds since the epoch. trace: the spans of it that this process makes, if anybody records them. traceparent:
-    the context that fixed its trace, where one did. is_noted_elsewhere: whether who waits for it in another process
+    the context that fixed its trace, where one did. was_concluded: whether it had ended before, and is gone on with, as
+    far as anybody records spans. is_noted_elsewhere: whether who waits for it in another process
     reads what it goes through.
     """
 
@@ -55,6 +56,7 @@ class Run:
     now: Callable[[], float] = time.time
     trace: RunTrace | None = None
     traceparent: str | None = None
+    was_concluded: bool = False
     is_noted_elsewhere: bool = False
 
     def __post_init__(self) -> None:

@@ -23,20 +23,23 @@ LONGEST_TEXT = 200
 SHORTEST_US = 10_000
 
 _NOTHING: Mapping[str, Fact] = MappingProxyType({})
+_NONE: frozenset[int] = frozenset()
 
 
 class Trail:
     """The laps of one unit of work in the order of their ends; at most 100, further ones are counted in `more`.
 
+    traced: which of them have spans already.
     now: seconds since the epoch. Several threads may note at a time.
     """
 
-    __slots__ = ("_now", "laps", "more")
+    __slots__ = ("_now", "laps", "more", "traced")
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self.laps: list[Lap] = []
         self.more = 0
+        self.traced = _NONE
 
     def now_us(self) -> int:
         """The instant."""
@@ -59,9 +62,12 @@ class Trail:
         if took_us >= SHORTEST_US:
             self.note(kind, began_us, took_us, **facts)
 
-    def extend(self, laps: tuple[Lap, ...], more: int = 0) -> None:
-        """Note what was noted elsewhere."""
+    def extend(self, laps: tuple[Lap, ...], more: int = 0, *, is_traced: bool = False) -> None:
+        """Note what was noted elsewhere. is_traced: whether spans of it were made there too."""
         room = MOST_LAPS - len(self.laps)
+        if is_traced:
+            first = len(self.laps)
+            self.traced |= frozenset(range(first, first + len(laps[:room])))
         self.laps.extend(lap._replace(facts=_plain(lap.facts)) for lap in laps[:room])
         self.more += more + max(0, len(laps) - room)
 

@@ -130,3 +130,11 @@ async def test_what_a_task_publishes_is_in_its_trace(spans, bus):
 
 async def test_without_spans_an_event_has_no_context(bus):
     assert (await bus.publish("order.placed")).event.traceparent is None
+
+
+async def test_what_a_worker_tells_of_itself_has_no_span_and_what_of_a_call_has_one(spans, bus):
+    await bus.publish("agent.heartbeat", {"worker": "w"})
+    await bus.publish("com.example.agent.sold", {"n": 1})
+    await bus.publish("task.assigned", {"worker": "w"})
+
+    assert [span.name for span in spans.all] == ["publish com.example.agent.sold", "publish task.assigned"]

@@ -8,6 +8,7 @@ from typing import Any
 from coterie import Orchestrator, Plan, Retry, Task, TaskContext, Team
 from coterie.journal import Journal
 from coterie.journal.view import view_run
+from coterie.remote import serving
 from coterie.remote.call import CallStatus
 from coterie.remote.outcome import Outcome
 from coterie.result import TaskResult
@@ -51,7 +52,17 @@ async def test_the_workers_spans_lie_within_the_callers(fleet: Fleet, spans):
     assert {span.context.trace_id for span in (called, here, there)} == {run_trace_id("default", "r")}
     assert spans.parent(here) is spans.one("invoke_workflow p")
     assert sorted(spans.under(there)) == ["backoff", "invoke_agent flaky", "invoke_agent flaky"]
+    assert [name for name in spans.under(here) if name == "backoff"] == [], "the worker has told of that"
     assert called.attributes[names.WORKER] == "w1"
+
+
+async def test_of_a_worker_without_spans_its_caller_tells_what_the_work_went_through(fleet: Fleet, spans, monkeypatch):
+    monkeypatch.setattr(serving, "open_trace", lambda run, **_: None)
+
+    await run_there(fleet)
+
+    (here,) = spans.named("execute_task t")
+    assert sorted(spans.under(here)) == ["backoff", "invoke_agent flaky", "queue flaky"]
 
 
 async def test_the_run_s_journal_has_what_the_work_went_through_at_the_worker(fleet: Fleet):
@@ -89,7 +100,7 @@ async def test_an_unsampled_caller_has_no_spans_made_at_the_worker(spans):
 def test_laps_travel_with_the_outcome():
     laps = (Lap("call", 5, 6, {"agent": "a"}), Lap("backoff", 11, 2))
 
-    read = Outcome.from_json(Outcome(TaskResult("t", "succeeded"), laps=laps, more=3).to_json())
+    read = Outcome.from_json(Outcome(TaskResult("t", "succeeded"), laps=laps, more=3, is_traced=True).to_json())
 
-    assert (read.laps, read.more) == (laps, 3)
+    assert (read.laps, read.more, read.is_traced) == (laps, 3, True)
     assert CallStatus.__dataclass_fields__["laps"].default == ()

@@ -22,6 +22,7 @@ from coterie.errors import ClaimedElsewhere, CoterieError, LeaseLost, Refused, U
 from coterie.events import Event, Listener
 from coterie.ids import TaskId
 from coterie.saga.telling import undo_line, what_next
+from coterie.telemetry.recording import had_ended
 
 __all__ = ["CoterieSagaResultOperator"]
 
@@ -78,6 +79,7 @@ class CoterieSagaResultOperator(CoterieResultOperator):
     ) -> Coroutine[Any, Any, tuple[Ref, SagaResult] | Wait]:
         # Airflow's calls, all of them, before the event loop is entered.
         identity = identity_of(context, self.plan_group, on_clear=self.on_clear, map_index=context["ti"].map_index)
+        self.lead_to(context, identity.workflow_id)
         team = self.hook.team(self.team_path)
         team.check(self.plan)
         ledger = self.open_ledger(identity)
@@ -97,17 +99,19 @@ class CoterieSagaResultOperator(CoterieResultOperator):
 
         async def undo() -> tuple[Ref, SagaResult] | Wait:
             async with runtime, keeping(ledger, identity) as intent:
-                store = runtime.artifacts
+                store, journal = runtime.artifacts, ledger.journal if ledger is not None else None
                 assert store is not None
+                # Looked at before: whoever undoes a run says how it ended.
+                again = await had_ended(identity.workflow_id, journal)
                 try:
                     result = await compensate(await results_of(store, ends), intent=intent)
                 except Refused as refusal:
                     self.log.info("waiting without a worker: %s", refusal)
                     return _wait_of(refusal, None if progress.was_made else first_refused_at)
-                if ledger is not None and result.outcome == "succeeded":
-                    await self._conclude(ledger.journal, identity, result)
+                if journal is not None and result.outcome == "succeeded":
+                    await self._conclude(journal, identity, result)
                 else:
-                    await self._trace(ledger.journal if ledger is not None else None, result)
+                    await self._trace(journal, result, again=again)
                 return await store.put(result.to_dict()), result
 
         return undo()

@@ -210,6 +210,11 @@ class Journal:
         texts, _ = await self.store.get(run, ("run",))
         return read_header(texts["run"]) if "run" in texts else None
 
+    async def is_concluded(self, run: WorkflowId) -> bool:
+        """Whether the run has ended, and nobody has the whole of it anew."""
+        texts, _ = await self.store.get(run, (RUN.record,))
+        return RUN.record in texts
+
     async def aclose(self) -> None:
         """Close the store."""
         await self.store.aclose()

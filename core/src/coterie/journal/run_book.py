@@ -45,6 +45,7 @@ from coterie.journal.telling import Telling
 from coterie.journal.unit import Unit, mark_of
 from coterie.result import TaskResult
 from coterie.slots import TypeSlots
+from coterie.telemetry.recording import had_ended
 
 __all__ = ["Entered", "RunBook", "Settle", "open_run"]
 
@@ -63,6 +64,8 @@ async def open_run(
         Unavailable: the journal's store failed.
     """
     asked = journal.asked(intent)
+    # Looked at before it is claimed, which wipes it out; by those alone who tell of it.
+    was_concluded = await had_ended(run, journal)
     try:
         granted = await journal.open_run(run, header, intent, asked)
         texts = await journal.store.read(run)
@@ -70,7 +73,9 @@ async def open_run(
         # It may have been granted all the same.
         await handed_back(journal.take_back(run, RUN, asked.owner), run)
         raise
-    return RunBook(journal, run, asked, granted, texts, intent=intent, on_event=on_event)
+    book = RunBook(journal, run, asked, granted, texts, intent=intent, on_event=on_event)
+    book.was_concluded = was_concluded
+    return book
 
 
 class Entered(NamedTuple):
@@ -90,7 +95,7 @@ class RunBook:
 
     lost: called with the reason when the run cannot go on here: it is another process's, or the journal failed.
     settle: called with the ends that were entered and are durable now; or that failed, and why. status: how the run
-    ended, once it has.
+    ended, once it has. was_concluded: whether it had ended before, as far as anybody records spans.
     """
 
     def __init__(
@@ -128,6 +133,7 @@ class RunBook:
         self.lost: Callable[[CoterieError], None] | None = None
         self.settle: Settle | None = None
         self.status: RunStatus | None = None
+        self.was_concluded = False
 
     async def look_for_outputs(self, artifacts: ArtifactStore | None) -> None:
         """Find out which outputs are there no more, before anything is asked for: what gave them is done again.

@@ -229,7 +229,8 @@ class CallStatus:
     phase: queued, running, done, cancelled. worker: who performs it, or did last. attempt: grows each time that a
     worker begins it. result, usage: once it is done, unless `given_up` says why there is none: "abandoned", "late".
     reason: of that, or who has cancelled it. submitted_at, begun_at: seconds since the epoch; None: not yet.
-    patience_s: for how long nobody may begin it. laps, more: what it went through at the worker, as of `Trail`.
+    patience_s: for how long nobody may begin it. laps, more: what it went through at the worker, as of `Trail`;
+    is_traced: whether that has made spans of it.
     """
 
     id: str
@@ -247,6 +248,7 @@ class CallStatus:
     patience_s: float
     laps: tuple[Lap, ...] = ()
     more: int = 0
+    is_traced: bool = False
 
     def late(self) -> NoReply:
         """What it is to have been begun by nobody in time."""
@@ -280,6 +282,7 @@ class CallStatus:
             record.patience_us / 1e6,
             outcome.laps if outcome is not None else (),
             outcome.more if outcome is not None else 0,
+            outcome is not None and outcome.is_traced,
         )
 
 

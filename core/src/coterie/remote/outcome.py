@@ -18,20 +18,26 @@ __all__ = ["Outcome", "result_from_dict", "result_to_dict"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """result: of the task. usage: over all attempts. worker: who says so. laps, more: as of `Trail`."""
+    """result: of the task. usage: over all attempts. worker: who says so. laps, more: as of `Trail`.
+
+    is_traced: whether the worker has made spans of the laps.
+    """
 
     result: TaskResult
     usage: Usage = field(default_factory=Usage)
     worker: str = ""
     laps: tuple[Lap, ...] = ()
     more: int = 0
+    is_traced: bool = False
 
     def to_json(self) -> str:
         """The document."""
         used = {name: value for name, value in self.usage.to_dict().items() if value}
-        document = {"result": result_to_dict(self.result), "usage": used, "worker": self.worker}
+        document: dict[str, Any] = {"result": result_to_dict(self.result), "usage": used, "worker": self.worker}
         if self.laps:
             document["tl"] = laps_text(self.laps, self.more)
+        if self.is_traced:
+            document["traced"] = True
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode(errors="backslashreplace").decode()
 
@@ -49,6 +55,7 @@ class Outcome:
                 Usage.from_dict(document.get("usage", {})),
                 document["worker"],
                 *laps_of(document.get("tl")),
+                is_traced=document.get("traced") is True,
             )
         except CoterieError:
             raise

@@ -99,7 +99,7 @@ def _note(context: TaskContext, status: CallStatus) -> None:
         began_us, begun_us = int(status.submitted_at * 1e6), int(status.begun_at * 1e6)
         priority, worker = context.task.priority, status.worker
         trail.note("queue", began_us, begun_us - began_us, priority=priority, place="worker", worker=worker)
-        trail.extend(status.laps, status.more)
+        trail.extend(status.laps, status.more, is_traced=status.is_traced)
 
 
 def _result_of(status: CallStatus) -> TaskResult:

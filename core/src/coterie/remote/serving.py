@@ -118,7 +118,7 @@ class Serving(Workplace):
         self._tell_end_of(call, result)
         trail = context.noted
         laps, more = (tuple(trail.laps), trail.more) if trail is not None else ((), 0)
-        return Outcome(result, context.usage, laps=laps, more=more)
+        return Outcome(result, context.usage, laps=laps, more=more, is_traced=run.trace is not None)
 
     def _tell_end_of(self, call: Call, result: TaskResult) -> None:
         fields = {"state": result.state, "duration_s": result.duration_s, "attempt": result.attempts}

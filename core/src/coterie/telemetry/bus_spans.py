@@ -29,7 +29,7 @@ _SYSTEM = "coterie"
 def publishing(topic: str, events: Sequence[CloudEvent]) -> Iterator[Sequence[CloudEvent]]:
     """Publish these events within the block: the same, and those without a context have that of the span."""
     tracer = tracer_here()
-    if tracer is None or not events:
+    if tracer is None or not events or all(_is_own(event) for event in events):
         yield events
         return
     first = events[0]
@@ -61,6 +61,11 @@ def processing(received: Received, topic: str, group: str) -> Iterator[None]:
     span = tracer.start(f"process {event.name}", get_current(), SpanKind.CONSUMER, attributes, links)
     with live(span):
         yield
+
+
+def _is_own(event: CloudEvent) -> bool:
+    """Whether a worker tells of itself, which is of no run: its heart would beat a trace each half a minute."""
+    return event.traceparent is None and event.name.startswith("agent.")
 
 
 def _about(operation: str, topic: str, event: CloudEvent | None) -> Attributes:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from coterie.telemetry.counting import count_run
 
 if TYPE_CHECKING:
+    from coterie.ids import WorkflowId
     from coterie.journal.journal import Journal
     from coterie.result import WorkflowResult
     from coterie.run import Run
     from coterie.telemetry.tracing import RunTrace
 
-__all__ = ["is_recording", "open_trace", "record_run", "traceparent_here"]
+__all__ = ["had_ended", "is_recording", "open_trace", "record_run", "traceparent_here"]
 
 
 def is_recording() -> bool:
@@ -53,10 +54,22 @@ def traceparent_here() -> str | None:
     return traceparent_text(parent) if parent is not None and parent.sampled else None
 
 
-async def record_run(result: WorkflowResult, *, namespace: str, journal: Journal | None = None) -> None:
+async def had_ended(run: WorkflowId, journal: Journal | None) -> bool:
+    """Whether a run that is gone on with had ended before; False where nobody records spans.
+
+    Raises:
+        Unavailable: the journal does not answer.
+    """
+    return is_recording() and journal is not None and await journal.is_concluded(run)
+
+
+async def record_run(
+    result: WorkflowResult, *, namespace: str, journal: Journal | None = None, again: bool | None = None
+) -> None:
     """Count a run whose tasks other processes performed, and make its span: once, by who concludes it.
 
-    journal: where the run is kept, if anywhere; it knows in whose trace it was begun.
+    journal: where the run is kept, if anywhere; it knows in whose trace it was begun. again: whether the run had ended
+    before, as of `had_ended`; by default as the journal says, which has not been told of this end yet.
 
     Raises:
         Unavailable: the journal does not answer.
@@ -66,9 +79,11 @@ async def record_run(result: WorkflowResult, *, namespace: str, journal: Journal
         return
     from coterie.run import Run
 
-    header = await journal.header(result.workflow_id) if journal is not None else None
-    trace = open_trace(
-        Run(result.workflow_id, namespace, traceparent=header.traceparent if header is not None else None)
-    )
+    run = Run(result.workflow_id, namespace)
+    if journal is not None:
+        header = await journal.header(run.workflow_id)
+        run.traceparent = header.traceparent if header is not None else None
+        run.was_concluded = await journal.is_concluded(run.workflow_id) if again is None else again
+    trace = open_trace(run)
     if trace is not None:
         trace.concluded(result)

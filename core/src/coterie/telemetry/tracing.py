@@ -51,7 +51,7 @@ class RunTrace:
     of the run itself, which others may make; if its id is 0, none. linked: one that only has to do with it.
     """
 
-    __slots__ = ("_above", "_before", "_linked", "_namespace", "_now", "_root", "_run", "_tracer", "trace_id")
+    __slots__ = ("_above", "_again", "_before", "_linked", "_namespace", "_now", "_root", "_run", "_tracer", "trace_id")
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class RunTrace:
         self._run, self._namespace = run.workflow_id, run.namespace
         self._root = root_span_id(run.namespace, run.workflow_id)
         self._before = before
+        self._again = run.was_concluded
         self._above = within(above or Parent(trace_id, self._root, sampled=True))
         self._linked = linked
         self._now = run.now
@@ -187,11 +188,15 @@ class RunTrace:
             names.NAMESPACE: self._namespace,
         }
         here, links = trace.get_current_span().get_span_context(), []
-        if here.is_valid and here.trace_id == self.trace_id:
+        if here.is_valid and here.trace_id != self.trace_id:
+            links = [Link(here)]
+        if self._again:
+            # Its own span was made when it ended before, and no two may have one id.
+            above = within(Parent(self.trace_id, self._root, sampled=True))
+        elif here.trace_id == self.trace_id:
             above = get_current()
         else:
             above = within(self._before) if self._before is not None else NO_PARENT
-            links = [Link(here)] if here.is_valid else []
         return self._tracer.start(
             f"invoke_workflow {plan_name}",
             above,
@@ -200,7 +205,7 @@ class RunTrace:
             links,
             start_ns=None if started_at is None else _ns(started_at),
             trace_id=self.trace_id,
-            span_id=self._root,
+            span_id=None if self._again else self._root,
         )
 
     def _work_span(self, context: TaskContext, queued_us: int | None) -> Span:
@@ -238,7 +243,9 @@ class RunTrace:
             _note_usage(span, context, Usage())
         trail = context.noted
         if trail is not None and trail.laps:
-            lap_spans(self._tracer, span, context.task, trail.laps)
+            # A worker has made spans of what its work went through, where that is known.
+            laps = [lap for number, lap in enumerate(trail.laps) if number not in trail.traced]
+            lap_spans(self._tracer, span, context.task, laps)
 
     def _start(
         self,
