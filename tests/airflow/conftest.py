@@ -16,6 +16,7 @@ import pytest
 from deploy.demo.airflow_server import AirflowServer
 
 from tests.airflow.in_airflow import InAirflow
+from tests.fleet.planted.secrets import PASSWORD
 from tests.support.redis_servers import Server, valkey
 
 HERE = Path(__file__).resolve().parent
@@ -113,6 +114,8 @@ def server(server_artifacts: Path, state_server: Server, workers_store: str) -> 
         "AIRFLOW_CONN_COTERIE_WORKERS": connection(server_artifacts, store=workers_store),
         # Else no event starts a run.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "True",
+        # What `tests.fleet.planted` looks for.
+        "PROVIDER_PASSWORD": PASSWORD,
         "PYTHONPATH": str(REPOSITORY),
         **PATIENT,
     }

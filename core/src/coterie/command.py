@@ -6,17 +6,19 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
 from coterie._json import JsonValue, canonical_bytes
+from coterie._rules.redaction import redacted
+from coterie._secrets import secrets_in
 from coterie.errors import CommandFailed, PolicyError
 
 __all__ = ["Command", "CommandOutput", "run_command"]
 
-_TAIL_CHARS = 200
+_TAIL_CHARS, _LOOKED_AT_BYTES = 200, 8_000
 # What a program needs to find itself and its files; secrets of the parent stay with it.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SYSTEMROOT")
 
@@ -39,6 +41,7 @@ class Command:
     output_limit_bytes: the process is killed when either stream is longer.
     ok_exit_codes: those that count as success (many linters end with 1 when they find something).
     env: added to PATH, HOME, LANG, LC_ALL, TMPDIR and TZ of this process; nothing else is inherited.
+        What of it is a secret by its name (`API_TOKEN`), or a password in a URL, is struck out of the program's words.
     kill_grace_s: seconds between SIGTERM and SIGKILL to the process and all its children.
     """
 
@@ -46,7 +49,7 @@ class Command:
     output: Literal["json", "text"] = "json"
     output_limit_bytes: int = 10 * 2**20
     ok_exit_codes: tuple[int, ...] = (0,)
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: str | None = None
     kill_grace_s: float = 5.0
 
@@ -77,7 +80,7 @@ class Command:
         )
         name = Path(self.argv[0]).name
         if done.exit_code not in self.ok_exit_codes:
-            raise CommandFailed(f"{name!r} {_ended(done)}", exit_code=done.exit_code)
+            raise CommandFailed(f"{name!r} {_ended(done, secrets_in(self.env))}", exit_code=done.exit_code)
         if self.output == "text":
             return done.stdout.decode(errors="replace")
         try:
@@ -237,8 +240,10 @@ def _signal_group(group: int, number: int) -> bool:
     return True
 
 
-def _ended(done: CommandOutput) -> str:
-    tail = done.stderr.decode(errors="replace").strip()[-_TAIL_CHARS:]
+def _ended(done: CommandOutput, secrets: Collection[str]) -> str:
+    # Half of a secret is none that is known: they are struck out before the end is cut off.
+    end = done.stderr[-_LOOKED_AT_BYTES:].decode(errors="replace").strip()
+    tail = redacted(end, secrets)[-_TAIL_CHARS:]
     said = f"; it said: {tail!r}" if tail else "; it said nothing on standard error"
     if done.exit_code < 0:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from coterie._json import JsonValue
 from coterie._rules.redaction import redacted
 from coterie._rules.status import EXIT_CODES, run_status
+from coterie._secrets import known
 from coterie.errors import Misuse, RemoteFailed, StepFailed
 from coterie.ids import AgentId, ItemKey, RunStatus, TaskId, TaskState, WorkflowId, content_hash
 from coterie.markdown import harmless
@@ -21,8 +22,8 @@ MAX_MESSAGE_CHARS = 300
 
 @dataclass(frozen=True, slots=True)
 class ErrorInfo:
-    """An error as data: its class's name and its message, at most 300 characters; what looks like a credential is left
-    out.
+    """An error as data: its class's name and its message, at most 300 characters; what looks like a credential, or is a
+    secret of this process's environment, is left out.
     """
 
     type: str
@@ -35,7 +36,7 @@ class ErrorInfo:
         if isinstance(error, RemoteFailed):
             kind, text = error.error_type, error.error_message
         # Of a long one, no more is looked at than could be kept.
-        text = redacted(text[: 10 * MAX_MESSAGE_CHARS])
+        text = redacted(text[: 10 * MAX_MESSAGE_CHARS], known())
         return cls(
             kind,
             text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…",

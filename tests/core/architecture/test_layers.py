@@ -26,6 +26,7 @@ LAYERS: list[dict[str, set[str]]] = [
             "_machine_drawing",
             "_machine_format",
             "_plan_format",
+            "_secrets",
             "_threads",
             "_yaml",
             "clock",

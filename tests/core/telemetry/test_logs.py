@@ -211,6 +211,38 @@ async def test_a_filter_shows_the_fields_behind_any_message(team):
     assert written.getvalue().splitlines() == ["said 1 [run=r1 task=t attempt=1 agent=says]", "5% later"]
 
 
+async def test_the_filter_strikes_credentials_out_of_what_libraries_say_of_a_run(team):
+    @team.agent("asks")
+    async def asks(task_input):
+        try:
+            raise ValueError(f"GET https://api.example/?token={KEY}")
+        except ValueError:
+            logging.getLogger("mine").warning("key %s", KEY, exc_info=True)
+
+    with heard(logging.Formatter("%(message)s"), ShowFields()) as written:
+        await run(team, Task("t", "asks"))
+
+    said = written.getvalue()
+    assert said.startswith("key *** [run=r1 task=t attempt=1 agent=asks]\n")
+    assert "ValueError: GET https://api.example/?token=***" in said
+    assert KEY not in said
+
+
+async def test_a_record_whose_arguments_do_not_fit_is_no_trouble_to_who_logged_it(team, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+
+    @team.agent("slips")
+    async def slips(task_input):
+        numbers = (1,)
+        logging.getLogger("mine").warning("%d and %d", *numbers)
+        return 1
+
+    with heard(logging.Formatter("%(message)s"), ShowFields()):
+        result = await run(team, Task("t", "slips"))
+
+    assert result.status == "succeeded"
+
+
 async def test_an_error_that_cannot_be_told_is_told_all_the_same(team):
     class Mute(Exception):
         def __str__(self):

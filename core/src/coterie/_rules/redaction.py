@@ -33,6 +33,8 @@ _ASSIGNED = re.compile(
     r"|(?P<bare>\s?:\s?)(?=[^\s,;]{0,80}\d)[^\s'\",;)}\]]{12,})",
     re.IGNORECASE,
 )
+# Names that are secrets' where they stand in the query of a URL, and anything elsewhere.
+_QUERY = re.compile(r"(?P<name>[?&](?:key|code)=)(?!\*\*\*)[^\s&#'\"<>]{6,}", re.IGNORECASE)
 _SHAPES = re.compile(
     r"(?<![\w-])(?:sk-[\w-]{12,}|(?:AKIA|ASIA)[A-Z0-9]{16}\b|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|xox[abeoprs]-[\w-]{10,}|AIza[\w-]{30,}|hf_[A-Za-z0-9]{20,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
@@ -41,7 +43,7 @@ _SHAPES = re.compile(
 )
 # Without one of these there is nothing to find; most texts have none.
 _HINT = re.compile(
-    r"://|bearer|basic|key|secret|token|pass|pwd|sig|credential|sk-|akia|asia|gh[pousr]_|github_pat|glpat-|xox|aiza|hf_|eyj",
+    r"://|bearer|basic|key|secret|token|pass|pwd|sig|credential|sk-|akia|asia|gh[pousr]_|github_pat|glpat-|xox|aiza|hf_|eyj|[?&]code=",
     re.IGNORECASE,
 )
 
@@ -64,6 +66,7 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     text = _USERINFO.sub(_without_login, text)
     text = _BEARER.sub(rf"\g<kind> {STRUCK}", text)
     text = _ASSIGNED.sub(_without_value, text)
+    text = _QUERY.sub(rf"\g<name>{STRUCK}", text)
     return _SHAPES.sub(STRUCK, text)
 
 

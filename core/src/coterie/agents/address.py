@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urljoin, urlsplit
 
+from coterie._rules.redaction import is_secret_name
 from coterie.errors import PolicyError
 
-__all__ = ["check_url", "resolved", "same_origin", "shown"]
+__all__ = ["check_url", "resolved", "same_origin", "secrets_of_query", "shown"]
 
 _PORTS = {"http": 80, "https": 443}
 _SHOWN_CHARS = 80
@@ -48,6 +49,18 @@ def same_origin(one: str, other: str) -> bool:
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+
+
+def secrets_of_query(url: str) -> list[str]:
+    """What an address holds of secrets behind its `?`, as it is and as it is written there."""
+    query = urlsplit(url).query
+    written = [part.partition("=") for part in query.split("&")]
+    named = [value for name, _, value in written if value and _is_secret(unquote(name))]
+    return named + [value for name, value in parse_qsl(query) if _is_secret(name)]
+
+
+def _is_secret(name: str) -> bool:
+    return is_secret_name(name) or name.lower() in ("key", "code")
 
 
 def shown(url: str) -> str:

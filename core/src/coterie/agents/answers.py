@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import NoReturn
 
 from coterie._json import JsonValue
+from coterie._rules.redaction import redacted
 from coterie.errors import AgentRejected, AgentThrottled, AgentUnavailable, BadAnswer, CoterieError
 
 __all__ = ["MAX_RETRY_AFTER_S", "Answer", "excerpt", "failure", "is_transient", "parse_json", "retry_after_s"]
@@ -98,7 +99,7 @@ def parse_json(answer: Answer, where: str, *, secrets: Collection[str]) -> JsonV
 
 
 def excerpt(answer: Answer, secrets: Collection[str]) -> str:
-    """The beginning of a body as one line without control characters, and without what the request kept secret."""
+    """The beginning of a body as one line without control characters, and without credentials."""
     text = answer.body.decode(errors="replace")
     forms = {form for secret in secrets if secret for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
@@ -106,7 +107,8 @@ def excerpt(answer: Answer, secrets: Collection[str]) -> str:
     if answer.cut and forms:
         # The end may be the beginning of a secret.
         text = text[: -max(map(len, forms))]
-    return _clean(text)
+    # What it says of others' credentials is none of ours to pass on.
+    return _clean(redacted(text))
 
 
 def _forms(secret: str) -> set[str]:

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from coterie.agents.address import check_url, resolved, same_origin, shown
+from coterie.agents.address import check_url, resolved, same_origin, secrets_of_query, shown
 from coterie.agents.answers import Answer, excerpt, failure
 from coterie.agents.clients import borrow_client, import_httpx
 from coterie.clock import SystemClock
@@ -127,7 +127,7 @@ class Endpoint:
             StepFailed: more than `answer_limit_bytes`, or a redirect elsewhere. Misuse: a secret is not set.
         """
         found = {name: (secret.prefix, secret.read()) for name, secret in self.secrets.items()}
-        kept = [*self.headers.values(), *(value for _, value in found.values())]
+        kept = [*self.headers.values(), *(value for _, value in found.values()), *secrets_of_query(self.url)]
         headers = {
             "accept": "application/json",
             **self.headers,

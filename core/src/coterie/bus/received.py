@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from coterie._json import JsonValue
 from coterie._rules.log import Delivery, Failure, Position
-from coterie._rules.redaction import redacted
 from coterie._rules.timeline import SECOND
 from coterie.bus.event import CloudEvent
+from coterie.telemetry.logs import cleaned
 
 if TYPE_CHECKING:
     from coterie.bus.subscription import Subscription
@@ -98,9 +98,9 @@ class Received:
 def said(reason: str | BaseException) -> str:
     """A reason as a text, without credentials; also of an error that cannot say what it is."""
     if isinstance(reason, str):
-        return redacted(reason)
+        return cleaned(reason)
     try:
-        return redacted(f"{type(reason).__name__}: {reason}")
+        return cleaned(f"{type(reason).__name__}: {reason}")
     # Of whoever wrote the error: a consumer does not end by it.
     except Exception:  # noqa: BLE001
         return type(reason).__name__

@@ -85,7 +85,10 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class ShowFields(logging.Filter):
-    """Puts the bound fields behind the message, for handlers whose own formatter shows nothing but that."""
+    """Puts the bound fields behind the message, for handlers whose own formatter shows nothing but that.
+
+    Of records that belong to a run, whoever logged them, credentials are struck out.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +99,12 @@ class ShowFields(logging.Filter):
         fields = logs.fields_of(record)
         if "run" in fields and not hasattr(record, "coterie"):
             record.coterie = fields
-            record.msg, record.args = f"{record.getMessage()}{suffix(fields)}", ()
+            try:
+                logs.clean(record)
+                record.msg, record.args = f"{record.getMessage()}{suffix(fields)}", ()
+            # A record whose arguments do not fit: the handler tells of it, who logged it is not bothered.
+            except Exception:  # noqa: BLE001
+                return True
         return True
 
 

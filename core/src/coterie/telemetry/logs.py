@@ -9,17 +9,14 @@ Of our own loggers those that quote what others say (`guarded`) strike credentia
 from __future__ import annotations
 
 import logging
-import os
-import re
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
-from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
-from urllib.parse import unquote
 
-from coterie._rules.redaction import is_secret_name, redacted
+from coterie._rules.redaction import redacted
+from coterie._secrets import known
 
 if TYPE_CHECKING:
     from coterie.context import TaskContext
@@ -30,6 +27,7 @@ __all__ = [
     "bound",
     "bound_fields",
     "bound_to",
+    "clean",
     "cleaned",
     "fields_of",
     "guarded",
@@ -51,8 +49,6 @@ _work: ContextVar[TaskContext | Run | None] = ContextVar("coterie_work", default
 
 # What `ctx.logger` gives its records, also where no context reaches, and what we call it.
 _GIVEN = {"workflow_id": "run", "task_id": "task", "item_key": "item", "attempt": "attempt"}
-_OURS = ("COTERIE_", "AIRFLOW_CONN_")
-_ENDS = re.compile(r"://[^/?#\s@]*:([^/?#\s]+)@")
 
 
 def read() -> None:
@@ -111,16 +107,23 @@ class _Guard(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
-        if not _is_heard(logging.getLogger(record.name)):
-            return True
-        secrets = known()
-        said = record.getMessage()
-        clean = redacted(said, secrets)
-        if clean != said:
-            record.msg, record.args = clean, ()
-        if record.exc_info and record.exc_info[1] is not None:
-            record.exc_info = _clean_error(record.exc_info[1], secrets)
+        if _is_heard(logging.getLogger(record.name)):
+            clean(record)
         return True
+
+
+def clean(record: logging.LogRecord) -> None:
+    """Strike credentials out of a record's message, and out of its error."""
+    secrets = known()
+    said = record.getMessage()
+    struck = redacted(said, secrets)
+    if struck != said:
+        record.msg, record.args = struck, ()
+    if record.exc_info and record.exc_info[1] is not None:
+        record.exc_info = _clean_error(record.exc_info[1], secrets)
+    if record.exc_text:
+        # As a handler before this one has kept it for the others.
+        record.exc_text = redacted(record.exc_text, secrets)
 
 
 _GUARD = _Guard()
@@ -142,8 +145,8 @@ def _clean_error(error: BaseException, secrets: frozenset[str]) -> _ExcInfo:
     """The error as it is where it, and what caused it, say nothing secret; else one that stands for it."""
     if all(redacted(text, secrets) == text for text in _texts(error, set())):
         return type(error), error, error.__traceback__
-    clean = _likeness(error, secrets, set())
-    return type(clean), clean, clean.__traceback__
+    likeness = _likeness(error, secrets, set())
+    return type(likeness), likeness, likeness.__traceback__
 
 
 def _texts(error: BaseException | None, seen: set[int]) -> list[str]:
@@ -202,20 +205,3 @@ def _of_span() -> Fields:
         return {}
     span = trace.get_current_span().get_span_context()
     return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"} if span.is_valid else {}
-
-
-def known() -> frozenset[str]:
-    """The secrets that the environment of this process names, those in the URLs of ours too."""
-    secret, urls = _names(frozenset(os.environ))
-    # A path is none, whatever names it: that of a folder would be struck out of every traceback.
-    found = {value for name in secret if not (value := os.environ.get(name, "")).startswith(("/", "~"))}
-    for name in urls:
-        for password in _ENDS.findall(os.environ.get(name, "")):
-            found |= {password, unquote(password)}
-    return frozenset(found)
-
-
-@lru_cache(maxsize=4)
-def _names(names: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of an environment's variables, those that are secrets, and those that may hold some in URLs."""
-    return tuple(filter(is_secret_name, names)), tuple(each for each in names if each.startswith(_OURS))

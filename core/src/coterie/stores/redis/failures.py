@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,7 +51,15 @@ def translation(error: Refusal | OSError, what: str, where: str, *, rights: str 
         return Unavailable(f"{where} failed to {what}: {error}{done}; try again later")
     # Time-outs, refused connections, unknown names, and certificates that do not hold are OSErrors.
     reason = str(error) or type(error).__name__
-    return Unavailable(f"{where} failed to {what}: {reason}; is the server up and reachable?")
+    return Unavailable(f"{where} failed to {what}: {reason}; {_next_step(error)}")
+
+
+def _next_step(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "name its authority (ssl_ca_certs=/path), and the host as its certificate does"
+    if isinstance(error, ssl.SSLError):
+        return "does the server speak TLS at that port? If not, the URL begins with redis://"
+    return "is the server up and reachable?"
 
 
 def _answered(error: Refusal, what: str, where: str, rights: str) -> CoterieError:
