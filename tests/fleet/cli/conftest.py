@@ -12,11 +12,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from coterie.cli.app import app
+from tests.fleet.cli.deployment import at, examined, synced
 from tests.fleet.cli.places import PASSWORD, TEAM, Place
 from tests.support.command_line import coterie, folder, start
 from tests.support.redis_servers import Server, valkey
 
-__all__ = ["coterie", "folder", "start"]
+__all__ = ["at", "coterie", "examined", "folder", "start", "synced"]
 
 
 @pytest.fixture(scope="session")

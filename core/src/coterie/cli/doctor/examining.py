@@ -70,8 +70,16 @@ async def _findings(check: Check, place: Place, bound_s: float) -> list[Finding]
         async with asyncio.timeout(bound_s):
             found = await check.run(place)
     except TimeoutError:
-        return [fault(f"no answer within {bound_s:g} s", "see that it is up and reachable, and not overloaded")]
+        return [fault(f"no answer within {bound_s:g} s", _unanswered(check, place))]
     # Whatever it is, the other checks go on.
     except Exception as error:  # noqa: BLE001
         return [because(error, "see 'coterie --debug' of a command that uses it for the traceback")]
     return found if isinstance(found, list) else [found]
+
+
+def _unanswered(check: Check, place: Place) -> str:
+    remedy = "see that it is up and reachable, and not overloaded"
+    if check.name == "state store" and place.url.startswith("rediss"):
+        # One that speaks none waits for a line that never ends.
+        return f"{remedy}; and that it speaks TLS at that port, else its URL begins with redis://"
+    return remedy

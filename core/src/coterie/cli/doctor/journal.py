@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coterie.cli.doctor.finding import Finding, because, fault, ok, skipped, warning
 from coterie.cli.doctor.place import Place, may_be_made
-from coterie.errors import PolicyError
+from coterie.errors import PolicyError, StateFormatError
 from coterie.errors.root import listed
 from coterie.stores.redis.address import Address, parse_address
 from coterie.stores.redis.failures import JOURNAL_RIGHTS, translated
@@ -24,16 +24,21 @@ def _wanted() -> str:
 
 
 async def check_journal(place: Place) -> Finding:
-    """Whether it can be read."""
+    """Whether it can be read, the run begun last too: who writes a newer format than we read has begun it."""
+    from coterie.journal.view import list_runs
+
     if _wanted() == "off":
         return skipped("COTERIE_JOURNAL is off")
     async with place.journal() as journal:
-        page = await journal.store.runs(limit=1)
+        try:
+            runs, _ = await list_runs(journal, limit=1)
+        except StateFormatError as error:
+            return because(error, "look at it before it is used")
         path = Path(journal.store.url.removeprefix("sqlite://"))
         problem = may_be_made(path) if journal.store.url.startswith("sqlite://") else None
         if problem is not None:
             return fault(f"{journal.store.url}: {problem}", "give this user the right to, or name another place")
-        return ok(f"{journal.store.url} {'holds runs' if page.runs else 'holds no run yet'}")
+        return ok(f"{journal.store.url} {'holds runs' if runs else 'holds no run yet'}")
 
 
 async def check_durability(place: Place) -> Finding:

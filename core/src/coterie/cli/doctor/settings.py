@@ -18,6 +18,7 @@ from coterie.errors.root import listed
 from coterie.ids import check_name
 from coterie.shutdown import check_timeout_s
 from coterie.stores.opening import default_path
+from coterie.telemetry.links import TraceUrl
 
 __all__ = ["check_home", "check_variables"]
 
@@ -136,6 +137,7 @@ _KNOWN: dict[str, Callable[[str], object] | None] = {
     "COTERIE_NAMESPACE": _check_namespace,
     "COTERIE_SIGNING_KEYS": _check_keys,
     "COTERIE_STORE": None,
+    "COTERIE_TRACE_URL": TraceUrl,
 }
 
 

@@ -12,11 +12,12 @@ from coterie._rules.decided import Decided, State
 from coterie.cli.doctor.finding import Finding, because, fault, ok, skipped, warning
 from coterie.cli.doctor.place import Place, may_be_made
 from coterie.cli.fleet.snapshot import head_of, take
-from coterie.errors import CoterieError, StateFormatError
+from coterie.errors import CoterieError, StateFormatError, Unavailable
 from coterie.errors.root import in_words, listed
 from coterie.ports import StateStore
 from coterie.remote.registry import list_workers, release_here
 from coterie.stores.redis.failures import STATE_RIGHTS
+from coterie.stores.redis.wire import Lost
 
 __all__ = ["check_breakers", "check_clock", "check_rights", "check_state_store", "check_versions", "clock_of"]
 
@@ -32,10 +33,21 @@ async def check_state_store(place: Place) -> Finding:
         if not store.is_made:
             return _not_made(store.url)
         began = time.monotonic()
-        head = await head_of(store)
+        try:
+            head = await head_of(store)
+        except Unavailable as error:
+            return _away(error, store.url)
         took_ms = (time.monotonic() - began) * 1000
         written = "nobody has used it yet" if head.format is None else f"format {head.format}"
         return ok(f"{store.url} ({store.scope}, namespace {store.namespace}, {written}) answers in {took_ms:.0f} ms")
+
+
+def _away(error: Unavailable, url: str) -> Finding:
+    if isinstance(error.__cause__, Lost) and url.startswith(("redis:", "redis+")):
+        # So does one that speaks TLS, to whoever does not.
+        found, _, _ = str(error).partition("; ")
+        return fault(found, "see that it is well; if it speaks TLS, its URL begins with rediss://")
+    return because(error, "is it up and reachable?")
 
 
 def _not_made(url: str) -> Finding:
