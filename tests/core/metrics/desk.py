@@ -37,14 +37,17 @@ class Fleet:
 
 
 @contextmanager
-def fleet_at_work(folder: Path) -> Iterator[Fleet]:
-    """Both at work, until the first run is over; ended in the end."""
+def fleet_at_work(folder: Path, *, trouble: float = 0.0, until: str = "run 2: succeeded") -> Iterator[Fleet]:
+    """Both at work, from when the process that runs plans has said `until`; ended in the end.
+
+    trouble: the share of the researcher's calls that fail.
+    """
     settings = {
         "COTERIE_STORE": f"sqlite://{folder}/state.db",
         "COTERIE_HOME": str(folder / "home"),
         "COTERIE_SIGNING_KEYS": f"k1:{SECRET}",
         "PYTHONPATH": f"{REPOSITORY}:{OBSERVABILITY}",
-        "DESK_TROUBLE": "0",
+        "DESK_TROUBLE": str(trouble),
         "DESK_PAUSE_S": "0.2",
     }
     at, desk_port = f"127.0.0.1:{free_port()}", free_port()
@@ -55,7 +58,7 @@ def fleet_at_work(folder: Path) -> Iterator[Fleet]:
         held.enter_context(process(worker, settings, fleet.log))
         held.enter_context(process(desk, {**settings, "DESK_PORT": str(desk_port)}, folder / "desk.log"))
         told = (folder / "desk.log").read_text
-        wait_until(lambda: "run 2: succeeded" in told(), "two runs are over")
+        wait_until(lambda: until in told(), f"{until!r} is said", within_s=60)
         yield fleet
 
 
