@@ -226,6 +226,7 @@ def test_the_connection_form_shows_its_fields(server):
         "team_path",
         "shared_file_system",
         "graceful_shutdown_timeout_s",
+        "trace_url",
     }
 
 

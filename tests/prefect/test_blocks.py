@@ -92,7 +92,11 @@ class TestBridgeStandards(BlockStandardTestSuite):
     [
         (CoterieTeam, "coterie-team", "team_path namespace store"),
         (CoterieArtifacts, "coterie-artifacts", "url namespace storage_options shared_file_system"),
-        (CoterieStore, "coterie-store", "url namespace username password options journal topic signing_keys announce"),
+        (
+            CoterieStore,
+            "coterie-store",
+            "url namespace username password options journal topic signing_keys announce trace_url",
+        ),
         (
             CoterieCircuitBreaker,
             "coterie-circuit-breaker",

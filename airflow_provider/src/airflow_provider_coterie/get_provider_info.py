@@ -22,6 +22,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": "Coterie", "python-modules": _operator_modules()}],
         "sensors": [{"integration-name": "Coterie", "python-modules": _sensor_modules()}],
         "triggers": [{"integration-name": "Coterie", "python-modules": _trigger_modules()}],
+        "extra-links": [f"{_PACKAGE}.trace_link.CoterieTraceLink"],
         "queues": [f"{_PACKAGE}.events.queue_provider.CoterieMessageQueueProvider"],
         "task-decorators": [{"name": "coterie_agent", "class-name": f"{_PACKAGE}.decorator.coterie_agent_task"}],
         "plugins": [{"name": "coterie", "plugin-class": f"{_PACKAGE}.plugin.CoteriePlugin"}],
@@ -104,6 +105,13 @@ def _connection_type() -> dict[str, Any]:
                 "description": "A file:// store lies on a file system that every worker mounts at the same path.",
                 "schema": {"type": ["boolean", "null"], "default": False},
             },
+            "trace_url": {
+                "label": "Trace page",
+                "description": "URL that the link Trace of tasks leads to, such as "
+                "https://jaeger.example/trace/{trace_id}; its fields are {trace_id}, {run_id}, {namespace} and "
+                "{task_id}. COTERIE_TRACE_URL if empty.",
+                "schema": _TEXT,
+            },
         },
         "ui-field-behaviour": {
             "hidden-fields": ["host", "schema", "login", "port", "extra"],
@@ -112,6 +120,7 @@ def _connection_type() -> dict[str, Any]:
                 "artifacts": "s3://bucket/coterie",
                 "store": "rediss://host:6379/0",
                 "namespace": "default",
+                "trace_url": "https://jaeger.example/trace/{trace_id}",
             },
         },
     }

@@ -13,6 +13,7 @@ from airflow_provider_coterie.settings import DEFAULT_CONN_ID, CoterieSettings, 
 from airflow_provider_coterie.state_store import LOCAL_STORE, require_shared_state, why_no_journal
 from coterie import ArtifactStore, Ref, Runtime, Team, sync
 from coterie.errors import CoterieError, Misuse
+from coterie.telemetry.links import trace_url_of
 
 if TYPE_CHECKING:
     from coterie.events import Listener
@@ -166,6 +167,7 @@ class CoterieHook(BaseHook):
                 journal = self.get_journal()
                 if journal is not None:
                     found += f", and keeps a {sync.run(_keeping(journal, self.coterie_conn_id))} journal"
+            trace_url_of(self.settings.trace_url, where=f"'trace_url' of the connection {self.coterie_conn_id!r}")
         except CoterieError as error:
             return False, str(error)
         return True, found

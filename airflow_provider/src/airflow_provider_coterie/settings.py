@@ -35,6 +35,7 @@ class CoterieSettings:
     """What a connection of type `coterie` says.
 
     store: the URL with its password, never shown; None: none is named. store_named_by: where it is, for messages.
+    trace_url: the template of links to traces; None: what `COTERIE_TRACE_URL` says.
     """
 
     artifacts: str
@@ -45,6 +46,7 @@ class CoterieSettings:
     journal: JournalMode = "strict"
     graceful_shutdown_timeout_s: float = GRACEFUL_SHUTDOWN_TIMEOUT_S
     store_named_by: str = _STORE_VARIABLE
+    trace_url: str | None = None
 
 
 def read_settings(conn_id: str) -> CoterieSettings:
@@ -107,6 +109,7 @@ def _from_connection(conn_id: str, connection: Connection) -> CoterieSettings:
         _journal_mode(where, journal),
         _timeout_s(conn_id, extra.get("graceful_shutdown_timeout_s")),
         named_by,
+        str(extra.get("trace_url") or "") or None,
     )
 
 

@@ -25,11 +25,13 @@ from prefect_coterie.source import (
     StoreSource,
     TeamSource,
     artifacts_of,
+    namespace_of,
     open_team,
     store_of,
     team_of,
 )
 from prefect_coterie.tasks import workflow_id_here
+from prefect_coterie.trace_artifact import show_trace
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -107,6 +109,9 @@ async def run_machine(
         attendant = Attendant(machine, run, fields=fields, publish=publish, poll_s=poll_s)
         status = await attended(work, attendant, person)
         await attendant.show(status)
+        await show_trace(
+            name, machine.name, namespace=namespace_of(source), store=journal.store, journal=runtime.journal
+        )
     return status
 
 

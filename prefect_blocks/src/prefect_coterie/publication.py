@@ -23,7 +23,15 @@ from coterie import (
 from coterie.errors import Misuse
 from coterie.machine_run import Visit
 
-__all__ = ["MAX_MARKDOWN_BYTES", "MAX_ROWS", "PublishMachine", "publish_machine", "publish_report", "publish_result"]
+__all__ = [
+    "MAX_MARKDOWN_BYTES",
+    "MAX_ROWS",
+    "PublishMachine",
+    "key_of",
+    "publish_machine",
+    "publish_report",
+    "publish_result",
+]
 
 # Shows where a machine is to people; what it raises is logged, and changes nothing.
 PublishMachine: TypeAlias = Callable[[MachineStatus, StateMachine, StateMachineRun], Awaitable[None]]
@@ -39,7 +47,7 @@ async def publish_result(result: WorkflowResult, artifacts: ArtifactStore) -> No
     more = f"; {left_out} more tasks are in the stored result" if left_out > 0 else ""
     await acreate_table_artifact(
         table=rows,
-        key=_key(result.plan_name, "result"),
+        key=key_of(result.plan_name, "result"),
         description=f"Run `{result.workflow_id}` of the plan `{result.plan_name}` ended **{result.status}**{more}.",
     )
 
@@ -66,10 +74,10 @@ async def publish_report(
     html = _reference(output, "html", task_id, artifacts)
     if markdown is not None:
         text = (await artifacts.read_bytes(markdown)).decode("utf-8", errors="replace")
-        await acreate_markdown_artifact(markdown=bounded(text, markdown.uri), key=_key(result.plan_name, "report"))
+        await acreate_markdown_artifact(markdown=bounded(text, markdown.uri), key=key_of(result.plan_name, "report"))
     if html is not None:
         link = await _page(artifacts, html, result, folder)
-        await acreate_link_artifact(link=link, link_text="Open the report", key=_key(result.plan_name, "page"))
+        await acreate_link_artifact(link=link, link_text="Open the report", key=key_of(result.plan_name, "page"))
 
 
 async def publish_machine(status: MachineStatus, machine: StateMachine, run: StateMachineRun) -> None:
@@ -81,7 +89,7 @@ async def publish_machine(status: MachineStatus, machine: StateMachine, run: Sta
     events = f", and takes {', '.join(f'`{event}`' for event in status.events)}" if status.events else ""
     await acreate_table_artifact(
         table=rows,
-        key=_key(machine.name, "history"),
+        key=key_of(machine.name, "history"),
         description=f"Run `{status.workflow_id}` of the machine `{machine.name}` {here}{events}.",
     )
 
@@ -150,6 +158,6 @@ def _new_file(folder: Path, name: str) -> Path:
     return folder.absolute() / name
 
 
-def _key(name: str, kind: str) -> str:
-    # All that Prefect takes: lower-case letters, digits and dashes.
+def key_of(name: str, kind: str) -> str:
+    """The key of an artifact, of all that Prefect takes there: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"{name}-{kind}".lower()).strip("-")

@@ -15,13 +15,14 @@ from coterie.context import Run
 from coterie.errors import CoterieError
 from coterie.journal import Intent, Journal
 from coterie.journal.keeping import Keeping
-from coterie.telemetry.recording import record_run
+from coterie.telemetry.recording import had_ended, record_run
 from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
 from prefect_coterie.journalling import Journalled
 from prefect_coterie.run_log import tell_run_log
 from prefect_coterie.shutdown import drained, graceful
 from prefect_coterie.source import namespace_of, open_team
 from prefect_coterie.state_block import CoterieStore
+from prefect_coterie.trace_artifact import show_trace
 from prefect_coterie.waiting import tell_waiting
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ async def session(job: Job) -> AsyncIterator[Runtime]:
 async def recorded(job: Job, plan: Plan) -> AsyncIterator[Callable[[WorkflowResult], Awaitable[None]]]:
     """Let the job's journal, if it has one, know of the run that begins; call what it gives with how the run ended.
 
-    The run's span, where spans are recorded, is made then too.
+    The run's span, where spans are recorded, is made then too, and the link to its trace.
 
     Raises:
         PlanChanged: it began with another plan.
@@ -103,20 +104,25 @@ async def recorded(job: Job, plan: Plan) -> AsyncIterator[Callable[[WorkflowResu
 
         async def traced(result: WorkflowResult) -> None:
             await record_run(result, namespace=namespace_of(job.team))
+            namespace = namespace_of(job.team)
+            await show_trace(job.workflow_id, plan.name, namespace=namespace, store=job.store, journal=None)
 
         yield traced
         return
-    journal, intent = Journal(job.journal.store.get_journal_store()), job.journal.intent
-    team_path = open_team(job.team).path
+    store, intent = job.journal.store, job.journal.intent
+    journal = Journal(store.get_journal_store())
+    team_path, again = open_team(job.team).path, False
     run = Run(job.workflow_id, namespace_of(job.team), params=job.params)
 
     async def concluded(result: WorkflowResult) -> None:
         with suppress(CoterieError):
             # Nothing depends on it.
-            await record_run(result, namespace=namespace_of(job.team), journal=journal)
+            await record_run(result, namespace=namespace_of(job.team), journal=journal, again=again)
         await journal.conclude(job.workflow_id, result.status, by=intent.engine_run)
+        await show_trace(job.workflow_id, plan.name, namespace=run.namespace, store=store, journal=journal)
 
     try:
+        again = await had_ended(job.workflow_id, journal)
         await Keeping(journal, job.artifacts.get_store(), team_path=team_path, on_event=None).begin(plan, run, intent)
         yield concluded
     finally:

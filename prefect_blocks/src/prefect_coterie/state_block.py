@@ -11,6 +11,7 @@ from pydantic import Field, HttpUrl, PrivateAttr, SecretStr, field_validator
 
 from coterie.errors import Misuse, PolicyError
 from coterie.ids import check_name
+from coterie.telemetry.links import trace_url_of
 from prefect_coterie.appearance import DOCUMENTATION, LOGO
 
 if TYPE_CHECKING:
@@ -85,6 +86,12 @@ def write(text: str):
         description="Whether what becomes of the tasks of runs, and of what protects their agents, is published there: "
         "'task.failed', 'breaker.opened' and the like, without inputs and outputs.",
     )
+    trace_url: str | None = Field(
+        default=None,
+        description="Where the trace of a run is to be seen, for a link among its artifacts, such as "
+        "'https://jaeger.example/trace/{trace_id}'; its fields are {trace_id}, {run_id}, {namespace} and {task_id}. By "
+        "default what COTERIE_TRACE_URL says.",
+    )
 
     _named_by: str | None = PrivateAttr(default=None)
 
@@ -94,12 +101,12 @@ def write(text: str):
         return check_name(value, "namespace")
 
     def block_initialization(self) -> None:
-        """Refuse what belongs into the secret fields.
+        """Refuse what belongs into the secret fields, and what is no template.
 
         Not in a validator, whose errors show the value.
 
         Raises:
-            Misuse: the URL carries credentials.
+            Misuse: a URL carries credentials. PolicyError: that of traces is none.
         """
         parts = _parts(self.url)
         if "@" in parts.netloc or any(_is_secret(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
@@ -107,6 +114,7 @@ def write(text: str):
                 "the URL of a CoterieStore carries credentials, which everybody would see; "
                 "give them as its username and password, or among its options"
             )
+        trace_url_of(self.trace_url, where="the trace_url of a CoterieStore")
 
     @classmethod
     def from_url(cls, url: str, *, namespace: str = "default", named_by: str | None = None) -> CoterieStore:

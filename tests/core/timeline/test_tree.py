@@ -308,6 +308,17 @@ async def test_who_has_claimed_a_task_by_itself_is_told(journal: Journal):
     assert [one.waits_for for one in timeline.ahead] == [("a",)]
 
 
+async def test_single_tasks_without_a_plan_took_until_the_last_of_them_had_ended(journal: Journal):
+    orchestrator = Crew(journal).orchestrator()
+    for task_id in ("a", "b"):
+        await orchestrator.execute_task(work(task_id), workflow_id=RUN, intent=Intent("airflow.a.b"))
+
+    timeline = checked(await timeline_of(journal, RUN))
+
+    assert (timeline.state, timeline.is_over) == ("open", True)
+    assert timeline.root.ended_us == span_of(timeline, "task/b").ended_us
+
+
 async def test_compensations_are_spans_of_their_own_that_link_to_what_they_undo(journal: Journal):
     crew = Crew(journal, b=ValueError("no"))
     plan = Plan("plan", [work("a", compensation=Compensation("work")), work("b", "a")])

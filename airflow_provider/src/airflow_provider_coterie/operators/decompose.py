@@ -90,6 +90,7 @@ class CoterieDecomposeOperator(JournalledOperator):
             _TYPE,
             input={"objective": self.objective, "facts": dict(self.facts or {}), "decomposer": self.decomposer_path},
         )
+        self.lead_to(context, identity.workflow_id, task.id)
         maker = _Maker(_decomposer(self.decomposer_path), self.hook.team(self.team_path))
         ledger = self.open_ledger(identity)
         runtime = self.runtime(maker.alone(), ledger)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import BaseOperator, BaseOperatorLink, Context
 
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID, CoterieHook
 from airflow_provider_coterie.identity import RunIdentity
 from airflow_provider_coterie.ledger import Ledger
 from airflow_provider_coterie.task_log import show_fields
+from airflow_provider_coterie.trace_link import TRACE_KEY, CoterieTraceLink, TracedRun
 from airflow_provider_coterie.waiting import ClaimWait, Wait
 from airflow_provider_coterie.work import Work
 from coterie import Runtime, Team
-from coterie.errors import Unavailable
+from coterie.errors import PolicyError, Unavailable
 from coterie.events import Listener
+from coterie.ids import TaskId, WorkflowId
 from coterie.journal import Intent
 from coterie.journal.intent import OnClear
+from coterie.telemetry.links import TraceUrl, trace_url_of
 
 __all__ = ["JournalledOperator", "is_success"]
 
@@ -33,6 +36,8 @@ class JournalledOperator(BaseOperator):
     on_clear: what a cleared task does whose success Airflow has seen: "run" again, as new work; or "replay" what came
     of it. A failed one goes on from its finished steps either way.
     """
+
+    operator_extra_links: Collection[BaseOperatorLink] = (CoterieTraceLink(),)
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class JournalledOperator(BaseOperator):
         self._work = Work()
         self._opened: CoterieHook | None = None
         self._ledger: Ledger | None = None
+        self.traced: TracedRun | None = None
 
     @property
     def hook(self) -> CoterieHook:
@@ -75,6 +81,23 @@ class JournalledOperator(BaseOperator):
         finally:
             ledger.close()
 
+    def lead_to(self, context: Context, run: WorkflowId, task_id: TaskId = "", *, alone: bool = False) -> None:
+        """Have the task's link lead to the trace of this run, from now on; where a template says how.
+
+        task_id: what the work is called in the run. alone: as of `TracedRun`.
+        """
+        url = self._trace_url()
+        if url is None:
+            # Else Airflow would keep an empty one of every task.
+            self.operator_extra_links = ()
+            return
+        self.traced = TracedRun(url, self.hook, run, task_id, alone=alone)
+        try:
+            context["ti"].xcom_push(TRACE_KEY, self.traced.link())
+        # A link is a courtesy: Airflow asks for it again when the task ends.
+        except Exception:
+            self.log.warning("the link to the trace could not be left", exc_info=True)
+
     def open_ledger(self, identity: RunIdentity) -> Ledger | None:
         """The task's side of the journal, open until Airflow has heard of its success; None where there is none."""
         journal = self.hook.get_journal()
@@ -95,6 +118,14 @@ class JournalledOperator(BaseOperator):
         runtime = self.hook.runtime(team, journal=ledger.journal if ledger is not None else None, on_event=heard)
         self._work.drains(runtime.orchestrator)
         return runtime
+
+    def _trace_url(self) -> TraceUrl | None:
+        settings = self.hook.settings
+        try:
+            return trace_url_of(settings.trace_url, where=f"'trace_url' of the connection {self.coterie_conn_id!r}")
+        except PolicyError as error:
+            self.log.warning("there is no link to the trace: %s", error)
+            return None
 
     @contextmanager
     def journalled(self) -> Iterator[None]:

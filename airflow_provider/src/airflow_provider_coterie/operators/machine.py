@@ -157,6 +157,8 @@ class CoterieStateMachineOperator(JournalledOperator):
                 await look(ledger.journal, identity.workflow_id, conn_id)
                 run = seen.workflow_id or await run_of(ledger.journal, identity)
                 ledger.of(run)
+                # Which run it is, is known only here; the link is left by a call of Airflow's, which blocks.
+                await asyncio.to_thread(self.lead_to, context, run)
                 async with keeping(ledger, identity) as intent:
                     turn = Turn(
                         runtime=runtime,

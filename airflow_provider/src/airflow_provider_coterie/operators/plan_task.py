@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_coterie.configuration import check_configuration
 from airflow_provider_coterie.events.correlation import correlation_of
-from airflow_provider_coterie.identity import RunIdentity, identity_of
+from airflow_provider_coterie.identity import RunIdentity, identity_of, unit_name
 from airflow_provider_coterie.ledger import keeping
 from airflow_provider_coterie.limit import team_limit
 from airflow_provider_coterie.node import PlanNode
@@ -160,6 +160,8 @@ class PlanTaskOperator(JournalledOperator):
         if node is not None and node.group_id is None:
             # The whole DAG is the plan. Around a task group, the DAG's author may read more.
             check_configuration(context, node.plan.params)
+        name = node.task.id if node is not None else unit_name(self.task_id, context["ti"].map_index)
+        self.lead_to(context, identity.workflow_id, name)
         team = self.team_here()
         self._check(team)
         is_saga = node is not None and node.plan.has_compensations

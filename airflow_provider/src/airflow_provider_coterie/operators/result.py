@@ -56,6 +56,7 @@ class CoterieResultOperator(JournalledOperator):
             AirflowFailException: the run failed, or is partial where that counts as failure.
         """
         identity = identity_of(context, self.plan_group)
+        self.lead_to(context, identity.workflow_id)
         store, journal = self.hook.get_conn(), self.hook.get_journal()
         ends = self._ends(context)
 
@@ -90,8 +91,8 @@ class CoterieResultOperator(JournalledOperator):
         except (CoterieError, TimeoutError) as error:
             self.log.warning("the journal was not told how the run ended: %r", error)
 
-    async def _trace(self, journal: Journal | None, result: WorkflowResult) -> None:
-        """Make the span of the run, where spans are recorded: those of its tasks lie in it."""
+    async def _trace(self, journal: Journal | None, result: WorkflowResult, *, again: bool | None = None) -> None:
+        """Make the span of the run, where spans are recorded: those of its tasks lie in it. again: see `record_run`."""
         with suppress(CoterieError, TimeoutError):
             async with asyncio.timeout(_CONCLUDE_S):
-                await record_run(result, namespace=self.hook.settings.namespace, journal=journal)
+                await record_run(result, namespace=self.hook.settings.namespace, journal=journal, again=again)

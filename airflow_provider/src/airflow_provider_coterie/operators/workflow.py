@@ -86,6 +86,7 @@ class CoterieWorkflowOperator(JournalledOperator):
     def _run(self, context: Context) -> Coroutine[Any, Any, tuple[Ref, WorkflowResult] | ClaimWait]:
         map_index = context["ti"].map_index
         identity = identity_of(context, self.task_id, on_clear=self.on_clear, map_index=map_index)
+        self.lead_to(context, identity.workflow_id, alone=True)
         team = self.hook.team(self.team_path)
         ledger = self.open_ledger(identity)
         runtime = self.runtime(team, ledger)

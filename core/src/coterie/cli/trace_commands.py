@@ -14,6 +14,17 @@ from coterie.errors import Misuse
 
 __all__ = ["add_trace_commands"]
 
+ArtifactsOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="Where its outputs are kept; as of `coterie run`.")
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Where the journal lies. By default COTERIE_STORE, else this machine's own file."),
+]
+NamespaceOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="By default COTERIE_NAMESPACE, else `default`.")
+]
+
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AGE = re.compile(r"([0-9]{1,9})([smhd])\Z")
 
@@ -30,12 +41,6 @@ trace = typer.Typer(
 def add_trace_commands(app: typer.Typer) -> None:
     """Add them to the command line."""
     app.add_typer(trace)
-
-
-@trace.callback()
-def _of_traces() -> None:
-    # With it, the only command is one of a group.
-    pass
 
 
 @trace.command(cls=Command)
@@ -67,18 +72,9 @@ def show(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the whole run as a page to look at in a browser.")
     ] = None,
-    artifacts: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where its outputs are kept; as of `coterie run`.")
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Where the journal lies. By default COTERIE_STORE, else this machine's own file."
-        ),
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option(metavar="NAME", help="By default COTERIE_NAMESPACE, else `default`.")
-    ] = None,
+    artifacts: ArtifactsOption = None,
+    store: StoreOption = None,
+    namespace: NamespaceOption = None,
 ) -> int:
     """Show how long a run took, what the time went to, what failed first and why, who is at what, and its tasks.
 
@@ -92,6 +88,28 @@ def show(
     choice = Choice(depth, limit, slowest=slowest)
     asked = Asked(run, artifacts, task, None if since is None else _micros(since), choice)
     return show_command(JournalPlace(store, namespace), asked, as_json=as_json, html=html)
+
+
+@trace.command(cls=Command)
+@told
+def serve(
+    *,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Where to listen. Nobody is asked who he is: beware of other hosts.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="0: one that is free.")] = 8787,
+    artifacts: ArtifactsOption = None,
+    store: StoreOption = None,
+    namespace: NamespaceOption = None,
+) -> int:
+    """Serve a list of the runs, and the timeline of each as a page and as JSON, to a browser, until Ctrl-C.
+
+    Pages can only be read, and are made anew from the journal each time. COTERIE_TRACE_URL may lead here.
+    """
+    from coterie.cli.runs.place import JournalPlace
+    from coterie.cli.trace.serving import serve_command
+
+    return serve_command(JournalPlace(store, namespace), artifacts, host=host, port=port)
 
 
 def _micros(age: str) -> int:

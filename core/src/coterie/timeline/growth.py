@@ -26,7 +26,7 @@ def grown(source: Source) -> tuple[list[Span], tuple[Ahead, ...]]:
     spans = [*visit_spans(source, growth.spans), *growth.spans]
     if source.is_over:
         # Such as a question that can still be answered: the run goes on then.
-        spans = [_closed(span, micros(source.view.ended_at or 0.0)) for span in spans]
+        spans = [_closed(span, micros(source.ended_at or 0.0)) for span in spans]
     return [_run_span(source, spans, growth.begun_us), *spans], growth.ahead
 
 
@@ -141,7 +141,7 @@ def _closed(span: Span, at_us: int) -> Span:
 
 def _run_span(source: Source, within: Sequence[Span], begun_us: int) -> Span:
     view = source.view
-    ended_us = micros(view.ended_at) if source.is_over and view.ended_at is not None else None
+    ended_us = max(begun_us, micros(source.ended_at)) if source.ended_at is not None else None
     facts: dict[str, Fact] = {"begun_by": view.header.engine_run}
     if view.saga is not None:
         facts |= {"undone": view.saga.outcome or "going on", "not_undone": view.saga.left}

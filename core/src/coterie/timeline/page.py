@@ -19,7 +19,7 @@ from string import Template
 
 from coterie.errors import Misuse
 
-__all__ = ["page_of"]
+__all__ = ["page_of", "page_policy"]
 
 # The script is one module; its parts are kept apart for readers, lowest first.
 _SCRIPT_PARTS = (
@@ -42,23 +42,47 @@ _MARKUP = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
 _MAX_TITLE = 200
 
 
-def page_of(document: Mapping[str, object]) -> str:
+def page_of(document: Mapping[str, object], *, served: bool = False) -> str:
     """The page that shows `document`, which is what `coterie trace show --json` prints.
 
     The same document always gives the same page, of ASCII in what comes from the run: its size is that of the
     document's JSON in ASCII and less than 100 kB.
 
+    served: whether it is one of the pages of `coterie trace serve`: it leads to the others, and says of a run that
+    goes on that it does.
+
     Raises:
         Misuse: the document is not JSON (a set, NaN).
     """
-    style, script = _asset("page.css"), "\n".join(map(_asset, _SCRIPT_PARTS))
+    style, script = _parts()
     return Template(_asset("page.html")).substitute(
         policy=_policy(style, script),
         title=html.escape(_title(document), quote=True),
+        around=_around(document) if served else "",
         style=style,
         document=_embedded(document),
         script=script,
     )
+
+
+def page_policy() -> str:
+    """The content security policy that every page has, for whoever serves them."""
+    return _policy(*_parts())
+
+
+def _parts() -> tuple[str, str]:
+    """The style sheet and the script."""
+    return _asset("page.css"), "\n".join(map(_asset, _SCRIPT_PARTS))
+
+
+def _around(document: Mapping[str, object]) -> str:
+    run = document.get("run")
+    ended = run.get("ended_us") if isinstance(run, Mapping) else None
+    # An empty address is this page's own.
+    goes_on = (
+        "" if ended is not None else ' <span>It has not ended: <a href="">load it again</a> for how it stands.</span>'
+    )
+    return f'<nav class=served><a href="/">All runs</a>{goes_on}</nav>\n'
 
 
 def _embedded(document: Mapping[str, object]) -> str:

@@ -47,9 +47,22 @@ class Source:
         return self.view.claim is not None and self.view.claim.alive
 
     @property
+    def ended_at(self) -> float | None:
+        """When it ended, in seconds since the epoch; None: it has not.
+
+        Of single tasks without a plan, when the last of them did: only their scheduler knows whether more are to come.
+        """
+        view = self.view
+        if view.state == "open":
+            return max(
+                (unit.ended_at for unit in view.units if unit.ended_at is not None), default=view.header.begun_at
+            )
+        return None if view.state in ("running", "waiting", "interrupted") else view.ended_at
+
+    @property
     def is_over(self) -> bool:
         """Whether it ended."""
-        return self.view.ended_at is not None and self.view.state not in ("running", "waiting", "interrupted")
+        return self.ended_at is not None
 
     def units(self) -> dict[TaskId, list[UnitView]]:
         """The units of work by their task; also of tasks of which nothing is known but what they ask."""

@@ -13,13 +13,13 @@ from typing import Any
 
 from rich.console import Console
 
-from coterie.artifacts import ArtifactStore
 from coterie.cli.fleet.drawing import page
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.trace.drawing import canvas_for, draw_lines, draw_tree, title_of, title_of_span
+from coterie.cli.trace.outputs import artifacts_at
 from coterie.cli.trace.rows import Choice, chosen_rows
 from coterie.cli.trace.telling import lines_of, lines_of_span
-from coterie.errors import CoterieError, Misuse
+from coterie.errors import Misuse
 from coterie.timeline import Span, Timeline, critical_path, document_of, timeline_of
 from coterie.timeline.sums import task_of
 
@@ -63,17 +63,7 @@ def _shown(timeline: Timeline, asked: Asked, *, as_json: bool, html: Path | None
 
 async def _found(place: JournalPlace, asked: Asked) -> Timeline:
     async with place.opened() as journal:
-        return await timeline_of(journal, asked.run, artifacts=_artifacts(place, asked.artifacts))
-
-
-def _artifacts(place: JournalPlace, given: str | None) -> ArtifactStore | None:
-    """Where outputs are kept; what is not named need not be there."""
-    try:
-        return place.artifacts(given)
-    except CoterieError:
-        if given is not None:
-            raise
-        return None
+        return await timeline_of(journal, asked.run, artifacts=artifacts_at(place, asked.artifacts))
 
 
 def _show(console: Console, timeline: Timeline, asked: Asked) -> None:

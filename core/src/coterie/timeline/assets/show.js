@@ -213,6 +213,9 @@ const foldNone = () => foldWhere(() => false);
 function searchFor(line) {
   state.matcher = matcherOf(line);
   state.searchFolds = new Set();
+  // What is found is to be seen beside the words that found it.
+  const below = byName("rows").getBoundingClientRect().top > innerHeight / 2;
+  if (state.matcher && below) byName("timeline").scrollIntoView();
   schedule("rows");
 }
 
