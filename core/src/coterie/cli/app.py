@@ -18,6 +18,7 @@ from coterie.cli.formats import Format, Journalling, LogFormat
 from coterie.cli.machine_commands import add_machine_commands
 from coterie.cli.run_commands import LogFormatOption, add_run_commands
 from coterie.cli.streams import allow_any_text
+from coterie.cli.top_command import add_top_command
 from coterie.cli.trace_commands import add_trace_commands
 from coterie.cli.usage import Command, Group
 from coterie.cli.worker_command import add_worker_commands
@@ -243,3 +244,4 @@ add_event_commands(app)
 add_worker_commands(app)
 add_trace_commands(app)
 add_doctor_command(app)
+add_top_command(app)

@@ -1,0 +1,1 @@
+"""`coterie top`: the team at work, live in a terminal."""

@@ -1,0 +1,109 @@
+"""A state store whose lists of names are remembered, as to make one costs a look at every key of the servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from coterie._rules.decided import Decide, State
+from coterie.ports import Notice, Scope, StateStore
+
+__all__ = ["Names", "Remembering"]
+
+T = TypeVar("T")
+
+# At most one part in so many of the time goes into making lists.
+_SHARE = 20
+
+
+class Names:
+    """Lists of names, each made again when it is old enough.
+
+    A list that took t seconds to make is good for twenty times t, and for `least_s`: a small store's are made for each
+    frame, those of millions of keys now and then. clock: seconds that only grow. most: names of a list that are used.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, most: int = 500, least_s: float = 0.0) -> None:
+        self._clock = clock
+        self._most = most
+        self._least_s = least_s
+        self._lists: dict[str, tuple[float, Sequence[str]]] = {}
+
+    def known(self, kind: str) -> Sequence[str] | None:
+        """The list, if it is good still."""
+        until, names = self._lists.get(kind, (0.0, ()))
+        return names[: self._most] if kind in self._lists and self._clock() < until else None
+
+    def keep(self, kind: str, names: Sequence[str], since: float) -> Sequence[str]:
+        """Remember a list that was begun at `since`; what of it is used."""
+        now = self._clock()
+        self._lists[kind] = (now + max(self._least_s, _SHARE * (now - since)), names)
+        return names[: self._most]
+
+    def hidden(self, kind: str) -> int:
+        """How many names of a list are not used."""
+        return max(0, len(self._lists.get(kind, (0.0, ()))[1]) - self._most)
+
+    @property
+    def now(self) -> float:
+        """The clock."""
+        return self._clock()
+
+
+class Remembering:
+    """A `StateStore` to look at, with remembered lists of names."""
+
+    def __init__(self, store: StateStore, names: Names) -> None:
+        self._store = store
+        self._names = names
+
+    @property
+    def url(self) -> str:
+        """Where the state lies, without credentials."""
+        return self._store.url
+
+    @property
+    def scope(self) -> Scope:
+        """Who shares the state."""
+        return self._store.scope
+
+    @property
+    def namespace(self) -> str:
+        """What sets this deployment's keys apart."""
+        return self._store.namespace
+
+    async def keys(self, kind: str) -> Sequence[str]:
+        """See `StateStore.keys`; as they were not long ago, and not more than are used."""
+        known = self._names.known(kind)
+        if known is not None:
+            return known
+        since = self._names.now
+        return self._names.keep(kind, await self._store.keys(kind), since)
+
+    def hidden(self, kind: str) -> int:
+        """How many keys of a kind are passed over."""
+        return self._names.hidden(kind)
+
+    async def read(self, key: str) -> tuple[State | None, int]:
+        """See `StateStore.read`."""
+        return await self._store.read(key)
+
+    async def update(self, key: str, decide: Decide[T], *, keep_s: float | None = None) -> T:
+        """See `StateStore.update`."""
+        return await self._store.update(key, decide, keep_s=keep_s)
+
+    async def publish(self, channel: str, message: str) -> None:
+        """See `StateStore.publish`."""
+        await self._store.publish(channel, message)
+
+    async def subscribe(self, channel: str, notice: Notice) -> None:
+        """See `StateStore.subscribe`."""
+        await self._store.subscribe(channel, notice)
+
+    async def unsubscribe(self, channel: str, notice: Notice) -> None:
+        """See `StateStore.unsubscribe`."""
+        await self._store.unsubscribe(channel, notice)
+
+    async def aclose(self) -> None:
+        """See `StateStore.aclose`."""
+        await self._store.aclose()
