@@ -30,6 +30,7 @@ class Seen:
 
     ended: Ended
     spans: list[Received]
+    counts: Counter[tuple[str, ...]]
     shown: dict[str, Any]
 
     @property
@@ -49,6 +50,10 @@ class Seen:
         works = {spans["work"]: f"lost {task}" for task, spans in lost.items()}
         return prefect | works | {spans["call"]: f"lost call of {task}" for task, spans in lost.items()}
 
+    def counted(self, metric: str) -> dict[tuple[str, ...], float]:
+        """What all processes together counted, by labels; what nobody did is left out."""
+        return {each[1:]: amount for each, amount in self.counts.items() if each[0] == metric and amount}
+
     def of(self, scope: str) -> list[Received]:
         return [span for span in self.spans if span.scope == scope]
 
@@ -58,7 +63,7 @@ def seen(airflow_python: Path, prefect_python: Path, tmp_path_factory: pytest.Te
     with receiver() as received:
         parts = Parts(tmp_path_factory.mktemp("traced"), received.endpoint, airflow_python, prefect_python)
         ended = parts.perform()
-    return Seen(ended, received.spans, json.loads(parts.shown(ended.run_id)))
+    return Seen(ended, received.spans, received.counts, json.loads(parts.shown(ended.run_id)))
 
 
 def test_the_run_fails_on_airflow_and_succeeds_on_prefect(seen: Seen):
@@ -133,6 +138,21 @@ def test_what_workers_tell_of_the_run_is_in_its_trace_and_what_of_themselves_now
 
     assert {("airflow", "publish task.created"), ("scale-1", "publish task.assigned")} <= published
     assert not [name for _, name in published if name.startswith("publish agent.")]
+
+
+def test_every_process_counts_what_it_performs_and_who_concludes_the_run_counts_that(seen: Seen):
+    """Of killed processes nothing is counted: they never sent it."""
+    calls, runs = seen.counted("coterie.agent.calls"), seen.counted("coterie.run.completed")
+
+    assert runs == {("failed",): 1, ("succeeded",): 1}
+    assert calls == {
+        ("lister", "succeeded"): 1,
+        ("looker", "succeeded"): 3,
+        ("looker", "failed"): 1,
+        ("weigher", "succeeded"): 1,
+        ("reporter", "succeeded"): 1,
+        ("sender", "succeeded"): 1,
+    }
 
 
 def test_coterie_trace_show_says_the_same(seen: Seen):

@@ -1,27 +1,30 @@
-"""A receiver of spans: OTLP over HTTP on a free port, decoded into records that a test can look at."""
+"""A receiver of spans and counts: OTLP over HTTP on a free port, decoded into what a test can look at."""
 
 from __future__ import annotations
 
 import gzip
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-__all__ = ["Event", "Link", "Received", "Receiver", "Trace", "receiver", "spans_of"]
+__all__ = ["Event", "Link", "Received", "Receiver", "Trace", "receiver", "spans_of", "sums_of"]
 
 Value = str | bool | int | float | tuple["Value", ...]
 
-PATH = "/v1/traces"
+TRACES, METRICS = "/v1/traces", "/v1/metrics"
 _CONTENT = "application/x-protobuf"
 _STATUS = {Status.STATUS_CODE_UNSET: "unset", Status.STATUS_CODE_OK: "ok", Status.STATUS_CODE_ERROR: "error"}
 
@@ -116,10 +119,14 @@ class Trace:
 
 @dataclass(slots=True)
 class Receiver:
-    """What has come so far; `endpoint` is what `OTEL_EXPORTER_OTLP_ENDPOINT` is set to."""
+    """What has come so far; `endpoint` is what `OTEL_EXPORTER_OTLP_ENDPOINT` is set to.
+
+    counts: of sums that are sent as what was added, their totals over all processes, by name and labels.
+    """
 
     endpoint: str
     onward: Callable[[bytes], None] | None = None
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     _spans: list[Received] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -130,6 +137,13 @@ class Receiver:
             self._spans.extend(found)
         if self.onward is not None:
             self.onward(body)
+
+    def count(self, body: bytes) -> None:
+        """Add what a request brought."""
+        found = list(sums_of(body))
+        with self._lock:
+            for labels, amount in found:
+                self.counts[labels] += amount
 
     @property
     def spans(self) -> list[Received]:
@@ -165,13 +179,14 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:  # the library's name
         """Decode a request, or say what is wrong with it."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path != PATH:
+        if self.path not in (TRACES, METRICS):
             self._answer(404, b"")
             return
+        found: Receiver = self.server.receiver  # type: ignore[attr-defined]  # set by `receiver`
         try:
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            self.server.receiver.take(body)  # type: ignore[attr-defined]  # set by `receiver`
+            (found.take if self.path == TRACES else found.count)(body)
         # Whatever cannot be read is the sender's mistake; the test sees that its spans are missing.
         except Exception as error:  # noqa: BLE001
             self._answer(400, repr(error).encode())
@@ -200,6 +215,21 @@ def spans_of(body: bytes) -> Iterator[Received]:
         for group in resource.scope_spans:
             for span in group.spans:
                 yield _received(span, group.scope.name, about)
+
+
+def sums_of(body: bytes) -> Iterator[tuple[tuple[str, ...], float]]:
+    """The sums of one request of metrics, by name and labels; those of what was added since the last alone.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+        for group in resource.scope_metrics:
+            for metric in group.metrics:
+                if metric.sum.aggregation_temporality == AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA:
+                    for point in metric.sum.data_points:
+                        labels = (metric.name, *(str(value) for value in _attributes(point.attributes).values()))
+                        yield labels, point.as_int or point.as_double
 
 
 def _received(span: Message, scope: str, resource: Mapping[str, Value]) -> Received:

@@ -40,7 +40,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Where the run is to happen. endpoint: where every process sends its spans, as OTLP over HTTP."""
+    """Where the run is to happen. endpoint: where every process sends its spans and counts, as OTLP over HTTP."""
 
     folder: Path
     endpoint: str
@@ -57,7 +57,10 @@ class Parts:
         traced.order_death(self.folder, "weigh", "report")
         (self.folder / "dags").mkdir()
         shutil.copy(DEMO / "dags" / "traced.py", self.folder / "dags")
-        settings = self._environment("airflow") | {"AIRFLOW__TRACES__OTEL_ON": "True"}
+        settings = self._environment("airflow") | {
+            "AIRFLOW__TRACES__OTEL_ON": "True",
+            "AIRFLOW__METRICS__OTEL_ON": "True",
+        }
         with (
             AirflowServer(
                 self.folder / "dags", python=self.airflow_python, home=self.folder / "airflow", env=settings
@@ -112,6 +115,7 @@ class Parts:
             "OTEL_TRACES_EXPORTER": "otlp_proto_http",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint,
-            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_METRICS_EXPORTER": "otlp_proto_http",
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
             "OTEL_LOGS_EXPORTER": "none",
         }
