@@ -34,6 +34,8 @@ AIRFLOW := $(VENVS)/airflow
 PREFECT := $(VENVS)/prefect
 BENCHMARKS := $(VENVS)/benchmarks
 WORKFLOWS := $(VENVS)/workflows
+BACKEND := $(VENVS)/backend
+DOCS := $(VENVS)/docs
 CORE_PYTHON := $(CORE)/bin/python
 AIRFLOW_PYTHON := $(AIRFLOW)/bin/python
 PREFECT_PYTHON := $(PREFECT)/bin/python
@@ -50,13 +52,15 @@ help: ## List the targets.
 
 ## Environments: one stamp each, so that a second call does nothing and a changed constraint rebuilds.
 
-.PHONY: setup setup-core setup-airflow setup-prefect setup-benchmarks setup-workflows
+.PHONY: setup setup-core setup-airflow setup-prefect setup-benchmarks setup-workflows setup-docs setup-backend
 setup: setup-core setup-airflow setup-prefect ## Build the environments of the core and of both adapters.
 setup-core: $(CORE)/.stamp ## Build the core's environment; PY=3.12 or 3.13 for another Python.
 setup-airflow: $(AIRFLOW)/.stamp ## Build the Airflow provider's environment.
 setup-prefect: $(PREFECT)/.stamp ## Build the Prefect blocks' environment.
 setup-benchmarks: $(BENCHMARKS)/.stamp ## Build the environment of the benchmarks.
 setup-workflows: $(WORKFLOWS)/.stamp ## Build the environment with recorded graphs of real workflows.
+setup-backend: $(BACKEND)/.stamp ## Build the environment of a trace backend.
+setup-docs: $(DOCS)/.stamp ## Build the environment that makes the site of the documents.
 
 # $(1) Python version or nothing, $(2) distributions to install from here, in place, $(3) what else to say or nothing;
 # the first prerequisite is the constraints file.
@@ -85,6 +89,12 @@ $(BENCHMARKS)/.stamp: constraints/benchmarks.txt constraints/build.txt core/pypr
 $(WORKFLOWS)/.stamp: constraints/workflows.txt constraints/build.txt core/pyproject.toml | $(UV)
 	$(call build,$(PY),-e ./core)
 
+$(DOCS)/.stamp: constraints/docs.txt constraints/build.txt | $(UV)
+	$(call build,$(PY))
+
+$(BACKEND)/.stamp: constraints/backend.txt constraints/build.txt | $(UV)
+	$(call build,$(PY))
+
 $(VENVS)/uv/bin/uv:
 	@echo "bringing uv"
 	@python="$$(.ci/find-python)" && "$$python" -m venv $(VENVS)/uv
@@ -97,7 +107,7 @@ COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 
 
 .PHONY: constraints
 constraints: | $(UV) ## Choose the newest versions that fit together, into constraints/*.txt.
-	@for name in analysis build core airflow prefect benchmarks workflows; do \
+	@for name in analysis build core airflow prefect benchmarks workflows docs backend; do \
 		echo "compiling constraints/$$name.txt"; \
 		$(COMPILE) constraints/$$name.in --output-file constraints/$$name.txt; \
 	done
@@ -150,7 +160,7 @@ test-journal: setup-core ## Run the tests of what is never done twice: the journ
 test-clocks: setup-core ## Run the tests that set a server's clock; they need a C compiler.
 	$(CORE_PYTHON) -m pytest tests/fleet -m "compiler and not full" $(PYTEST_ARGS)
 
-test-docs: setup setup-benchmarks ## Run every code block of the documents, each in the environment that it is for.
+test-docs: setup setup-benchmarks setup-docs ## Run every code block of the documents, each in the environment that it is for; build the site.
 	COTERIE_AIRFLOW_PYTHON=$(AIRFLOW_PYTHON) COTERIE_PREFECT_PYTHON=$(PREFECT_PYTHON) \
 		$(CORE_PYTHON) -m pytest tests/docs $(PYTEST_ARGS)
 
@@ -170,11 +180,13 @@ test-workflows: setup-workflows ## Run recorded graphs of real workflows, of tho
 test-full: override PYTEST_ARGS += -m "not system"
 test-full: test ## Run every test, those that take minutes included.
 
-test-system: setup-core ## Run the tests that need programs of the operating system.
+test-system: setup setup-backend ## Run the tests that need programs of the operating system, or a trace backend.
 	@missing=0; for program in $(SYSTEM_PROGRAMS); do \
 		command -v "$$program" >/dev/null || { echo "missing: $$program; install it with your package manager" >&2; missing=1; }; \
 	done; exit $$missing
 	$(CORE_PYTHON) -m pytest tests/core -m system $(PYTEST_ARGS)
+	COTERIE_AIRFLOW_PYTHON=$(AIRFLOW_PYTHON) COTERIE_PREFECT_PYTHON=$(PREFECT_PYTHON) COTERIE_BACKEND_PYTHON=$(BACKEND)/bin/python \
+		$(CORE_PYTHON) -m pytest tests/demo -m system $(PYTEST_ARGS)
 
 coverage: setup-core ## Run the core's tests and show which lines none of them reached.
 	$(CORE_PYTHON) -m pytest tests/core --cov --cov-report=term-missing $(PYTEST_ARGS)
@@ -182,7 +194,7 @@ coverage: setup-core ## Run the core's tests and show which lines none of them r
 
 ## Demo and benchmarks
 
-.PHONY: demo demo-breaker bench bench-resilience bench-journal bench-bus bench-telemetry bench-crashes
+.PHONY: demo demo-breaker bench bench-resilience bench-journal bench-bus bench-telemetry bench-crashes bench-scaling
 # Through the environment: no shell reads what is in it.
 export REPO
 demo: setup ## Review one code base in-process, on Airflow and on Prefect, and compare; REPO=path or URL.
@@ -216,13 +228,29 @@ bench-telemetry: setup-benchmarks ## Measure what spans cost, with nobody who re
 bench-crashes: setup-benchmarks ## Kill runs and count what is paid for twice, beside LangGraph and DBOS; BENCH_ARGS='--kills 5'.
 	$(BENCHMARKS_PYTHON) benchmarks/crash_points.py $(BENCH_ARGS)
 
+bench-scaling: setup-benchmarks ## Measure and simulate 10 to 10,000 agents; BENCH_ARGS='--calls-per-minute 600 --seconds 20' asks for one fleet.
+	$(BENCHMARKS_PYTHON) benchmarks/scaling.py $(BENCH_ARGS)
+
+
+## The site of the documents
+
+.PHONY: docs docs-serve
+docs: setup-docs ## Build the documents as a site, into build/docs; any warning is an error.
+	$(DOCS)/bin/python -m sphinx --conf-dir docs --builder html --fail-on-warning --jobs auto \
+		--doctree-dir build/doctrees . build/docs
+	@echo "open build/docs/index.html, or: make docs-serve"
+
+DOCS_PORT ?= 8000
+docs-serve: docs ## Show the site on http://127.0.0.1:8000; DOCS_PORT=8080 for another port.
+	$(DOCS)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs $(DOCS_PORT)
+
 
 ## Cleaning
 
 .PHONY: clean distclean
-clean: ## Remove caches and reports; the environments stay.
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
-	find core airflow_provider prefect_blocks tests dags flows benchmarks deploy -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: ## Remove caches, reports and the site; the environments stay.
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov build
+	find core airflow_provider prefect_blocks tests dags flows benchmarks deploy docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Remove the environments too.
 	rm -rf $(VENVS)
