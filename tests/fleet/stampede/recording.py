@@ -6,14 +6,14 @@ its process does, and reaches the call through `current`, since the question is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from coterie._rules.breaker import Admission
 from coterie._rules.decided import Decide, Decided, Operation, State
-from coterie.ports import Notice, Scope, StateStore
+from coterie.ports import StateStore
+from coterie.stores.around import StateStoreAround
 from tests.fleet.stampede.journal import Journal
 
 __all__ = ["Call", "RecordingStore", "current", "snapshot"]
@@ -34,26 +34,14 @@ class Call:
 current: ContextVar[Call] = ContextVar("current")
 
 
-class RecordingStore:
-    """A `StateStore` around another."""
+class RecordingStore(StateStoreAround):
+    """A `StateStore` around another that writes down what it was asked."""
 
     def __init__(self, wrapped: StateStore, journal: Journal, pid: int) -> None:
-        self._wrapped = wrapped
+        super().__init__(wrapped)
         self._journal = journal
         self._pid = pid
         self.under_way = 0
-
-    @property
-    def url(self) -> str:
-        return self._wrapped.url
-
-    @property
-    def scope(self) -> Scope:
-        return self._wrapped.scope
-
-    @property
-    def namespace(self) -> str:
-        return self._wrapped.namespace
 
     async def update(self, key: str, decide: Decide[T], *, keep_s: float | None = None) -> T:
         if not isinstance(decide, Operation):
@@ -96,24 +84,6 @@ class RecordingStore:
             seen=seen,
             stored=stored,
         )
-
-    async def read(self, key: str) -> tuple[State | None, int]:
-        return await self._wrapped.read(key)
-
-    async def keys(self, kind: str) -> Sequence[str]:
-        return await self._wrapped.keys(kind)
-
-    async def publish(self, channel: str, message: str) -> None:
-        await self._wrapped.publish(channel, message)
-
-    async def subscribe(self, channel: str, notice: Notice) -> None:
-        await self._wrapped.subscribe(channel, notice)
-
-    async def unsubscribe(self, channel: str, notice: Notice) -> None:
-        await self._wrapped.unsubscribe(channel, notice)
-
-    async def aclose(self) -> None:
-        await self._wrapped.aclose()
 
 
 def snapshot(state: State | None, now: int) -> dict[str, Any]:

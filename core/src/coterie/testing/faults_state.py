@@ -8,14 +8,15 @@ from typing import Literal, TypeVar
 
 from coterie._rules.decided import Decide, State
 from coterie.errors import Unavailable
-from coterie.ports import Notice, Scope, StateStore
+from coterie.ports import Notice, StateStore
+from coterie.stores.around import StateStoreAround
 
 __all__ = ["FaultyStateStore"]
 
 T = TypeVar("T")
 
 
-class FaultyStateStore:
+class FaultyStateStore(StateStoreAround):
     """A `StateStore` around another; `calls` lists what was asked of it, as (what, key or channel).
 
     faults: by `update`, `read`, `keys`, `publish` or `subscribe`, the exceptions that its next calls raise, one each;
@@ -26,7 +27,7 @@ class FaultyStateStore:
     """
 
     def __init__(self, wrapped: StateStore, **faults: list[Exception | None]) -> None:
-        self._wrapped = wrapped
+        super().__init__(wrapped)
         self._faults = faults
         self._notices: dict[tuple[str, Notice], Notice] = {}
         self.calls: list[tuple[str, str]] = []
@@ -34,21 +35,6 @@ class FaultyStateStore:
         self.deaf = False
         self.gate = asyncio.Event()
         self.gate.set()
-
-    @property
-    def url(self) -> str:
-        """The wrapped store's."""
-        return self._wrapped.url
-
-    @property
-    def scope(self) -> Scope:
-        """The wrapped store's."""
-        return self._wrapped.scope
-
-    @property
-    def namespace(self) -> str:
-        """The wrapped store's."""
-        return self._wrapped.namespace
 
     async def update(self, key: str, decide: Decide[T], *, keep_s: float | None = None) -> T:
         """As the wrapped store, or the next fault."""
@@ -91,10 +77,6 @@ class FaultyStateStore:
         """Tell all who listen that signals may have been missed, as after a reconnection."""
         for _, notice in tuple(self._notices):
             notice(None)
-
-    async def aclose(self) -> None:
-        """As the wrapped store."""
-        await self._wrapped.aclose()
 
     async def _before(self, what: str, where: str) -> None:
         self.calls.append((what, where))

@@ -11,7 +11,7 @@ from typing import Literal
 
 from coterie.artifacts import ArtifactStore
 from coterie.cli.sources import artifacts_url
-from coterie.errors import Misuse
+from coterie.errors import CoterieError, Misuse
 from coterie.journal import Journal
 from coterie.stores.journal_memory import MemoryJournalStore
 from coterie.stores.opening import open_journal_store
@@ -36,6 +36,15 @@ class JournalPlace:
     def artifacts(self, given: str | None) -> ArtifactStore:
         """Where the runs' outputs are kept. given: as `--artifacts` has it."""
         return ArtifactStore(artifacts_url(given), namespace=self.name)
+
+    def artifacts_if_any(self, given: str | None) -> ArtifactStore | None:
+        """The same, for those to whom it matters little: what is not named need not be there."""
+        try:
+            return self.artifacts(given)
+        except CoterieError:
+            if given is not None:
+                raise
+            return None
 
     @asynccontextmanager
     async def opened(self, *, durability: Literal["strict", "relaxed"] = "relaxed") -> AsyncIterator[Journal]:

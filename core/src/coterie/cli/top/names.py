@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-from coterie._rules.decided import Decide, State
-from coterie.ports import Notice, Scope, StateStore
+from coterie.ports import StateStore
+from coterie.stores.around import StateStoreAround
 
 __all__ = ["Names", "Remembering"]
-
-T = TypeVar("T")
 
 # At most one part in so many of the time goes into making lists.
 _SHARE = 20
@@ -50,27 +47,12 @@ class Names:
         return self._clock()
 
 
-class Remembering:
+class Remembering(StateStoreAround):
     """A `StateStore` to look at, with remembered lists of names."""
 
     def __init__(self, store: StateStore, names: Names) -> None:
-        self._store = store
+        super().__init__(store)
         self._names = names
-
-    @property
-    def url(self) -> str:
-        """Where the state lies, without credentials."""
-        return self._store.url
-
-    @property
-    def scope(self) -> Scope:
-        """Who shares the state."""
-        return self._store.scope
-
-    @property
-    def namespace(self) -> str:
-        """What sets this deployment's keys apart."""
-        return self._store.namespace
 
     async def keys(self, kind: str) -> Sequence[str]:
         """See `StateStore.keys`; as they were not long ago, and not more than are used."""
@@ -78,32 +60,8 @@ class Remembering:
         if known is not None:
             return known
         since = self._names.now
-        return self._names.keep(kind, await self._store.keys(kind), since)
+        return self._names.keep(kind, await super().keys(kind), since)
 
     def hidden(self, kind: str) -> int:
         """How many keys of a kind are passed over."""
         return self._names.hidden(kind)
-
-    async def read(self, key: str) -> tuple[State | None, int]:
-        """See `StateStore.read`."""
-        return await self._store.read(key)
-
-    async def update(self, key: str, decide: Decide[T], *, keep_s: float | None = None) -> T:
-        """See `StateStore.update`."""
-        return await self._store.update(key, decide, keep_s=keep_s)
-
-    async def publish(self, channel: str, message: str) -> None:
-        """See `StateStore.publish`."""
-        await self._store.publish(channel, message)
-
-    async def subscribe(self, channel: str, notice: Notice) -> None:
-        """See `StateStore.subscribe`."""
-        await self._store.subscribe(channel, notice)
-
-    async def unsubscribe(self, channel: str, notice: Notice) -> None:
-        """See `StateStore.unsubscribe`."""
-        await self._store.unsubscribe(channel, notice)
-
-    async def aclose(self) -> None:
-        """See `StateStore.aclose`."""
-        await self._store.aclose()

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coterie.artifacts import ArtifactStore
 from coterie.cli.events.place import EventPlace
 from coterie.cli.fleet.known import Known
 from coterie.cli.fleet.reach import Reach
@@ -15,7 +14,6 @@ from coterie.cli.runs.place import JournalPlace
 from coterie.cli.sources import load_team
 from coterie.cli.streams import reserved_stdout
 from coterie.cli.top.watch import Places, Watch
-from coterie.errors import CoterieError
 from coterie.team import Team
 
 __all__ = ["Seat", "TopPlace"]
@@ -93,14 +91,4 @@ class Seat:
         log = await self._held.enter_async_context(EventPlace(place.store, place.namespace).opened())
         team = self.team
         types = {} if team is None else {name: [agent.id for agent in team.of_type(name)] for name in team.agent_types}
-        return Places(store, journal, log, _artifacts(journal_place, place.artifacts), Known(self.team), types)
-
-
-def _artifacts(place: JournalPlace, given: str | None) -> ArtifactStore | None:
-    """Where outputs are kept; what is not named need not be there."""
-    try:
-        return place.artifacts(given)
-    except CoterieError:
-        if given is not None:
-            raise
-        return None
+        return Places(store, journal, log, journal_place.artifacts_if_any(place.artifacts), Known(self.team), types)

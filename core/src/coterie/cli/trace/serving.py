@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 
 from coterie.artifacts import ArtifactStore
 from coterie.cli.runs.place import JournalPlace
-from coterie.cli.trace.outputs import artifacts_at
 from coterie.cli.trace.site import Site
 from coterie.remote.http import HttpServer
 
@@ -27,7 +26,7 @@ def serve_command(place: JournalPlace, artifacts: str | None, *, host: str, port
     Raises:
         Misuse: no store has such a URL, or nobody can listen there.
     """
-    asyncio.run(_serve(place, artifacts_at(place, artifacts), host, port))
+    asyncio.run(_serve(place, place.artifacts_if_any(artifacts), host, port))
     return 0
 
 

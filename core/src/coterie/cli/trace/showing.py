@@ -16,7 +16,6 @@ from rich.console import Console
 from coterie.cli.fleet.drawing import page
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.trace.drawing import canvas_for, draw_lines, draw_tree, title_of, title_of_span
-from coterie.cli.trace.outputs import artifacts_at
 from coterie.cli.trace.rows import Choice, chosen_rows
 from coterie.cli.trace.telling import lines_of, lines_of_span
 from coterie.errors import Misuse
@@ -63,7 +62,7 @@ def _shown(timeline: Timeline, asked: Asked, *, as_json: bool, html: Path | None
 
 async def _found(place: JournalPlace, asked: Asked) -> Timeline:
     async with place.opened() as journal:
-        return await timeline_of(journal, asked.run, artifacts=artifacts_at(place, asked.artifacts))
+        return await timeline_of(journal, asked.run, artifacts=place.artifacts_if_any(asked.artifacts))
 
 
 def _show(console: Console, timeline: Timeline, asked: Asked) -> None:
