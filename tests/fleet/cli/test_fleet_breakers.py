@@ -327,3 +327,25 @@ def test_closing_a_breaker_lets_the_pool_pick_its_agent_again(place: Place, seen
         "linter-1": "ready",
         "linter-2": "suspended",
     }
+
+
+@pytest.mark.parametrize("gone_s", [16, 31, 3000])
+def test_closing_a_breaker_ends_the_suspension_of_agents_that_are_gone_for_now(place: Place, seen, gone_s):
+    terms = PoolPolicy().terms("linter")
+    alive = turn(terms, "owner", chance=0, agents=[["linter-1", 1, 1]])
+    left = turn(terms, "owner", chance=0, agents=[["linter-1", 1, 1]], leaving=True)
+    then = place.now - gone_s * SECOND
+    suspended = suspend(terms, "linter-1", place.now + 3600 * SECOND, chance=0)
+    place.put(
+        pool__linter=lived((then, alive), (then, suspended), (then, left)),
+        breaker__linter_1=lived((place.now, failed("linter-1", 3))),
+    )
+    assert seen("pool")["pools"][0]["agents"] == []
+
+    document = seen("breakers", "reset", "linter-1")
+
+    assert document["picked_again"] == [{"agent_type": "linter", "agent_id": "linter-1"}]
+    place.with_store(
+        lambda store: store.update("pool/linter", turn(terms, "later", chance=0, agents=[["linter-1", 1, 1]]))
+    )
+    assert [agent["condition"] for agent in seen("pool")["pools"][0]["agents"]] == ["ready"]

@@ -39,6 +39,7 @@ _log = logging.getLogger("coterie.pool")
 TELL_S = 5.0
 # What is said of a breaker that lets no call, or few, through.
 _RESTING = {"open": "is open", "half_open": "is on trial", "forced_open": "was forced open by hand"}
+_PASSING = "lets calls pass by now"
 # So often at most the breakers are asked whether the pool is right about them.
 RECONCILE_S = 1.0
 
@@ -79,6 +80,7 @@ class Gate:
         self._agents: dict[AgentId, Slot | None] = {}
         self._work = Work()
         self._look_again_s = 0.0
+        self._looking: asyncio.Task[bool] | None = None
         self._told_away = False
 
     def connect(self, slots: Slots) -> None:
@@ -183,6 +185,22 @@ class Gate:
             return f"breaker:{refusal.breaker}"
         return f"{'limit' if isinstance(refusal, QuotaSpent) else 'pool'}:{self.agent_type}"
 
+    @property
+    def breaker_names(self) -> list[str]:
+        """The circuit breakers of its agents."""
+        breakers = [self.tools.breaker(agent_id) for agent_id in self._agents]
+        return list(dict.fromkeys(breaker.name for breaker in breakers if breaker is not None))
+
+    async def look_again(self) -> bool:
+        """Whether a breaker no longer rests although the pool thinks so: it was closed by hand, or elsewhere."""
+        woken = False
+        for agent_id in self._agents:
+            breaker = self.tools.breaker(agent_id)
+            if breaker is not None and (await breaker.refresh()).retry_after_s == 0.0:
+                await self._suspend(agent_id, 0.0)
+                woken = True
+        return woken
+
     def breaker_moved(self, event: Event) -> None:
         """Copy what a breaker does into the pool: it must not be picked while it rests."""
         agent_ids = [event.fields["breaker"]] if self.policies.breaker_scope == "agent" else list(self._agents)
@@ -204,9 +222,9 @@ class Gate:
                 try:
                     lease = await attempt.enter_async_context(_kept_to_the_end(ask(self.agent_type, avoid=avoid)))
                 except BreakerOpen as error:
-                    refusal = error
-                    if not await self._woke_up():
-                        raise self._all_suspended(error) from None
+                    woke_up, refusal = await self._woke_up(), self._all_suspended(error)
+                    if not woke_up:
+                        raise refusal from None
                     continue
                 if lease.agent_id not in self._agents:
                     # Registered by a process that knows more agents than this one.
@@ -243,18 +261,15 @@ class Gate:
                         breaker.store_is_away(error)
 
     async def _woke_up(self) -> bool:
-        """Whether a breaker no longer rests although the pool thinks so: it was closed by hand, elsewhere."""
-        now_s = self.tools.clock.monotonic()
-        if now_s < self._look_again_s:
-            return False
-        self._look_again_s = now_s + RECONCILE_S
-        woken = False
-        for agent_id in self._agents:
-            breaker = self.tools.breaker(agent_id)
-            if breaker is not None and (await breaker.refresh()).retry_after_s == 0.0:
-                await self._suspend(agent_id, 0.0)
-                woken = True
-        return woken
+        """As `look_again`, once a second at most; who is refused while that is asked waits for the answer.
+
+        It holds for the whole second: a refusal that is heard after it may have been made before.
+        """
+        now_s, last = self.tools.clock.monotonic(), self._looking
+        if last is None or last.cancelled() or (last.done() and now_s >= self._look_again_s):
+            self._look_again_s = now_s + RECONCILE_S
+            self._looking = last = self._work.start(self.look_again())
+        return await asyncio.shield(last)
 
     def _all_suspended(self, refusal: BreakerOpen) -> BreakerOpen:
         """The pool's refusal, with what the breakers say of it."""
@@ -264,9 +279,9 @@ class Gate:
             if breaker is not None:
                 states[breaker.name] = breaker.get_state().state
         resting = {name: state for name, state in states.items() if state in _RESTING}
-        if not resting:
+        if not states:
             return refusal
-        told = ", ".join(f"{name!r} {_RESTING[state]}" for name, state in resting.items())
+        told = ", ".join(f"{name!r} {_RESTING.get(state, _PASSING)}" for name, state in (resting or states).items())
         by_hand = next((name for name, state in resting.items() if state == "forced_open"), None)
         ends = f"; 'coterie breakers auto {by_hand}' ends that" if by_hand is not None else ""
         said = f"every agent of the type {self.agent_type!r} is suspended, by the circuit breakers: {told}{ends}"

@@ -16,7 +16,7 @@ from coterie.cli.fleet.acting import Done, act, no_such
 from coterie.cli.fleet.breakers import BreakerRow, breaker_row
 from coterie.cli.fleet.drawing import state_text
 from coterie.cli.fleet.known import Known
-from coterie.cli.fleet.pools import pool_row, terms_of
+from coterie.cli.fleet.pools import suspended_agents, terms_of
 from coterie.cli.fleet.reach import Reach
 from coterie.cli.fleet.snapshot import names_of
 from coterie.ids import check_name
@@ -128,17 +128,18 @@ def _decide(  # noqa: PLR0917  # filled in by places, but for the last two
 async def _lift(store: StateStore, known: Known, name: str) -> list[tuple[str, str]]:
     """End the suspension of the agents that the breaker may stand for: of that id, or all of a type of that name.
 
-    One too many is suspended again by its own breaker.
+    Also of those that are gone for now, as where every task has a process of its own. One too many is suspended again
+    by its own breaker.
     """
     lifted = []
     for agent_type in await names_of(store, "pools"):
-        key = f"pool/{agent_type}"
-        policy = known.pool(agent_type)
-        seen = pool_row(agent_type, policy, *await store.read(key))
-        for agent in seen.agents:
-            if agent.suspended_until_us is not None and name in (agent.agent_id, agent_type):
+        key, policy = f"pool/{agent_type}", known.pool(agent_type)
+        for agent_id in suspended_agents(agent_type, policy, *await store.read(key)):
+            if name in (agent_id, agent_type):
                 chance = secrets.randbelow(CHANCES)
-                lifting = suspend(terms_of(agent_type, policy), agent.agent_id, 0, chance=chance)
-                if await store.update(key, lifting, keep_s=KEEP_S):
-                    lifted.append((agent_type, agent.agent_id))
+                # An agent that is over is dropped by it, and its suspension with it.
+                await store.update(
+                    key, suspend(terms_of(agent_type, policy), agent_id, 0, chance=chance), keep_s=KEEP_S
+                )
+                lifted.append((agent_type, agent_id))
     return lifted

@@ -15,7 +15,7 @@ from coterie.cli.fleet.reading import reading
 from coterie.cli.fleet.times import instant
 from coterie.ids import AgentId, AgentType
 
-__all__ = ["AgentRow", "PoolRow", "TicketRow", "pool_row", "terms_of"]
+__all__ = ["AgentRow", "PoolRow", "TicketRow", "pool_row", "suspended_agents", "terms_of"]
 
 _NEVER_US = 10**14
 
@@ -142,6 +142,20 @@ def pool_row(agent_type: AgentType, policy: PoolPolicy | None, state: State | No
     """
     with reading(f"pool/{agent_type}"):
         return _row(agent_type, policy, state, now)
+
+
+def suspended_agents(agent_type: AgentType, policy: PoolPolicy | None, state: State | None, now: int) -> list[AgentId]:
+    """Whom it does not let be picked at `now`.
+
+    Those who have left are among them, shown or not: until a next change drops what is over, whoever registers them
+    again finds them as they were.
+
+    Raises:
+        StateFormatError: as of `pool_row`.
+    """
+    with reading(f"pool/{agent_type}"):
+        book = Book(state, now, terms_of(agent_type, policy))
+        return [agent_id for agent_id, record in book.agents.items() if record.suspended > book.at]
 
 
 def _row(agent_type: AgentType, policy: PoolPolicy | None, state: State | None, now: int) -> PoolRow:
