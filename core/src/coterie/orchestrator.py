@@ -16,7 +16,7 @@ from coterie.clock import Clock
 from coterie.context import Run, TaskContext
 from coterie.ends import as_result
 from coterie.engine import PlanRun
-from coterie.errors import LeaseLost, Misuse, PlanChanged, Refused, Unavailable, WorkTakenOver
+from coterie.errors import ClaimedElsewhere, LeaseLost, Misuse, PlanChanged, Refused, Unavailable, WorkTakenOver
 from coterie.events import Listener
 from coterie.foreach import (
     condition_says_run,
@@ -40,7 +40,7 @@ from coterie.team import Team
 from coterie.telemetry.counting import counted, show
 from coterie.telemetry.logs import bound_to
 from coterie.telemetry.recording import open_trace
-from coterie.trail import Lap
+from coterie.trail import Lap, Trail
 
 if TYPE_CHECKING:
     from coterie.bus import EventBus
@@ -192,6 +192,7 @@ class Orchestrator(ForeachParts, Asking, Serving):
         correlation_id: str | None = None,
         called_by: str | None = None,
         lap: Lap | None = None,
+        trail: Trail | None = None,
     ) -> TaskResult:
         """Run one task, given the results of those before it; schedulers call this for each task of a plan.
 
@@ -205,7 +206,7 @@ class Orchestrator(ForeachParts, Asking, Serving):
         plan: that the task belongs to, for the journal. intent: what is to become of what the journal has finished.
         instance: sets work apart that is asked for under the same task id in one run, where there is no plan.
         correlation_id: as of `execute_workflow`. called_by: the `traceparent` of whoever asked for it, to link to.
-        lap: what is first on its trail, as that it waited before it came here.
+        lap: what is first on its trail, as that it is an undo. trail: its trail, where who asks has begun one.
 
         Raises:
             UnknownAgentType: nobody serves the task. Misuse: a person does; see `ask`.
@@ -226,10 +227,15 @@ class Orchestrator(ForeachParts, Asking, Serving):
             with using_artifacts(self.artifacts), self._call():
                 async with keeping(self.keeping, plan, run, intent):
                     run.trace = open_trace(run, alone=workflow_id is None and plan is None, called_by=called_by)
+                    if trail is not None and run.is_followed:
+                        context.noted = trail
                     if lap is not None and context.trail is not None:
                         context.trail.extend((lap,))
                     result = await self._perform(context, pool)
-        except (Unavailable, Refused, LeaseLost, PlanChanged):
+        except Refused as refusal:
+            self._tell_refusal(run, task, refusal)
+            raise
+        except (Unavailable, LeaseLost, PlanChanged):
             raise
         # A list or condition that cannot be read is the task's failure, as in a whole plan.
         except Exception as error:  # noqa: BLE001
@@ -239,8 +245,14 @@ class Orchestrator(ForeachParts, Asking, Serving):
         self._emit("task.finished", run, task, **fields, error=ended_by)
         return result
 
+    def _tell_refusal(self, run: Run, task: Task, refusal: Refused) -> None:
+        # Whoever asked waits for it, and for a claim as often as he looks.
+        if not isinstance(refusal, ClaimedElsewhere):
+            told = f"{type(refusal).__name__}: {refusal}"
+            self._emit("task.refused", run, task, agent_type=task.agent_type, wait_s=refusal.retry_after_s, error=told)
+
     async def _execute_call(
-        self, call: Call, *, waits: bool, patience_s: float | None, queued: Lap | None
+        self, call: Call, *, waits: bool, patience_s: float | None, trail: Trail | None
     ) -> TaskResult:
         return await self.execute_task(
             replace(call.task, placement="local"),
@@ -255,7 +267,7 @@ class Orchestrator(ForeachParts, Asking, Serving):
             instance=call.instance,
             correlation_id=call.correlation_id,
             called_by=call.traceparent,
-            lap=queued,
+            trail=trail,
         )
 
     async def _perform(self, context: TaskContext, pool: TypeSlots) -> TaskResult:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prefect import Task as PrefectTask
     from prefect.client.schemas.objects import State, TaskRun
 
-    from coterie.trail import Lap
+    from coterie.trail import Lap, Trail
 
 __all__ = ["ShownOrchestrator"]
 
@@ -102,6 +102,7 @@ class ShownOrchestrator(Orchestrator):
         correlation_id: str | None = None,
         called_by: str | None = None,
         lap: Lap | None = None,
+        trail: Trail | None = None,
     ) -> TaskResult:
         """See `Orchestrator.execute_task`."""
         work = partial(
@@ -120,6 +121,7 @@ class ShownOrchestrator(Orchestrator):
             correlation_id=correlation_id,
             called_by=called_by,
             lap=lap,
+            trail=trail,
         )
         call: Callable[..., Any] = perform_action
         state: State[Any] = await call(task.id, opaque(work), return_state=True)

@@ -12,9 +12,10 @@ changes nothing any more (fencing tokens: Kleppmann, "How to do distributed lock
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Literal, NamedTuple, cast
 
+from coterie._rules.call_course import Left, after_attempt, after_loss
+from coterie._rules.call_record import CallPhase, CallRecord, call_record
 from coterie._rules.decided import Decided, Signal, State
 from coterie._rules.timeline import SECOND, Moment, moment
 
@@ -36,46 +37,6 @@ __all__ = [
     "submit",
     "withdraw",
 ]
-
-CallPhase = Literal["queued", "running", "done", "cancelled"]
-# Why a call is done that has no result.
-Given: TypeAlias = Literal["", "abandoned", "late"]
-
-
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """What a record says.
-
-    call: the call's document. result: its result's, once there is one. round: how often it was asked for after it had
-    come to nothing, from 1. token: grows with each attempt. worker, session: who has begun it last. position: of the
-    message that he holds for it. owner: who may cancel it. given_up: why it is done without a result. reason: of that,
-    or who cancelled it. submitted_us, begun_us: microseconds since the epoch; 0: not yet. refused_us: since when it
-    has been refused, and nothing else. late_us: when nobody needs to begin it any more; 0: never. patience_us: how long
-    that takes. priority: of its message. run, task, correlation: what it is about, as far as its submitter has said so;
-    they stay when its document is gone.
-    """
-
-    phase: CallPhase
-    agent_type: str
-    call: str
-    result: str
-    round: int
-    token: int
-    worker: str
-    session: str
-    position: str
-    owner: str
-    given_up: Given
-    reason: str
-    submitted_us: int
-    begun_us: int
-    refused_us: int
-    late_us: int
-    patience_us: int
-    priority: int
-    run: str
-    task: str
-    correlation: str
 
 
 class Asked(NamedTuple):
@@ -99,10 +60,13 @@ class Submitted(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """The call is its taker's. waited_us: since when it has been refused, if it was, till now."""
+    """The call is its taker's. waited_us: since when it has been refused, if it was, till now. lost: as it was when
+    it was another's, of whom nothing is heard any more.
+    """
 
     record: CallRecord
     waited_us: int
+    lost: CallRecord | None = None
 
 
 class Dropped(NamedTuple):
@@ -110,42 +74,6 @@ class Dropped(NamedTuple):
 
     why: Literal["unknown", "done", "cancelled", "older round", "begun elsewhere", "late"]
     record: CallRecord | None
-
-
-def call_record(state: State | None) -> CallRecord | None:
-    """What a stored state says."""
-    if state is None:
-        return None
-    found = cast("dict[str, Any]", state)
-    begin_us = found["t0"] * SECOND
-
-    def instant(name: str) -> int:
-        at = int(found.get(name, 0))
-        return begin_us + at if at else 0
-
-    return CallRecord(
-        found["phase"],
-        found["type"],
-        found.get("call", ""),
-        found.get("result", ""),
-        found["round"],
-        found["token"],
-        found.get("worker", ""),
-        found.get("session", ""),
-        found.get("position", ""),
-        found.get("owner", ""),
-        found.get("given_up", ""),
-        found.get("reason", ""),
-        instant("since"),
-        instant("begun"),
-        instant("refused"),
-        instant("late"),
-        found.get("patience", 0),
-        found.get("priority", 0),
-        found.get("run", ""),
-        found.get("task", ""),
-        found.get("correlation", ""),
-    )
 
 
 def submit(state: State | None, now: int, *, call_id: str, asked: Asked) -> Decided[Submitted]:
@@ -206,8 +134,12 @@ def begin(
     if found.phase == "queued" and _is_late(state, time):
         late = _late(state, time)
         return Decided(late, Dropped("late", call_record(late)), _told(call_id, "done"))
+    # Who is at it already asks again, as the answer was lost.
+    is_own = found.phase == "running" and found.session == session
+    lost = found if found.phase in ("queued", "running") and found.worker and not is_own else None
     begun: State = {
-        **_without(state, "late", "given_up", "reason", "result"),
+        **_without(state, "late", "given_up", "reason", "result", "lost"),
+        **({} if lost is None else _left_behind(lost, time)),
         **time.stamp(),
         "phase": "running",
         "token": found.token + 1,
@@ -219,7 +151,7 @@ def begin(
     record = call_record(begun)
     assert record is not None
     waited_us = time.at - _int(state, "refused") if state.get("refused") else 0
-    return Decided(begun, Begun(record, waited_us), _told(call_id, "running"))
+    return Decided(begun, Begun(record, waited_us, lost), _told(call_id, "running"))
 
 
 def finish(state: State | None, now: int, *, call_id: str, token: int, result: str) -> Decided[bool]:
@@ -232,7 +164,7 @@ def finish(state: State | None, now: int, *, call_id: str, token: int, result: s
     if state is None or not _is_held(state, token, "running", "queued"):
         return Decided(state, result=False)
     done: State = {
-        **_without(state, "call", "late", "refused", "position"),
+        **_without(state, "call", "late", "refused", "position", "lost"),
         **moment(state, now).stamp(),
         "phase": "done",
         "result": result,
@@ -240,15 +172,33 @@ def finish(state: State | None, now: int, *, call_id: str, token: int, result: s
     return Decided(done, True, _told(call_id, "done"))  # noqa: FBT003  # the result of the decision
 
 
-def put_back(state: State | None, now: int, *, call_id: str, token: int, was_refused: bool = False) -> Decided[bool]:
+def put_back(
+    state: State | None,
+    now: int,
+    *,
+    call_id: str,
+    token: int,
+    was_refused: bool = False,
+    left: Left = Left("drained"),  # noqa: B008  # it is immutable
+) -> Decided[bool]:
     """Leave a call to whoever takes its message next; whether it was still this attempt's.
 
     was_refused: nobody was called, since a policy said not now; else the time for which that may go on begins anew.
+    left: what the attempt came to, for whoever wants to know later.
     """
-    if state is None or not _is_held(state, token, "running"):
+    found = call_record(state)
+    if state is None or found is None or not _is_held(state, token, "running"):
         return Decided(state, result=False)
     time = moment(state, now)
-    queued: State = {**_without(state, "worker", "session", "position", "refused"), **time.stamp(), "phase": "queued"}
+    queued: State = {
+        **_without(state, "worker", "session", "position", "refused", "held", "held_for"),
+        **time.stamp(),
+        "phase": "queued",
+        "past": after_attempt(found, _since_epoch(time), left),
+        "free": _instant(time),
+    }
+    if left.delay_us > 0:
+        queued |= {"held": _instant(time) + left.delay_us, "held_for": left.why}
     if was_refused:
         queued["refused"] = state.get("refused") or _int(state, "begun")
     return Decided(queued, True, _told(call_id, "queued"))  # noqa: FBT003  # the result of the decision
@@ -260,7 +210,13 @@ def lose(state: State | None, now: int, *, call_id: str, token: int) -> Decided[
         return Decided(state, result=False)
     time = moment(state, now)
     late = _instant(time) + _int(state, "patience")
-    queued: State = {**_without(state, "position"), **time.stamp(), "phase": "queued", "late": late}
+    queued: State = {
+        **_without(state, "position"),
+        **time.stamp(),
+        "phase": "queued",
+        "late": late,
+        "lost": _instant(time),
+    }
     return Decided(queued, True, _told(call_id, "queued"))  # noqa: FBT003  # the result of the decision
 
 
@@ -324,6 +280,17 @@ def _cancelled(state: State, now: int, *, call_id: str, by: str) -> Decided[Call
     return Decided(ended, call_record(ended), signals)
 
 
+def _left_behind(lost: CallRecord, time: Moment) -> State:
+    """What stays of an attempt whose worker is not heard of any more."""
+    lost_us = lost.lost_us or _since_epoch(time)
+    return {
+        "past": after_loss(lost, lost_us),
+        "free": max(1, lost_us - time.t0_s * SECOND),
+        "held": 0,
+        "held_for": "",
+    }
+
+
 def _late(state: State, time: Moment) -> State:
     return {
         **_without(state, "call", "late", "refused", "position"),
@@ -354,6 +321,10 @@ def _told(call_id: str, phase: CallPhase) -> tuple[Signal, ...]:
 def _instant(time: Moment) -> int:
     # 0 stands for never.
     return max(1, time.at)
+
+
+def _since_epoch(time: Moment) -> int:
+    return time.t0_s * SECOND + time.at
 
 
 def _int(state: State, name: str) -> int:

@@ -84,7 +84,7 @@ class Announcer:
             return
         from coterie.bus.about import about
 
-        given = {"call": call.id, "agent_type": call.agent_type, **fields}
+        given = {**call.item_fields, "call": call.id, "agent_type": call.agent_type, **fields}
         told = {name: value for name, value in given.items() if value is not None}
         what = about(call.workflow_id, call.task.id, told, correlation_id=call.correlation_id)
         self.tell(name, **what._asdict(), causation_id=call.causation_id, traceparent=call.traceparent)

@@ -9,13 +9,15 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 
 from coterie._json import JsonValue, require_json
 from coterie._plan_format import task_from_dict, task_to_dict
-from coterie._rules.call import CallPhase, CallRecord
+from coterie._rules.call_course import UNKNOWN, Course, course_of
+from coterie._rules.call_record import CallPhase, CallRecord
 from coterie._rules.lap import Lap
 from coterie.context import Run, TaskContext
 from coterie.errors import CoterieError, Misuse, NoReply
-from coterie.ids import ItemKey, TaskId, WorkflowId, check_name, check_workflow_id, content_hash
+from coterie.ids import ItemKey, TaskId, WorkflowId, check_name, check_workflow_id, content_hash, item_name
 from coterie.journal.intent import Intent
 from coterie.ref import Ref
+from coterie.remote.course import at_worker
 from coterie.remote.outcome import Outcome, result_from_dict, result_to_dict
 from coterie.result import TaskResult
 from coterie.task import Task
@@ -116,6 +118,29 @@ class Call:
         more: whatever else is to make it another one.
         """
         return content_hash([namespace, workflow_id, task_id, item_key, demand, fingerprint, more])[:40]
+
+    @property
+    def item_key(self) -> ItemKey | None:
+        """Of an item of a foreach, whoever made it one."""
+        return self.instance if self.item is None else self.item.key
+
+    @property
+    def named(self) -> str:
+        """What logs call it: its task, and which item of it, if it is one."""
+        return " ".join([self.task.id, *self.item_fields.values()])
+
+    @property
+    def item_fields(self) -> dict[str, str]:
+        """`item`, as events have it; nothing where it is none."""
+        key, index = self.item_key, 0 if self.item is None else self.item.index
+        return {} if key is None else {"item": item_name(key, index)}
+
+    @property
+    def log_fields(self) -> dict[str, str | int]:
+        """What records of its work carry, before an agent has it."""
+        item = {} if self.item_key is None else {"item": self.item_key}
+        given = {"run": self.workflow_id, "task": self.task.id, **item, "correlation_id": self.correlation_id}
+        return {name: value for name, value in given.items() if value}
 
     @classmethod
     def of(
@@ -229,8 +254,8 @@ class CallStatus:
     phase: queued, running, done, cancelled. worker: who performs it, or did last. attempt: grows each time that a
     worker begins it. result, usage: once it is done, unless `given_up` says why there is none: "abandoned", "late".
     reason: of that, or who has cancelled it. submitted_at, begun_at: seconds since the epoch; None: not yet.
-    patience_s: for how long nobody may begin it. laps, more: what it went through at the worker, as of `Trail`;
-    is_traced: whether that has made spans of it.
+    patience_s: for how long nobody may begin it. course: what it went through before that worker had it. laps, more:
+    what it went through there, as of `Trail`; is_traced: whether that worker has made spans of it.
     """
 
     id: str
@@ -249,6 +274,7 @@ class CallStatus:
     laps: tuple[Lap, ...] = ()
     more: int = 0
     is_traced: bool = False
+    course: Course = UNKNOWN
 
     def late(self) -> NoReply:
         """What it is to have been begun by nobody in time."""
@@ -280,9 +306,10 @@ class CallStatus:
             record.submitted_us / 1e6,
             record.begun_us / 1e6 if record.begun_us else None,
             record.patience_us / 1e6,
-            outcome.laps if outcome is not None else (),
+            at_worker(outcome.laps, record.worker) if outcome is not None else (),
             outcome.more if outcome is not None else 0,
             outcome is not None and outcome.is_traced,
+            course_of(record),
         )
 
 

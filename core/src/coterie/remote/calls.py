@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -119,8 +120,12 @@ class RemoteCalls:
             raise status.late()
         return status.result
 
-    async def ended(self, call_id: str, *, timeout_s: float | None = None) -> CallStatus:
+    async def ended(
+        self, call_id: str, *, timeout_s: float | None = None, heard: Callable[[CallRecord], None] | None = None
+    ) -> CallStatus:
         """As `wait`, with all that is known of its end; however it came to it.
+
+        heard: told how it stands, each time that it is looked at before.
 
         Raises:
             NoReply: it has not ended in time. CallAbandoned: it is not known.
@@ -128,7 +133,9 @@ class RemoteCalls:
         scope = asyncio.timeout(timeout_s)
         try:
             async with scope:
-                waiting = Waiting(self.store, self.log, call_id, self._absence, self._announcer, outage=self.outage)
+                waiting = Waiting(
+                    self.store, self.log, call_id, self._absence, self._announcer, outage=self.outage, heard=heard
+                )
                 record = await waiting.until_over()
         except TimeoutError:
             if timeout_s is None or not scope.expired():

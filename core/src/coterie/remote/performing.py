@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from coterie._json import JsonValue
 from coterie._rules import call as rule
 from coterie._rules.call import Begun, CallRecord, Dropped
+from coterie._rules.call_course import Why
 from coterie._rules.decided import Decide
-from coterie._rules.lap import Lap
 from coterie._rules.log import Delivery
 from coterie._rules.timeline import SECOND
 from coterie.errors import (
@@ -32,12 +31,15 @@ from coterie.policies import Policies
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call
 from coterie.remote.calls import RemoteCalls
+from coterie.remote.course import AtWork, left_of, why_refused
 from coterie.remote.documents import fetched, stowed
+from coterie.remote.job import Job
 from coterie.remote.outcome import Outcome
-from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, Asking, call_key, name_of, wait_of
+from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, Asking, call_key, name_of
 from coterie.remote.taking import TypeQueue
+from coterie.remote.withheld import Withheld
 from coterie.result import ErrorInfo, TaskResult
-from coterie.telemetry.logs import guarded
+from coterie.telemetry.logs import bound_to, guarded
 from coterie.work import Work
 
 if TYPE_CHECKING:
@@ -60,41 +62,6 @@ CLOSE_S = 5.0
 # So often a task asks again whose pool has no slot for it.
 POOL_LOOK_S = 0.5
 
-Stop: TypeAlias = Literal["", "cancelled", "drained", "lost"]
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """One delivery at work.
-
-    token: of its attempt, once it has begun. stop: why its agent is being ended, if it is. is_suspect: whether its call
-    may have been cancelled just when it began. was_refused: whether nobody was called, since a policy said not now.
-    queued: how long no worker had it.
-    """
-
-    queue: TypeQueue
-    delivery: Delivery
-    asking: Asking | None = None
-    token: int = 0
-    stop: Stop = ""
-    is_suspect: bool = False
-    was_refused: bool = False
-    queued: Lap | None = None
-    work: asyncio.Task[Outcome] | None = field(default=None, repr=False)
-
-    @property
-    def position(self) -> str:
-        """Of its message."""
-        return self.delivery.logged.position
-
-    def end(self, why: Stop) -> None:
-        """End its agent, for that reason; once: what it does to tidy up is left alone."""
-        if self.stop:
-            return
-        self.stop = why
-        if self.work is not None:
-            self.work.cancel()
-
 
 class Performer:
     """Performs the calls of one worker, one job each."""
@@ -109,11 +76,13 @@ class Performer:
         self._worker_id = worker_id
         self._session = session
         self._beside = Work()
+        self._withheld = Withheld(calls.log, orchestrator.pipeline.gate)
         # It has refused to be used: before anything else is taken, it is looked at.
         self.doubts_journal = False
 
     async def aclose(self) -> None:
         """Finish what is done beside the work, within a bound."""
+        await self._withheld.aclose()
         await self._beside.aclose(CLOSE_S)
 
     async def perform(self, job: Job) -> None:
@@ -126,13 +95,19 @@ class Performer:
         begun = await self._begin(job, job.asking)
         if begun is None:
             return
-        job.token, job.queued = begun.record.token, wait_of(begun.record, self._worker_id)
+        job.token = begun.record.token
         call = await self._read(job, begun.record)
-        if call is None:
-            return
+        if call is not None:
+            await bound_to(call.log_fields, partial(self._perform, job, call, begun))
+
+    async def _perform(self, job: Job, call: Call, begun: Begun) -> None:
+        if begun.lost is not None:
+            # It cannot tell that itself.
+            self._tell("task.returned", job, call, why="lost", worker=begun.lost.worker, attempt=begun.lost.token)
+        job.course = AtWork.begun(begun.record, self._orchestrator.now, is_recorded=call.keeps == "result")
         queued_s = job.delivery.logged.at / SECOND
         self._tell("task.assigned", job, call, delivery=job.delivery.number, queued_at=queued_s)
-        _log.info("task.begun %s of %s", call.task.id, call.workflow_id)
+        _log.info("task.begun %s of %s", call.named, call.workflow_id)
         if job.is_suspect:
             await self._look_again(job)
         if job.stop:
@@ -249,9 +224,10 @@ class Performer:
         return None
 
     async def _work(self, job: Job, call: Call, *, waits: bool) -> Outcome:
+        assert job.course is not None
         # By itself, so that what ends it does not end its account.
         work = self._orchestrator.perform_call(
-            call, attempt=job.token, waits=waits, patience_s=0.0 if waits else None, queued=job.queued
+            call, attempt=job.token, waits=waits, patience_s=0.0 if waits else None, trail=job.course.trail
         )
         with insisting(_INSIST_ON_ENDS_S):
             job.work = asyncio.get_running_loop().create_task(work)
@@ -270,7 +246,7 @@ class Performer:
         elif job.stop == "lost":
             await self._let_go(job, call)
             _log.warning("call.lost %s: another worker has it by now; the agent here was ended", _named(call))
-            self._tell("task.returned", job, call, why="lost")
+            self._tell("task.returned", job, call, why="stale")
         else:
             # The agent let a cancellation out that nobody asked for.
             outcome = self._failed(call, asyncio.CancelledError("the agent was cancelled from inside"))
@@ -299,7 +275,7 @@ class Performer:
         why = str(result.error) if result.error is not None else None
         self._tell(name, job, call, state=result.state, attempts=result.attempts, error=why)
         told = result.state if why is None else f"{result.state}: {why}"
-        _log.info("task.finished %s of %s: %s", call.task.id, call.workflow_id, told)
+        _log.info("task.finished %s of %s: %s", call.named, call.workflow_id, told)
 
     async def _forget(self, call_id: str) -> None:
         """What was kept for it is of no more use; nobody waits for that."""
@@ -327,6 +303,7 @@ class Performer:
             job.queue.refused(delay_s)
         _log.info("call.refused %s: given back for %.3f s: %s", _named(call), delay_s, refusal)
         await self._put_back(job, call, delay_s=delay_s, refusal=refusal)
+        self._withheld.keep(call.agent_type, job.delivery.logged.message, token=job.token, refusal=refusal)
 
     async def _away(self, job: Job, call: Call | None, error: Unavailable) -> None:
         self.doubts_journal = self.doubts_journal or isinstance(error.__cause__, PolicyError)
@@ -345,7 +322,10 @@ class Performer:
         """The record first: whoever takes the message finds it free."""
         assert job.asking is not None
         call_id = job.asking.call_id
-        decide = partial(rule.put_back, call_id=call_id, token=job.token, was_refused=refusal is not None)
+        why: Why = "drained" if reason is None else "failed"
+        why = why if refusal is None else why_refused(refusal)
+        left = left_of(job.course, why, self._worker_id, error=reason or "", delay_s=delay_s)
+        decide = partial(rule.put_back, call_id=call_id, token=job.token, was_refused=refusal is not None, left=left)
         await self._insist(call_id, decide, keep_s=KEEP_OPEN_S)
         with suppress(CoterieError):
             # Whoever takes the message would be refused for what nobody is at.
@@ -354,9 +334,9 @@ class Performer:
             job.position, delay_s=delay_s, reason=reason, at_most=None if reason is None else _MOST_DELIVERIES
         )
         if call is not None:
-            why = "refused" if refusal is not None else "drained" if reason is None else "failed"
+            told = "refused" if refusal is not None else why
             error = str(refusal) if refusal is not None else reason
-            self._tell("task.returned", job, call, why=why, delay_s=delay_s, error=error)
+            self._tell("task.returned", job, call, why=told, delay_s=delay_s, error=error)
         if dead is not None:
             self.give_up(job.queue, dead)
 
@@ -391,4 +371,4 @@ class Performer:
 
 
 def _named(call: Call) -> str:
-    return name_of(call.id, call.workflow_id, call.task.id)
+    return name_of(call.id, call.workflow_id, call.named)

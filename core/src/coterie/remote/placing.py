@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from coterie._json import JsonValue
 from coterie.agent import Agent
-from coterie.attempt import Ended, hand_back, kept, raise_if_cancelled
+from coterie.attempt import Ended, hand_back, kept, named, raise_if_cancelled
 from coterie.clock import Clock
 from coterie.context import TaskContext
 from coterie.errors import CallAbandoned, CallCancelled, Misuse, RemoteFailed, TopicFull, Unavailable
@@ -26,6 +26,8 @@ from coterie.ref import Ref
 from coterie.remote.agent import RemoteAgent
 from coterie.remote.call import Call, CallItem, CallStatus
 from coterie.remote.calls import RemoteCalls
+from coterie.remote.course import note_course
+from coterie.remote.returns import Returns
 from coterie.slots import Slot
 from coterie.task import Task
 
@@ -88,18 +90,20 @@ async def perform_remotely(context: TaskContext, slot: Slot, clock: Clock) -> En
     duration_s = clock.monotonic() - began
     if failure is None:
         return Ended("succeeded", output, None, attempts, agent_id, began, duration_s)
-    _log.warning("task.failed %s of %s: %r", context.task.id, context.run.workflow_id, failure)
+    _log.warning("task.failed %s of %s: %r", named(context), context.run.workflow_id, failure)
     return Ended("failed", None, failure, attempts, agent_id, began, duration_s)
 
 
 def _note(context: TaskContext, status: CallStatus) -> None:
     """Note how long no worker had it, who has had it since, and what it went through there."""
     trail = context.trail
-    if trail is not None and status.begun_at is not None:
-        began_us, begun_us = int(status.submitted_at * 1e6), int(status.begun_at * 1e6)
-        priority, worker = context.task.priority, status.worker
-        trail.note("queue", began_us, begun_us - began_us, priority=priority, place="worker", worker=worker)
-        trail.extend(status.laps, status.more, is_traced=status.is_traced)
+    if trail is None:
+        return
+    if status.begun_at is None:
+        trail.since("queue", int(status.submitted_at * 1e6), priority=context.task.priority, place="worker")
+        return
+    note_course(trail, status.course)
+    trail.extend(status.laps, status.more, is_traced=status.is_traced)
 
 
 def _result_of(status: CallStatus) -> TaskResult:
@@ -122,15 +126,16 @@ async def _called(context: TaskContext, agent: Agent) -> CallStatus:
     calls = context.run.remote()
     owner = new_owner()
     call = _call_of(context, agent, calls, owner)
+    heard = Returns(named(context)).heard
     try:
         for _ in range(_MOST_ROUNDS - 1):
             await _submitted(context, calls, call, owner)
             try:
-                return await calls.ended(call.id)
+                return await calls.ended(call.id, heard=heard)
             except CallAbandoned as error:
                 _log.warning("task.forgotten %s: asking anew: %s", context.task.id, error)
         await _submitted(context, calls, call, owner)
-        return await calls.ended(call.id)
+        return await calls.ended(call.id, heard=heard)
     except asyncio.CancelledError:
         # Only if nobody else has joined it, such as another process that goes on with the run.
         await _cancelled(calls, call, owner)

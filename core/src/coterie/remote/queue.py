@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from coterie._rules.call import CallRecord
-from coterie._rules.lap import Fact, Lap
 from coterie._rules.log import Message, Retention, Terms
 from coterie.errors import Misuse
 from coterie.ids import AgentType, check_name
@@ -23,7 +20,6 @@ __all__ = [
     "name_of",
     "queue_terms",
     "topic_of",
-    "wait_of",
 ]
 
 GROUP = "workers"
@@ -49,12 +45,6 @@ def call_key(call_id: str) -> str:
 def name_of(call_id: str, run: str, task: str) -> str:
     """What a call is called in logs, where it is known what it is about."""
     return f"{task} of {run} (call {call_id})" if run and task else call_id
-
-
-def wait_of(record: CallRecord, worker: str) -> Lap:
-    """How long nobody had begun a call that this worker has begun now."""
-    facts: Mapping[str, Fact] = {"priority": record.priority, "place": "worker", "worker": worker}
-    return Lap("queue", record.submitted_us, max(0, record.begun_us - record.submitted_us), facts)
 
 
 def queue_terms(lease_s: float) -> Terms:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from coterie._json import JsonValue
 from coterie.artifacts import using_artifacts
-from coterie.attempt import Ended, perform, wait_for_slot
+from coterie.attempt import Ended, note_call, perform, wait_for_slot
 from coterie.context import Run, TaskContext
 from coterie.ends import as_result
-from coterie.errors import PolicyError, Refused, Unavailable, UnknownAgentType, WorkTakenOver
+from coterie.errors import ClaimedElsewhere, PolicyError, Refused, Unavailable, UnknownAgentType, WorkTakenOver
 from coterie.events import Event
 from coterie.foreach import item_context
 from coterie.ids import AgentType
@@ -24,7 +24,7 @@ from coterie.policies import Policies
 from coterie.result import TaskResult
 from coterie.slots import TypeSlots
 from coterie.telemetry.recording import open_trace
-from coterie.trail import Lap
+from coterie.trail import Trail
 from coterie.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ class Serving(Workplace):
                 raise UnknownAgentType(name, known)
         return {name: pool for name, pool in known.items() if not types or name in types}
 
+    def now(self) -> float:
+        """Seconds since the epoch, as its runs tell them."""
+        return self._clock.now()
+
     def policies_of(self, agent_type: AgentType) -> Policies | None:
         """How the agents of a type are protected, if they are."""
         gate = self.pipeline.gate(agent_type)
@@ -64,35 +68,39 @@ class Serving(Workplace):
         attempt: int,
         waits: bool = False,
         patience_s: float | None = None,
-        queued: Lap | None = None,
+        trail: Trail | None = None,
     ) -> Outcome:
         """Perform a call with agents of this process.
 
         attempt: which one this is; all that is written by earlier ones is refused from now on. waits, patience_s: as
-        of `Orchestrator.execute_task`. queued: how long no worker had it.
+        of `Orchestrator.execute_task`. trail: where it is noted what it goes through, however it ends.
 
         Raises:
             UnknownAgentType: nobody here serves it. Refused: not now. Unavailable: a store failed, or the journal
             cannot be used. LeaseLost: somebody else does it by now.
         """
         try:
-            return await self._perform_call(call, attempt, waits=waits, patience_s=patience_s, queued=queued)
+            return await self._perform_call(call, attempt, waits=waits, patience_s=patience_s, trail=trail)
         except PolicyError:
             await self.rely_on_journal()
             raise
         except Refused as refusal:
+            # Of a task of a run, `execute_task` has told it.
+            if call.keeps == "result" and not isinstance(refusal, ClaimedElsewhere):
+                raise
             told = f"{type(refusal).__name__}: {refusal}"
             self._tell_of(call, "task.refused", wait_s=refusal.retry_after_s, error=told)
             raise
 
     async def _perform_call(
-        self, call: Call, attempt: int, *, waits: bool, patience_s: float | None, queued: Lap | None
+        self, call: Call, attempt: int, *, waits: bool, patience_s: float | None, trail: Trail | None
     ) -> Outcome:
         from coterie.remote.outcome import Outcome
 
         if call.keeps == "result":
-            return Outcome(await self._execute_call(call, waits=waits, patience_s=patience_s, queued=queued))
+            return Outcome(await self._execute_call(call, waits=waits, patience_s=patience_s, trail=trail))
         context = self._call_context(call)
+        context.noted = trail
         run, task = context.run, context.task
         run.waits, run.patience_s, run.place = waits, patience_s, call.place
         pool = self._slots.of(task.agent_type, task_id=task.id, placement="local")
@@ -116,7 +124,10 @@ class Serving(Workplace):
             await self.rely_on_journal()
         result = as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
         self._tell_end_of(call, result)
-        trail = context.noted
+        trail = context.trail
+        if trail is not None and attempt > 1 and all(lap.kind != "call" for lap in trail.laps):
+            # Beside earlier attempts, an only call does not speak for itself.
+            note_call(trail, context, ended.duration_s, ended.error)
         laps, more = (tuple(trail.laps), trail.more) if trail is not None else ((), 0)
         return Outcome(result, context.usage, laps=laps, more=more, is_traced=run.trace is not None)
 
@@ -127,7 +138,8 @@ class Serving(Workplace):
 
     def _tell_of(self, call: Call, name: str, **fields: JsonValue) -> None:
         if self._listener is not None:
-            self._listener(Event(name, call.workflow_id, call.task.id, {"agent_type": call.agent_type, **fields}))
+            told = {"agent_type": call.agent_type, **fields, **call.item_fields}
+            self._listener(Event(name, call.workflow_id, call.task.id, told))
 
     async def look_at_journal(self) -> None:
         """Make sure that the journal can be used, if there is one.
@@ -165,7 +177,7 @@ class Serving(Workplace):
 
     @abstractmethod
     async def _execute_call(
-        self, call: Call, *, waits: bool, patience_s: float | None, queued: Lap | None
+        self, call: Call, *, waits: bool, patience_s: float | None, trail: Trail | None
     ) -> TaskResult:
         """Perform a call as a task of its run, which the journal is told of here."""
 

@@ -39,7 +39,7 @@ OUTAGE_S = 300.0
 
 
 class Waiting:
-    """For one call."""
+    """For one call. heard: told how it stands, each time that it is looked at before its end."""
 
     def __init__(
         self,
@@ -50,8 +50,10 @@ class Waiting:
         announcer: Announcer,
         *,
         outage: Outage,
+        heard: Callable[[CallRecord], None] | None = None,
     ) -> None:
         self._outage = outage
+        self._heard = heard
         self._store = store
         self._log = log
         self._absence = absence
@@ -76,6 +78,8 @@ class Waiting:
                 record = await self._patiently(self._look)
                 if record.phase in ("done", "cancelled"):
                     return record
+                if self._heard is not None:
+                    self._heard(record)
                 await self._pause()
         finally:
             await self._unsubscribe()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["lap_spans"]
 
 # The fact that is named behind the kind.
-_NAMED = {"wait": "for", "step": "name", "fallback": "to", "undo": "of"}
+_NAMED = {"wait": "for", "lost": "worker", "step": "name", "fallback": "to", "undo": "of"}
 
 
 def lap_spans(tracer: OurTracer, work: Span, task: Task, laps: Iterable[Lap]) -> None:

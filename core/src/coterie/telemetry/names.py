@@ -143,6 +143,7 @@ SPANS: tuple[SpanRow, ...] = (
     SpanRow("limit {agent_type}", "internal", "held back by a rate limit", _LAP),
     SpanRow("wait {for}", "internal", "waiting out a refusal, or a store that is away", _LAP),
     SpanRow("backoff", "internal", "waiting between two attempts", _LAP),
+    SpanRow("lost {worker}", "internal", "an attempt of which nothing came: its worker is gone, or was stopped", _LAP),
     SpanRow("step {name}", "internal", "a durable step", _LAP),
     SpanRow("read", "internal", "an artifact being read", _LAP),
     SpanRow("write", "internal", "an artifact being written", _LAP),

@@ -246,6 +246,7 @@ class RunTrace:
             # A worker has made spans of what its work went through, where that is known.
             laps = [lap for number, lap in enumerate(trail.laps) if number not in trail.traced]
             lap_spans(self._tracer, span, context.task, laps)
+            trail.traced = frozenset(range(len(trail.laps)))
 
     def _start(
         self,
