@@ -9,10 +9,12 @@ import pytest
 from airflow_provider_coterie import triggers
 from airflow_provider_coterie.hook import CoterieHook
 from airflow_provider_coterie.triggers import CoterieRefusalTrigger
-from coterie import Task
+from coterie import ArtifactStore, Task
 from coterie.breaker import CircuitBreaker
+from coterie.journal import Journal
 from coterie.pool import ResourcePool
-from coterie.stores.opening import open_state_store
+from coterie.stores.opening import open_journal_store, open_state_store
+from coterie.timeline import timeline_of
 from tests.airflow.conftest import connection
 from tests.airflow.fleet_agents import POOL, team
 
@@ -248,3 +250,50 @@ def test_a_team_with_policies_needs_a_store_that_its_tasks_share(in_airflow, art
     assert error["type"] == "PolicyError"
     assert "every Airflow task has its own" in error["message"]
     assert CoterieHook().runtime("tests.airflow.agents:team").store is None, "a team without policies needs none"
+
+
+def test_how_what_was_refused_for_good_ended_is_in_the_run_s_timeline(in_airflow, state_url, artifacts):
+    run = in_airflow.test(
+        """
+        from airflow_provider_coterie import plan_to_dag
+        from coterie import ForEach, Plan, Task
+        from tests.airflow.fleet_agents import TEAM_PATH
+
+        spend = Task("spend", "costly", foreach=ForEach(items=[1, 2, 3], tolerate_failures=1))
+        more = Task("more", "costly", depends_on=["spend"], trigger_rule="all_done")
+        dag = plan_to_dag(Plan("costs", [spend, more]), team_path=TEAM_PATH, foreach_parts=2)
+        """
+    )
+
+    timeline = timeline_in(state_url, artifacts, f"airflow.{run.rows()[0].dag_id}.{run.run_id}")
+    ended = {span.name: (span.state, span.facts.get("error_type")) for span in timeline.spans if span.kind == "task"}
+    assert timeline.is_over
+    assert ended["spend"] == ("failed", None)
+    assert ended["more"] == ("failed", "BudgetSpent")
+    items = [span for span in timeline.spans if span.kind == "item"]
+    assert [span.state for span in items].count("failed") >= 2
+    assert {span.facts["error_type"] for span in items if span.state == "failed"} == {"BudgetSpent"}
+
+
+@pytest.mark.usefixtures("closes_by_hand")
+def test_while_a_deferred_task_waits_its_time_counts_as_waiting_after_the_refusal(in_airflow, state_url, artifacts):
+    run = in_airflow.test(TWO.format(agent_type="brittle", first={"fails": True}, more=""))
+
+    timeline = timeline_in(state_url, artifacts, f"airflow.two.{run.run_id}")
+    (asked,) = [span for span in timeline.spans if span.id == "task/asked"]
+    laps = [span.kind for span in timeline.spans if span.parent == asked.id]
+    assert asked.state == "succeeded"
+    assert (laps.count("refused"), laps.count("wait")) == (1, 1)
+
+
+def timeline_in(state_url, artifacts, run_id):
+    """What anybody who looks is told of a run."""
+
+    async def read():
+        journal = Journal(open_journal_store(state_url, "default"))
+        try:
+            return await timeline_of(journal, run_id, artifacts=ArtifactStore(f"file://{artifacts}"))
+        finally:
+            await journal.aclose()
+
+    return asyncio.run(read())

@@ -12,12 +12,13 @@ from coterie import Approval, Decision, Intent, Orchestrator, Plan, Task, Team, 
 from coterie._rules.approval import Ask, PlaceKind, Sheet
 from coterie._rules.journal import RUN
 from coterie._rules.journal_text import FORMAT, Record, dumped
+from coterie._rules.lap import Lap
 from coterie.errors import StateFormatError, UnknownRun
 from coterie.journal import Journal
 from coterie.journal.header import Header
 from coterie.journal.owner import new_owner
 from coterie.journal.place import place_of
-from coterie.journal.view import list_runs, view_run
+from coterie.journal.view import UnitView, list_runs, view_run
 from coterie.stores.journal_memory import MemoryJournalStore
 from coterie.testing import ManualClock
 
@@ -256,3 +257,49 @@ async def test_while_a_person_was_asked_nobody_worked(desk: Desk):
     units = {unit.name: (unit.duration_s, unit.work_s) for unit in (await view_run(desk.journal, "r1")).units}
 
     assert units == {"ask": (600.0, 0.0), "work": (600.0, 600.0)}
+
+
+def unit_with(laps: list[Lap], *, duration_s: float, more: int = 0) -> UnitView:
+    record = Record(
+        0, "fp", {"state": "succeeded", "duration_s": duration_s}, "local", 100.0, laps=tuple(laps), more=more
+    )
+    return UnitView("a", "succeeded", duration_s=duration_s, record=record)
+
+
+def lap(kind: str, since_s: float, until_s: float) -> Lap:
+    return Lap(kind, round(since_s * 1e6), round((until_s - since_s) * 1e6))
+
+
+def test_work_is_when_an_agent_was_at_it_and_waiting_is_none():
+    laps = [lap("queue", 10, 60), lap("call", 60, 62), lap("refused", 62, 62), lap("wait", 62, 90), lap("call", 90, 99)]
+
+    unit = unit_with(laps, duration_s=90.0)
+
+    assert (unit.work_s, unit.waited_s) == (11.0, 78.0)
+
+
+def test_waits_side_by_side_count_once_and_none_counts_while_somebody_works():
+    laps = [lap("queue", 0, 50), lap("wait", 10, 60), lap("call", 55, 100)]
+
+    assert unit_with(laps, duration_s=100.0).waited_s == 55.0
+    assert unit_with(laps, duration_s=100.0).work_s == 40.0
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_where_it_is_not_told_when_an_agent_was_at_it_all_but_waiting_is_work(more: int):
+    calls = [lap("call", 90, 100)] if more else []
+
+    unit = unit_with([lap("queue", 0, 50), *calls], duration_s=90.0, more=more)
+
+    assert (unit.work_s, unit.waited_s) == (50.0, 50.0)
+
+
+async def test_what_a_foreach_comes_to_is_no_work_beside_its_items(desk: Desk):
+    def ended(**more: object) -> str:
+        return Record(0, "fp", {"state": "succeeded", "duration_s": 60.0, **more}, "local", 100.0).text()
+
+    texts = {"item/each/1": ended(), "item/each/2": ended(), "task/each": ended(items={"total": 2, "failed": 0})}
+    await desk.begun()
+    await desk.journal.store.write("r1", texts)
+
+    assert sum(unit.work_s for unit in (await view_run(desk.journal, "r1")).units) == 120.0

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from coterie._rules.params import fill
 from coterie.attempt import Ended
 from coterie.context import Run, TaskContext
-from coterie.journal.results import is_recorded
+from coterie.journal.results import is_recorded, is_told
 from coterie.journal.run_book import RunBook
 from coterie.journal.unit import Unit
 from coterie.result import TaskResult
@@ -55,8 +55,10 @@ class KeptTasks:
         """Take the end of a task; whether it is settled later, when it is durable."""
         context = self._contexts.pop(i)
         unit = context.unit
-        if ended.state != "succeeded" and not is_recorded(ended):
-            return False
         assert isinstance(unit, Unit)
+        if ended.state != "succeeded" and not is_recorded(ended):
+            if is_told(ended):
+                self._book.tell(unit, context, ended)
+            return False
         self._book.enter(unit, context, ended, i)
         return True

@@ -39,9 +39,9 @@ __all__ = [
 
 OnClear: TypeAlias = Literal["run", "replay"]
 # Why work is done: nobody did it before; it failed before; it is other work now; a person asked for it; what came of it
-# is nowhere any more.
+# is nowhere any more. Only those who look ahead tell what was refused from what else is unfinished.
 Reason: TypeAlias = Literal[
-    "first", "unfinished", "goes_on", "changed", "cleared", "forced", "forgotten", "output_gone"
+    "first", "unfinished", "refused", "goes_on", "changed", "cleared", "forced", "forgotten", "output_gone"
 ]
 
 

@@ -13,6 +13,8 @@ from functools import partial
 from typing import Protocol
 
 from coterie._rules.journal import Granted, Replayed
+from coterie._rules.refusal import RefusalText
+from coterie._rules.timeline import SECOND
 from coterie.attempt import Ended
 from coterie.context import TaskContext
 from coterie.errors import Unavailable
@@ -27,7 +29,7 @@ from coterie.journal.outputs import gone_outputs
 from coterie.journal.owner import told
 from coterie.journal.place import place_of, unit_name
 from coterie.journal.pulse import Pulse
-from coterie.journal.results import is_recorded, result_of
+from coterie.journal.results import is_recorded, is_told, result_of
 from coterie.journal.steps import Steps
 from coterie.journal.telling import Telling
 from coterie.journal.unit import Unit, mark_of
@@ -68,6 +70,13 @@ class Book(Protocol):
 
     async def give_up(self, unit: Unit) -> None:
         """Leave the work to whoever asks next."""
+        ...
+
+    async def refused(self, unit: Unit, context: TaskContext, ended: Ended, *, final: bool) -> None:
+        """As `give_up`; and whoever looks at the run is told of the end, though nothing is replayed from it.
+
+        final: whether the work failed of it; else whoever asked for it is to wait.
+        """
         ...
 
     def steps(self, unit: Unit) -> Steps:
@@ -111,6 +120,7 @@ async def _finished(context: TaskContext, perform: Callable[[], Awaitable[Ended]
     book, unit = context.run.book, context.unit
     if book is None or unit is None:
         return await perform()
+    ended: Ended | None = None
     try:
         ended = await perform()
         if unit.lost is not None:
@@ -118,11 +128,25 @@ async def _finished(context: TaskContext, perform: Callable[[], Awaitable[Ended]
         if is_recorded(ended):
             # Paid for: it is not to be done again because the call was cancelled just now.
             return await seen_through(book.finish(unit, context, ended))
-    except BaseException:
-        await handed_back(book.give_up(unit), unit.name)
+    except BaseException as error:
+        # What was performed may be recorded all the same.
+        why = _refused(context, error) if ended is None else ended
+        await handed_back(_given_up(book, unit, context, why, final=False), unit.name)
         raise
-    await handed_back(book.give_up(unit), unit.name)
+    await handed_back(_given_up(book, unit, context, ended, final=True), unit.name)
     return ended
+
+
+def _refused(context: TaskContext, error: BaseException) -> Ended:
+    """How work ended whose caller is to wait."""
+    trail = context.noted
+    began_us = min((lap.at_us for lap in trail.laps), default=None) if trail is not None else None
+    took_s = 0.0 if trail is None or began_us is None else max(0.0, (trail.now_us() - began_us) / SECOND)
+    return Ended("failed", None, error, context.attempt - 1, None, 0.0, took_s)
+
+
+async def _given_up(book: Book, unit: Unit, context: TaskContext, ended: Ended, *, final: bool) -> None:
+    await (book.refused(unit, context, ended, final=final) if is_told(ended) else book.give_up(unit))
 
 
 async def once(context: TaskContext, pool: TypeSlots, perform: Callable[[], Awaitable[Ended]]) -> Ended | TaskResult:
@@ -218,8 +242,17 @@ class TaskBook:
 
     async def give_up(self, unit: Unit) -> None:
         """See `Book.give_up`."""
+        await self._hand_back(unit)
+
+    async def refused(self, unit: Unit, context: TaskContext, ended: Ended, *, final: bool) -> None:
+        """See `Book.refused`."""
+        at = self._journal.clock.now()
+        await self._hand_back(unit, self._ending.refusal(unit, context, ended, at, final=final))
+
+    async def _hand_back(self, unit: Unit, refusal: RefusalText | None = None) -> None:
         self._pulse.drop(unit)
-        await self._journal.hand_back(self._run, unit.pulse, unit.guard, is_all=self._owner is None)
+        is_all = self._owner is None
+        await self._journal.hand_back(self._run, unit.pulse, unit.guard, is_all=is_all, refusal=refusal)
 
     def steps(self, unit: Unit) -> Steps:
         """See `Book.steps`."""

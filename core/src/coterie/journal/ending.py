@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 
 from coterie._json import canonical_bytes
-from coterie._rules.journal_text import FINGERPRINT_DIGITS, FORMAT, LOCAL, Record, dumped
+from coterie._rules.journal import RUN
+from coterie._rules.journal_text import FINGERPRINT_DIGITS, FORMAT, LOCAL, Claim, Record, dumped
+from coterie._rules.refusal import Refusal, RefusalText, refusal_text
 from coterie.attempt import Ended
 from coterie.context import TaskContext
 from coterie.ids import output_line
@@ -54,11 +57,22 @@ class Ending:
         text = self._any(unit, context, ended, at)
         return ended, text if context.noted is None else _with_laps(text, context.noted)
 
+    def refusal(self, unit: Unit, context: TaskContext, ended: Ended, at: float, *, final: bool) -> RefusalText:
+        """What is told of an end that is not kept. at: seconds since the epoch. final: as of `Refusal`."""
+        trail = context.noted
+        laps, more = (tuple(trail.laps), trail.more) if trail is not None else ((), 0)
+        record = replace(self._record(unit, context, ended, at), laps=laps, more=more)
+        token = Claim.read(unit.guard.text, unit.guard.path).token
+        return refusal_text(unit.name, Refusal(record, token, unit.guard.path == RUN.claim, final))
+
     def _any(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
+        return self._record(unit, context, ended, at).text()
+
+    def _record(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> Record:
         usage = {name: value for name, value in context.usage.to_dict().items() if value}
         fingerprint, by = unit.fingerprint[:FINGERPRINT_DIGITS], self._intent.engine_run
         result, forced = written(ended), unit.forced
-        return Record(unit.epoch, fingerprint, result, by, at, usage, unit.given, forced=forced).text()
+        return Record(unit.epoch, fingerprint, result, by, at, usage, unit.given, forced=forced)
 
     def _success(self, unit: Unit, context: TaskContext, ended: Ended, at: float) -> str:
         """What `_any` gives of an ordinary success, put together by hand: half the time of it is JSON otherwise."""

@@ -195,7 +195,7 @@ class _Look:
             # Whoever is at it ends it first.
             return _Unit(unit, "may_run", None)
         if why is not None or record is None:
-            return _Unit(unit, "runs", why)
+            return _Unit(unit, "runs", _told(why, unit))
         return _Unit(unit, "replays", None, result_of(context.task_id, record))
 
     def _may_run(self, task: Task, after: tuple[TaskId, ...] = ()) -> ForecastTask:
@@ -214,7 +214,7 @@ class _Look:
         if unit.claim is not None and unit.claim.alive:
             return None
         given = "" if unit.record is None else unit.record.fingerprint
-        return judge(unit.record, unit.held, replace(self._asked, fingerprint=given)).why
+        return _told(judge(unit.record, unit.held, replace(self._asked, fingerprint=given)).why, unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +225,11 @@ class _Unit:
     prospect: Prospect
     why: Reason | None
     ended: TaskResult | None = None
+
+
+def _told(why: Reason | None, unit: UnitView) -> Reason | None:
+    """The same; of what was refused, that."""
+    return "refused" if why in ("first", "unfinished") and unit.refused is not None else why
 
 
 def _costs(task: ForecastTask, looks: Sequence[_Unit]) -> ForecastTask:

@@ -15,6 +15,8 @@ from coterie.journal.intent import Intent
 
 __all__ = ["Header", "check_header", "read_header"]
 
+_SCHEDULERS = ("airflow", "prefect")
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -36,6 +38,12 @@ class Header:
     begun_at: float = 0.0
     canonical: str | None = None
     traceparent: str | None = None
+
+    @property
+    def scheduler(self) -> str | None:
+        """The scheduler that began it, and has its tasks done one by one; None: no scheduler did."""
+        engine = self.engine_run.partition(".")[0]
+        return engine if engine in _SCHEDULERS else None
 
     def text(self) -> str:
         """What is stored."""

@@ -14,6 +14,7 @@ from typing import TypeVar
 from coterie._rules import journal as rule
 from coterie._rules.journal import RUN, Asked, Busy, Granted, Place, Replayed
 from coterie._rules.journal_text import FORMAT, Claim, dumped
+from coterie._rules.refusal import RefusalText
 from coterie._rules.timeline import SECOND, micros
 from coterie._rules.written import Change, Changed, Guard
 from coterie.clock import Clock, SystemClock
@@ -130,19 +131,26 @@ class Journal:
         decide = partial(rule.renew, pulse=pulse, guard=guard, lease_us=micros(self.lease_s))
         return await self.store.change(run, (guard.path, pulse), decide)
 
-    async def hand_back(self, run: WorkflowId, pulse: str, guard: Guard, *, is_all: bool = False) -> None:
+    async def hand_back(
+        self, run: WorkflowId, pulse: str, guard: Guard, *, is_all: bool = False, refusal: RefusalText | None = None
+    ) -> None:
         """Let others have it at once. Nothing happens where it is somebody else's by now.
 
         is_all: its owner has nothing else, so that in this process nobody waits for him, even where this fails.
+        refusal: what made him give it up.
         """
         owner = Claim.read(guard.text, guard.path).owner if is_all else ""
         if owner:
             self._left.add(LeftClaim(run, Place(guard.path, pulse, ""), owner))
 
         def decide(texts: Mapping[str, str | None], _: int) -> Changed[None]:
-            return Changed({pulse: None} if texts[guard.path] == guard.text else {}, None)
+            if texts[guard.path] != guard.text:
+                return Changed({}, None)
+            told = {} if refusal is None else {refusal.path: refusal.after(texts[refusal.path])}
+            return Changed({pulse: None, **told}, None)
 
-        await self.store.change(run, (guard.path, pulse), decide)
+        paths = (guard.path, pulse) if refusal is None else (guard.path, pulse, refusal.path)
+        await self.store.change(run, paths, decide)
         self._left.drop(owner)
 
     async def take_back(self, run: WorkflowId, place: Place, owner: str, *, is_all: bool = False) -> None:

@@ -11,7 +11,7 @@ from coterie.errors import LeaseLost, Misuse, Refused, Unavailable
 from coterie.ids import TaskId
 from coterie.result import ErrorInfo, TaskResult, output_from_dict, output_to_dict
 
-__all__ = ["MOST_CHARS", "is_recorded", "result_of", "too_large", "unwritable", "written"]
+__all__ = ["MOST_CHARS", "is_recorded", "is_told", "result_of", "too_large", "unwritable", "written"]
 
 # Larger outputs are for an artifact store.
 MOST_CHARS = 2**20
@@ -23,6 +23,11 @@ def is_recorded(ended: Ended | TaskResult) -> bool:
         return True
     error = ended.error
     return ended.state == "failed" and not isinstance(error, (Unavailable, LeaseLost, Refused, asyncio.CancelledError))
+
+
+def is_told(ended: Ended | TaskResult) -> bool:
+    """Whether this end is one to tell whoever looks at the run, though it is none to keep: nobody came to do it."""
+    return ended.state == "failed" and isinstance(ended.error, (Unavailable, Refused))
 
 
 def written(ended: Ended | TaskResult) -> dict[str, Any]:

@@ -249,6 +249,18 @@ class RunBook:
         if unit.guard is not self._guard:
             await self._claimed.give_up(unit)
 
+    async def refused(self, unit: Unit, context: TaskContext, ended: Ended, *, final: bool) -> None:
+        """See `Book.refused`."""
+        if unit.guard is not self._guard:
+            await self._claimed.refused(unit, context, ended, final=final)
+        else:
+            self.tell(unit, context, ended, final=final)
+
+    def tell(self, unit: Unit, context: TaskContext, ended: Ended, *, final: bool = True) -> None:
+        """As `refused`, of what was begun by `begin_now`."""
+        refusal = self._ending.refusal(unit, context, ended, self._journal.clock.now(), final=final)
+        self._entries.add(refusal.path, refusal.text, None)
+
     async def aclose(self) -> None:
         """Write what is waiting to be written, say how the run ended, if it did, and hand it back."""
         beat, self._beat = self._beat, None

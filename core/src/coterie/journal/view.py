@@ -10,7 +10,10 @@ from coterie._json import JsonValue
 from coterie._rules.approval import is_over, sheet_path
 from coterie._rules.journal import RUN
 from coterie._rules.journal_text import Claim, Record, parsed
+from coterie._rules.lap import Lap
 from coterie._rules.machine_texts import HEAD as MACHINE
+from coterie._rules.refusal import KIND as REFUSED
+from coterie._rules.refusal import Refusal, refused_path
 from coterie._rules.saga_text import MARKER as SAGA
 from coterie._rules.saga_text import Marker
 from coterie._rules.written import RunEntry
@@ -21,6 +24,7 @@ from coterie.journal.header import Header, read_header
 from coterie.journal.journal import Journal
 from coterie.journal.owner import is_known_dead, told
 from coterie.journal.place import is_book_of_call
+from coterie.journal.work import effort_of
 from coterie.result import ErrorInfo
 from coterie.usage import Usage
 
@@ -48,6 +52,8 @@ class UnitView:
     """One task, or one item of a foreach. name: the task's id, and behind a slash the item's name.
 
     state: how it ended; None if it has not. ended_at: seconds since the epoch. by: the run of an engine that did it.
+    refused: how it was given up, where nobody has begun it since, and nothing is replayed from; then that is how it
+    ended if nobody is to begin it any more. earlier: the last refusal that it got over.
     asked: whether a person was asked: what it took is then how long nobody answered.
     """
 
@@ -65,11 +71,32 @@ class UnitView:
     record: Record | None = field(default=None, repr=False, compare=False)
     held: Claim = field(default=Claim(), repr=False, compare=False)
     asked: bool = False
+    refused: Record | None = field(default=None, repr=False, compare=False)
+    earlier: Refusal | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def told(self) -> Record | None:
+        """What is known of its end, whether it is one to replay or not."""
+        return self.refused or self.record
+
+    @property
+    def laps(self) -> tuple[Lap, ...]:
+        """What it went through up to that end."""
+        told = self.told
+        if told is None:
+            return ()
+        return told.laps if self.earlier is None else self.earlier.followed_by(told)
 
     @property
     def work_s(self) -> float:
-        """For how many seconds somebody worked: nobody does while a person thinks."""
-        return 0.0 if self.asked else self.duration_s
+        """For how many seconds somebody worked: nobody does while a person thinks, or while it waits."""
+        never = self.refused is not None and not self.attempts
+        return 0.0 if self.asked or never or self.told is None else effort_of(self.told).work_s
+
+    @property
+    def waited_s(self) -> float:
+        """For how many seconds it waited, and not for a person."""
+        return 0.0 if self.asked or self.told is None else effort_of(self.told).waited_s
 
     @property
     def task_id(self) -> TaskId:
@@ -169,7 +196,11 @@ def view_of(entry: RunEntry, texts: Mapping[str, str], now: int) -> RunView:
 
 def _view_of(entry: RunEntry, texts: Mapping[str, str], now: int) -> RunView:
     claim = _claim(texts, RUN.claim, RUN.pulse, now)
-    units = tuple(_units(texts, now))
+    whole = Claim.read(texts.get(RUN.claim), RUN.claim)
+    has_ended = RUN.record in texts
+    found = (_told(unit, texts, whole, has_ended=has_ended) for unit in _units(texts, now))
+    # Of what was refused before the run was gone on with, and not come to since, there is nothing to tell.
+    units = tuple(unit for unit in found if unit.told is not None or unit.held.token)
     end = parsed(texts[RUN.record], RUN.record) if RUN.record in texts else None
     at_work = any(unit.claim is not None and unit.claim.alive for unit in units) or (claim is not None and claim.alive)
     asks = _asks(texts, now)
@@ -178,10 +209,11 @@ def _view_of(entry: RunEntry, texts: Mapping[str, str], now: int) -> RunView:
     left = _left_as(units, claim, asks, is_machine=MACHINE in texts, has_end=has_end)
     state: RunState = "running" if at_work else left if end is None else end["status"]
     ended_at = end["at"] if end is not None else None
-    held = Claim.read(texts.get(RUN.claim), RUN.claim)
     saga = Marker.read(texts.get(SAGA))
     header = header or Header()
-    return RunView(entry.run, state, header, entry.begun_at, entry.changed_at, ended_at, claim, units, saga, held, asks)
+    return RunView(
+        entry.run, state, header, entry.begun_at, entry.changed_at, ended_at, claim, units, saga, whole, asks
+    )
 
 
 def _asks(texts: Mapping[str, str], now: int) -> tuple[TaskId, ...]:
@@ -211,7 +243,7 @@ def _left_as(
 
 
 def _units(texts: Mapping[str, str], now: int) -> Iterator[UnitView]:
-    kinds = ("task", "item", "claim")
+    kinds = ("task", "item", "claim", REFUSED)
     names = {name for kind, slash, name in (path.partition("/") for path in texts) if slash and kind in kinds}
     for name in sorted(names):
         path = next((path for path in (f"task/{name}", f"item/{name}") if path in texts), None)
@@ -222,6 +254,24 @@ def _units(texts: Mapping[str, str], now: int) -> Iterator[UnitView]:
         else:
             unit = _unit(name, Record.read(texts[path], path))
             yield replace(unit, claim=claim, held=held, asked=sheet_path(name) in texts)
+
+
+def _told(unit: UnitView, texts: Mapping[str, str], whole: Claim, *, has_ended: bool) -> UnitView:
+    """The unit, with how it was refused. whole: the claim of the run; has_ended: whether that has."""
+    path = refused_path(unit.name)
+    if path not in texts:
+        return unit
+    refusal = Refusal.read(texts[path], path)
+    is_final = has_ended or refusal.final
+    is_at_it = unit.claim is not None and unit.claim.alive
+    is_last = refusal.is_last_word(unit.record, unit.held, whole) and (is_final or unit.record is None)
+    if is_at_it or not is_last:
+        return replace(unit, earlier=refusal)
+    ended = _unit(unit.name, refusal.record)
+    return replace(
+        ended, state=ended.state if is_final else None, record=unit.record, refused=refusal.record,
+        claim=unit.claim, held=unit.held, asked=unit.asked,
+    )  # fmt: skip
 
 
 def _unit(name: str, record: Record) -> UnitView:
