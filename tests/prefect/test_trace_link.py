@@ -64,7 +64,9 @@ async def test_a_run_that_ended_has_a_link_with_what_it_came_to(store: CoterieSt
     link, told = target(found["led-there-trace"]), str(found["led-there-trace"].description)
     trace_id = run_trace_id_text("default", name, None)
     assert link == f"http://jaeger.example/trace/{trace_id}?run={name.replace('+', '%2B')}&in=default"
-    assert re.fullmatch(rf"Run `{re.escape(name)}` ended \*\*succeeded\*\* after \d+\.\d s\. Slowest: .*", told), told
+    assert re.fullmatch(
+        rf"Run `{re.escape(name)}` ended \*\*succeeded\*\* after \d+\.\d s\. Time: .* \d+ %.*\. Slowest: .*", told
+    ), told
     assert "`sum` " in told
     assert "`again` " in told
 

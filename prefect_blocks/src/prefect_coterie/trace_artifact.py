@@ -16,7 +16,8 @@ from prefect.logging import get_run_logger
 from coterie.errors import CoterieError, PolicyError
 from coterie.telemetry.links import TraceUrl, run_trace_id_text, trace_url_of
 from coterie.timeline import Span, Timeline, timeline_of
-from coterie.timeline.sums import first_failure, spending
+from coterie.timeline.sums import first_failure, spending, time_of_path
+from coterie.timeline.words import TIME_WORDS, share
 from prefect_coterie.publication import key_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = ["show_trace", "told"]
 
 _READ_S = 10.0
 _SLOWEST = 3
+_KINDS = 3
 
 
 async def show_trace(
@@ -51,10 +53,16 @@ async def show_trace(
 
 
 def told(timeline: Timeline) -> str:
-    """How the run ended, how long it took, what it cost, what failed first, and what took longest, as Markdown."""
+    """How the run ended, how long it took, what it cost, what the time went to, what failed first, and what took
+    longest, as Markdown.
+    """
     used, failure = spending(timeline.spans).total, first_failure(timeline.spans, timeline.plan)
     cost = f", for {used.cost_micros / 1e6:.2f}" if used.cost_micros else ""
     lines = [f"Run `{timeline.run}` ended **{timeline.state}** after {_seconds(timeline.length_us)}{cost}."]
+    times = time_of_path(timeline.critical_path().pieces)
+    if times:
+        parts = [f"{TIME_WORDS[kind]} {share(times[kind], timeline.length_us)}" for kind in list(times)[:_KINDS]]
+        lines.append(f"Time: {', '.join(parts)}.")
     if failure is not None:
         lines.append(f"First failed: `{failure.task_id}`, `{failure.type}`.")
     slowest = sorted(_tasks(timeline), key=lambda span: _took_us(span, timeline), reverse=True)[:_SLOWEST]

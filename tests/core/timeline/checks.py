@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coterie.timeline import Timeline, critical_path
+from coterie.timeline import Timeline
 from coterie.timeline.sums import time_of_path
 
 __all__ = ["checked"]
@@ -33,7 +33,7 @@ def _check_nesting(timeline: Timeline) -> None:
 
 
 def _check_path(timeline: Timeline) -> None:
-    critical = critical_path(timeline.spans, timeline.now_us, rest=timeline.rest)
+    critical = timeline.critical_path()
     known = {span.id: span for span in timeline.spans}
     cursor_us = timeline.root.begun_us
     for piece in critical.pieces:

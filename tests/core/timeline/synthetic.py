@@ -81,7 +81,7 @@ class _Grower:
         begun_us = max(span.until_us(0) for span in last)
         self.tasks.append(Task("last", _TYPES[0], depends_on=[span.name for span in last]))
         facts: dict[str, Fact] = {"agent_type": _TYPES[0], "owner": "process 7 on host-1"}
-        self._spans.append(Span("task/last", ROOT, "last", "task", begun_us, None, "running", "agent", facts, links))
+        self._spans.append(Span("task/last", ROOT, "last", "task", begun_us, None, "running", "open", facts, links))
 
     def _task(self, name: str, ready_us: int, before: list[Span], size: int) -> Span:
         waits_for = [span for span in before if self._chance.random() < 0.7] or before[:1]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from coterie.cli.trace.notes import _SAID
 from coterie.cli.trace.words import TIME_WORDS
 from coterie.errors import Misuse
 from coterie.timeline.page import _SCRIPT_PARTS, page_of
@@ -218,3 +219,11 @@ def test_what_is_not_json_is_refused(value: object):
 
     with pytest.raises(Misuse, match="not JSON"):
         page_of(document)
+
+
+def test_page_and_command_line_tell_the_codes_of_laps_in_the_same_words():
+    text = dict(scripts())["text.js"]
+
+    told = dict(re.findall(r'"(\w+=\w+)": "([^"]+)"', text))
+
+    assert told == {f"{name}={fact}": words for (name, fact), words in _SAID.items() if words and fact is not True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from coterie.timeline import document_of
 from coterie.timeline.page import page_of
+from coterie.timeline.words import TIME_WORDS
 from tests.core.timeline.synthetic import synthetic_document, synthetic_timeline
 from tests.core.timeline.test_page import hostile_document
 from tests.support.chromium import Tab, chromium
@@ -341,12 +343,15 @@ def test_an_address_leads_to_a_span_that_is_folded_away(open_page: Any, large: d
     assert text(tab, "#panel .id") == call["id"]
 
 
-def test_the_summary_tells_what_is_at_work(open_page: Any):
-    tab = open_page(document_of(synthetic_timeline(4, 100, is_over=False)))
+def test_the_summary_tells_what_has_not_ended_and_what_holds_it(open_page: Any):
+    timeline = synthetic_timeline(4, 100, is_over=False)
+    tab = open_page(document_of(replace(timeline, held={"task/last": "breaker search open for 9 s more"})))
 
     story = text(tab, ".story")
     assert "It has gone on for" in story
-    assert "At work now" in story
+    assert "Not ended, so waiting or at work: last for" in story
+    assert "(held: breaker search open for 9 s more)" in story
+    assert "at work now" not in story.lower()
     assert tab.run("document.querySelectorAll('.bar.open').length") > 0
 
 
@@ -358,7 +363,9 @@ def test_bars_tell_where_time_and_money_went(open_page: Any, large: dict[str, An
 
     assert heads[0] == "What the end waited for"
     assert "Money and tokens" in heads
-    assert all(time in listed for time, seconds in large["where"].items() if seconds > 0)
+    assert all(TIME_WORDS[time] in listed for time, seconds in large["where"].items() if seconds > 0)
+    legend = text(tab, "#legend")
+    assert all(TIME_WORDS[time] in legend for time in large["where"])
 
 
 def test_paper_has_the_first_rows_and_the_screen_its_own_again(open_page: Any, large: dict[str, Any], tmp_path: Path):

@@ -190,7 +190,9 @@ async def test_it_can_only_be_read_and_by_this_machines_names(store: str, serve:
 async def test_a_run_that_goes_on_says_so_and_the_list_is_loaded_again(store: str, serve: Callable[..., Served]):
     await ran(store)
     served = serve("--store", store)
-    assert "refresh" not in served.get("/").headers
+    # One may begin.
+    assert served.get("/").headers["refresh"] == "60"
+    assert "loaded again" not in served.get("/").text
     assert "load it again" in served.get("/runs/left").text
     assert "load it again" not in served.get("/runs/failed-1").text
 
@@ -202,6 +204,17 @@ async def test_a_run_that_goes_on_says_so_and_the_list_is_loaded_again(store: st
     assert "<span class=running>running</span>" in listed.text
     assert "loaded again every 10 s" in listed.text
     assert "so far" in listed.text
+
+
+async def test_the_list_is_loaded_again_while_a_scheduler_s_run_is_between_two_tasks(
+    store: str, serve: Callable[..., Served]
+):
+    async with journal_in(store) as journal:
+        await journal.begin("scheduled", Header(begun_at=BEGUN_S), Intent())
+    served = serve("--store", store)
+
+    assert "<span class=open>open</span>" in served.get("/").text
+    assert served.get("/").headers["refresh"] == "10"
 
 
 async def test_a_run_that_is_called_like_a_document_has_its_page(store: str, serve: Callable[..., Served]):

@@ -216,7 +216,7 @@ def test_while_a_worker_is_at_it_he_is_named_and_what_waits_too(show: Shown, fol
     assert "so far" in line_of(text, "took")
     assert "b (at most" in line_of(text, "now")
     assert "somebody" in line_of(text, "now")
-    assert line_of(text, "ahead").rstrip().endswith("1 task not begun: 1 for b")
+    assert line_of(text, "ahead").rstrip().endswith("1 task not begun: c waits for b")
     assert "▶" in next(row for row in rows_of(text) if " b " in row)
 
 

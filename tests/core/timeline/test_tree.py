@@ -10,6 +10,7 @@ import pytest
 from coterie import (
     Approval,
     Approvals,
+    ArtifactStore,
     BreakerPolicy,
     Compensation,
     ForEach,
@@ -48,10 +49,10 @@ class Crew:
         self.policies: dict[str, Policies] = {}
         self.capacity = 4
 
-    def orchestrator(self) -> Orchestrator:
+    def orchestrator(self, artifacts: ArtifactStore | None = None) -> Orchestrator:
         team = Team("crew", policies=self.policies)
         team.agent("work", capacity=self.capacity)(self._work)
-        return Orchestrator(team, journal=self.journal)
+        return Orchestrator(team, journal=self.journal, artifacts=artifacts)
 
     async def run(self, *tasks: Task, **intent: Any) -> Timeline:
         await self.orchestrator().execute_workflow(Plan("plan", tasks), workflow_id=RUN, intent=Intent(**intent))

@@ -11,10 +11,12 @@ from coterie.attempt import (
     Ended,
     hand_back,
     kept,
+    named,
     note_call,
     perform,
     raise_if_cancelled,
     raise_if_late,
+    wait_for_slot,
 )
 from coterie.clock import Clock
 from coterie.context import TaskContext
@@ -85,15 +87,16 @@ class GatedWork:
                 hand_back(context, slot)
             if not await self._again.goes_on(failure, self._retry()):
                 break
-            slot = await slot.pool.acquire(context.task.priority)
+            slot = await wait_for_slot(context, slot.pool)
         agent_id = context.agent.id if context.agent is not None else None
         failed = self._ended("failed", None, failure, agent_id)
         # Of a refusal, where it was raised says nothing.
         trace = None if self._again.is_refusal(failure) else failure
-        _log.warning("task.failed %s of %s: %r", context.task.id, context.run.workflow_id, failure, exc_info=trace)
+        _log.warning("task.failed %s of %s: %r", named(context), context.run.workflow_id, failure, exc_info=trace)
         return failed if self._stands_in or isinstance(failure, Unavailable) else await self._fall_back(failed)
 
     async def _attempt(self, slot: Slot) -> Ended:
+        context = self._context
         place = slot if isinstance(slot, Place) else None
         if place is None or place.due_s is not None:
             return await self._go(slot, place)
@@ -104,7 +107,11 @@ class GatedWork:
             except PoolBusy as error:
                 if not self._again.is_refusal(error):
                     raise
+        trail = context.trail
+        began_us = trail.now_us() if trail is not None else 0
         await place.until_due()
+        if trail is not None:
+            trail.waited("queue", began_us, place="local", priority=place.priority)
         return await self._go(slot, place)
 
     async def _go(self, slot: Slot, place: Place | None) -> Ended:
@@ -224,7 +231,7 @@ class GatedWork:
             )
             return found and failed._replace(state="succeeded", output=found[0], error=None, agent_id=None)
         pool = gate.stand_ins(fallback)
-        slot = await pool.acquire(context.task.priority)
+        slot = await wait_for_slot(context, pool)
         context.next_attempt()
         if pool.gate is None:
             return await perform(context, slot, self._clock, self._listener)

@@ -15,6 +15,7 @@ from collections.abc import Set as AbstractSet
 from graphlib import TopologicalSorter
 from typing import NamedTuple
 
+from coterie.timeline.idle import Stretch
 from coterie.timeline.span import Fact, Span, Time, children_of
 
 __all__ = ["Critical", "Piece", "critical_path"]
@@ -47,12 +48,14 @@ class Critical(NamedTuple):
     slack: Mapping[str, int]
 
 
-def critical_path(spans: Sequence[Span], now_us: int, *, rest: Time = "closing") -> Critical:
+def critical_path(
+    spans: Sequence[Span], now_us: int, *, rest: Time = "closing", idle: Sequence[Stretch] = ()
+) -> Critical:
     """The critical path through the spans of a run, of which the first is the run.
 
-    rest: what it waited for after its last span ended.
+    rest: what it waited for after its last span ended. idle: when nobody was at it, in the order of time.
     """
-    walk = _Walk(spans, now_us, rest)
+    walk = _Walk(spans, now_us, rest, idle)
     root = spans[0]
     walk.within(root, root.begun_us, root.until_us(now_us))
     pieces = tuple(reversed(walk.pieces))
@@ -65,9 +68,10 @@ def critical_path(spans: Sequence[Span], now_us: int, *, rest: Time = "closing")
 class _Walk:
     """Goes back in time. pieces: the last one first; met: all spans that it came through."""
 
-    def __init__(self, spans: Sequence[Span], now_us: int, rest: Time) -> None:
+    def __init__(self, spans: Sequence[Span], now_us: int, rest: Time, idle: Sequence[Stretch]) -> None:
         self._now_us = now_us
         self._rest = rest
+        self._idle = idle
         self._spans = {span.id: span for span in spans}
         self._within = children_of(spans)
         self.pieces: list[Piece] = []
@@ -114,9 +118,26 @@ class _Walk:
         if kind == "ready":
             if behind is not None:
                 whose = behind.id
+            elif span.parent is None:
+                kind = self._rest
             else:
-                kind = self._rest if span.parent is None else "coterie"
-        self.pieces.append(Piece(whose, kind, begun_us, ended_us))
+                kind = "open" if span.ended_us is None else "coterie"
+            self.pieces += reversed(_split(Piece(whose, kind, begun_us, ended_us), self._idle))
+        else:
+            self.pieces.append(Piece(whose, kind, begun_us, ended_us))
+
+
+def _split(piece: Piece, idle: Iterable[Stretch]) -> list[Piece]:
+    """A wait in the order of time, with what of it was nobody's apart."""
+    found, cursor_us = list[Piece](), piece.begun_us
+    for stretch in idle:
+        begun_us, ended_us = max(cursor_us, stretch.begun_us), min(piece.ended_us, stretch.ended_us)
+        if ended_us > begun_us:
+            if begun_us > cursor_us:
+                found.append(piece._replace(begun_us=cursor_us, ended_us=begun_us))
+            found.append(piece._replace(kind="nobody", begun_us=begun_us, ended_us=ended_us))
+            cursor_us = ended_us
+    return [*found, piece._replace(begun_us=cursor_us)] if cursor_us < piece.ended_us else found
 
 
 class _Line:

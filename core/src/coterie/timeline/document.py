@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from coterie.timeline.critical import critical_path
 from coterie.timeline.span import Span, Time
 from coterie.timeline.sums import first_failure, spending, time_of_path, time_of_work, tried_again
 from coterie.timeline.tree import Timeline
@@ -15,12 +14,13 @@ __all__ = ["SCHEMA", "document_of", "span_document"]
 
 # Grows when a reader of an older one would misunderstand a document.
 SCHEMA = 1
+_MOST_ERRORS = 20
 
 
 def document_of(timeline: Timeline) -> dict[str, Any]:
     """The document, whose fields `docs/reference/runs.md` describes."""
     spans, now_us = timeline.spans, timeline.now_us
-    critical = critical_path(spans, now_us, rest=timeline.rest)
+    critical = timeline.critical_path()
     again, used = tried_again(spans), spending(spans)
     return {
         "schema": SCHEMA,
@@ -41,9 +41,17 @@ def document_of(timeline: Timeline) -> dict[str, Any]:
             "attempts": again.attempts,
             "refusals": sum(again.refusals.values()),
             "by": dict(again.refusals),
+            "lost": dict(again.lost),
+            "errors": dict(list(again.errors.items())[:_MOST_ERRORS]),
         },
         "now": [
-            {"span": span.id, "owner": span.facts.get("owner"), "since_us": span.begun_us} for span in timeline.going_on
+            {
+                "span": span.id,
+                "owner": span.facts.get("owner"),
+                "since_us": span.begun_us,
+                "held_by": timeline.held.get(span.id),
+            }
+            for span in timeline.going_on
         ],
         "ahead": [
             {
@@ -87,6 +95,7 @@ def _run(timeline: Timeline) -> dict[str, Any]:
         "state": timeline.state,
         "plan": plan,
         "begun_by": timeline.begun_by,
+        "scheduler": timeline.scheduler,
         "trace_id": timeline.trace_id,
         "begun_us": root.begun_us,
         "ended_us": root.ended_us,

@@ -69,8 +69,9 @@ def _gathered(
     ended_us: int | None = last_us
     if state is None:
         at_work = any(unit.claim is not None and unit.claim.alive for unit in units)
-        shown = "running" if at_work else "due" if source.is_at_work else "interrupted"
-        ended_us = last_us if shown == "interrupted" else None
+        left = "refused" if any(unit.refused is not None and unit.state is None for unit in units) else "interrupted"
+        shown = "running" if at_work else "due" if source.is_at_work else left
+        ended_us = last_us if shown == left else None
     facts: Mapping[str, Fact] = {} if place.agent_type is None else {"agent_type": place.agent_type}
     return Span(
         place.id, place.parent, place.name, place.kind, begun_us, ended_us, shown, "ready", facts, place.links

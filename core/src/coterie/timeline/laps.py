@@ -10,7 +10,7 @@ from coterie.timeline.span import Span, time_of
 __all__ = ["lap_spans"]
 
 # What other laps may lie in.
-_HOLDS_OTHERS = frozenset({"call", "step", "fallback", "undo"})
+_HOLDS_OTHERS = frozenset({"call", "lost", "step", "fallback", "undo"})
 # Instants are rounded to whole microseconds one by one.
 _ROUNDING_US = 2
 

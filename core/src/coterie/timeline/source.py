@@ -97,9 +97,9 @@ async def read_source(journal: Journal, run: WorkflowId, artifacts: ArtifactStor
 def _instants(view: RunView) -> Iterator[int]:
     """When work had ended, by the clocks of those who did it: these may be ahead, and are rounded."""
     for unit in view.units:
-        if unit.record is not None:
-            yield round(unit.record.at * SECOND)
-            yield from (lap.at_us + lap.took_us for lap in unit.record.laps)
+        if unit.told is not None:
+            yield round(unit.told.at * SECOND)
+            yield from (lap.at_us + lap.took_us for lap in unit.told.laps)
 
 
 async def _planned(

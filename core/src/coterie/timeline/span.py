@@ -12,14 +12,18 @@ from coterie.ids import TaskId
 __all__ = ["ROOT", "Fact", "Span", "Time", "children_of", "in_order", "task_span_id", "time_of"]
 
 Fact: TypeAlias = str | int | float | bool
-# What time goes to. agent: somebody worked. ready: it could have begun, and had not. event: a machine waits. closing:
-# all tasks had ended, and the run had not. nobody: nobody was at the run. coterie: what is none of these.
+# What time goes to. agent: somebody worked. open: it has not ended, and whether it waits or somebody is at it only its
+# process knows. ready: it could have begun, and had not. event: a machine waits. closing: all tasks had ended, and the
+# run had not. nobody: nobody was at the run. lost: a worker had it, and nothing came of that. coterie: what is none of
+# these.
 Time: TypeAlias = Literal[
     "agent",
+    "open",
     "queue",
     "limit",
     "backoff",
     "wait",
+    "lost",
     "artifact",
     "claim",
     "person",
@@ -44,9 +48,11 @@ _TIMES: Mapping[str, Time] = MappingProxyType(
         "backoff": "backoff",
         "wait": "wait",
         "refused": "wait",
+        "lost": "lost",
         "read": "artifact",
         "write": "artifact",
         "claim": "claim",
+        "gap": "nobody",
         "person": "person",
         "undo": "undo",
         "visit": "event",

@@ -17,7 +17,8 @@ __all__ = ["Ahead", "Standing", "standing_of"]
 class Ahead:
     """A task of the plan that nothing is known of.
 
-    waits_for: tasks before it that have not ended well. because: the failed task that keeps it from ever beginning.
+    waits_for: tasks before it that have not ended; of one that never begins, that have not ended well. because: the
+    failed task that keeps it from ever beginning.
     """
 
     task_id: TaskId
@@ -50,7 +51,8 @@ def standing_of(plan: Plan, ended: Mapping[TaskId, TaskState], known: AbstractSe
             ready.update(progress.settle(i, state)[0])
     due = [i for i in sorted(ready) if progress.states[i] is None and graph.ids[i] not in known]
     apart = {*due, *(i for i, name in enumerate(graph.ids) if name in known)}
-    culprits = _culprits(plan, ended)
+    never = {i for i, state in enumerate(progress.states) if state == "upstream_failed"}
+    culprits = _culprits(plan, ended, never)
     passed = {i for i, state in enumerate(progress.states) if state == "succeeded"}
     ahead = tuple(
         Ahead(task.id, task.agent_type, _waits_for(plan, i, progress), culprits.get(i))
@@ -61,15 +63,16 @@ def standing_of(plan: Plan, ended: Mapping[TaskId, TaskState], known: AbstractSe
 
 
 def _waits_for(plan: Plan, position: int, progress: Progress) -> tuple[TaskId, ...]:
-    graph = plan.graph
-    return tuple(graph.ids[i] for i in graph.upstream[position] if progress.states[i] != "succeeded")
+    graph, is_never = plan.graph, progress.states[position] == "upstream_failed"
+    states = [(i, progress.states[i]) for i in graph.upstream[position]]
+    return tuple(graph.ids[i] for i, state in states if state is None or (is_never and state != "succeeded"))
 
 
-def _culprits(plan: Plan, ended: Mapping[TaskId, TaskState]) -> dict[int, TaskId]:
-    """The first failed task before each task that has one."""
+def _culprits(plan: Plan, ended: Mapping[TaskId, TaskState], never: AbstractSet[int]) -> dict[int, TaskId]:
+    """The first failed task before each task that never begins."""
     graph = plan.graph
     found: dict[int, TaskId] = {}
-    for i in graph.order:
+    for i in filter(never.__contains__, graph.order):
         failed = next((graph.ids[j] for j in graph.upstream[i] if ended.get(graph.ids[j]) == "failed"), None)
         inherited = next((found[j] for j in graph.upstream[i] if j in found), None)
         if failed is not None or inherited is not None:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from coterie.ids import TaskId
+from coterie.ids import TaskId, TaskState
 from coterie.plan import Plan
 from coterie.timeline.critical import Piece
 from coterie.timeline.span import Span, Time, children_of
+from coterie.timeline.standing import standing_of
 from coterie.usage import Usage
 
 __all__ = [
@@ -45,10 +46,16 @@ class Spending(NamedTuple):
 
 
 class TriedAgain(NamedTuple):
-    """attempts: how many were followed by another. refusals: how often work was told not now, and by whom."""
+    """attempts: how many were followed by another. refusals: how often work was told not now, and by whom.
+
+    errors: with what these attempts failed, as far as their calls are recorded, the most frequent first. lost: how many
+    came to nothing because of their worker, by the worker.
+    """
 
     attempts: int
     refusals: Mapping[str, int]
+    errors: Mapping[str, int]
+    lost: Mapping[str, int]
 
 
 def time_of_path(pieces: Iterable[Piece]) -> dict[Time, int]:
@@ -93,14 +100,31 @@ def first_failure(spans: Iterable[Span], plan: Plan | None) -> Failure | None:
 
 def tried_again(spans: Iterable[Span]) -> TriedAgain:
     """What went wrong on the way, and was tried again."""
-    attempts = 0
-    refusals: Counter[str] = Counter()
+    attempts, failed = dict[str, int](), set[str]()
+    calls: dict[str, list[Span]] = {}
+    refusals, lost = Counter[str](), Counter[str]()
     for span in spans:
         if span.kind in _UNITS:
-            attempts += max(0, int(span.facts.get("attempts", 0)) - 1)
+            attempts[span.id] = max(0, int(span.facts.get("attempts", 0)) - 1)
+            failed |= {span.id} if span.state == "failed" else set()
+        elif span.kind == "call":
+            calls.setdefault(span.id.rpartition("!")[0], []).append(span)
         elif span.kind == "refused":
             refusals[str(span.facts.get("by", "?"))] += 1
-    return TriedAgain(attempts, dict(refusals.most_common()))
+        elif span.kind == "lost":
+            lost[str(span.facts.get("worker", "?"))] += 1
+    for unit, each in calls.items():
+        # Of a worker that was refused after it had failed, the next counts anew.
+        attempts[unit] = max(attempts.get(unit, 0), sum("error" in call.facts for call in each[:-1]))
+    errors = Counter(error for unit, each in calls.items() for error in _followed(each, is_failed=unit in failed))
+    of_all = (dict(counted.most_common()) for counted in (refusals, errors, lost))
+    return TriedAgain(sum(attempts.values()), *of_all)
+
+
+def _followed(calls: Sequence[Span], *, is_failed: bool) -> Iterable[str]:
+    """The errors of a unit's calls that were followed by another. is_failed: whether the last was the end of it."""
+    wrong = [str(call.facts["error"]) for call in calls if "error" in call.facts]
+    return wrong[:-1] if is_failed else wrong
 
 
 def task_of(span: Span) -> TaskId:
@@ -128,12 +152,18 @@ def _usage(span: Span) -> Usage:
 def _blocked(spans: Sequence[Span], plan: Plan | None, task_id: TaskId) -> int:
     if plan is None or task_id not in plan.graph.position:
         return 0
-    graph, begun = plan.graph, {span.name for span in spans if span.kind == "task"}
+    graph, tasks = plan.graph, {span.name: span for span in spans if span.kind == "task"}
+    ended: dict[TaskId, TaskState] = {
+        name: "failed" if span.state == "failed" else "succeeded"
+        for name, span in tasks.items()
+        if span.state in ("failed", "succeeded") and span.ended_us is not None
+    }
+    never = {one.task_id for one in standing_of(plan, ended, tasks.keys()).ahead if one.because is not None}
     after: set[int] = set()
     pending = [graph.position[task_id]]
     while pending:
         for i in graph.dependents[pending.pop()]:
-            if i not in after and graph.ids[i] not in begun:
+            if i not in after and graph.ids[i] in never:
                 after.add(i)
                 pending.append(i)
     return len(after)

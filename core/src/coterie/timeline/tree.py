@@ -7,7 +7,7 @@ what the store decided (claims, questions, visits). Where two clocks differ, a t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from coterie.artifacts import ArtifactStore
@@ -15,7 +15,9 @@ from coterie.ids import WorkflowId
 from coterie.journal.journal import Journal
 from coterie.plan import Plan
 from coterie.telemetry.identity import parsed_parent, run_trace_id
+from coterie.timeline.critical import Critical, critical_path
 from coterie.timeline.growth import grown
+from coterie.timeline.idle import Stretch, idle_stretches
 from coterie.timeline.source import read_source
 from coterie.timeline.span import Span, Time, in_order
 from coterie.timeline.standing import Ahead
@@ -43,7 +45,9 @@ class Timeline:
 
     spans: parents before their children, siblings by when they began; the first is the run. begun_by: the run of an
     engine. now_us: as of `Source`, microseconds since the epoch. trace_id: of the run's trace, where one is recorded.
-    ahead: tasks of the plan that nothing is known of. notes: sentences on what could not be told.
+    ahead: tasks of the plan that nothing is known of. notes: sentences on what could not be told. idle: when nobody was
+    at it. held: by the ids of spans that go on, what was found to hold them, where anybody has looked beyond the
+    journal. scheduler: goes on with the run, as far as anybody does; None: a process has or had all of it.
     """
 
     run: WorkflowId
@@ -57,6 +61,9 @@ class Timeline:
     trace_id: str = ""
     ahead: tuple[Ahead, ...] = ()
     notes: tuple[str, ...] = ()
+    idle: tuple[Stretch, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
+    scheduler: str | None = None
 
     @property
     def root(self) -> Span:
@@ -73,11 +80,11 @@ class Timeline:
         """What the run's own end waits for, once all that is known of has ended."""
         if self.is_over:
             return "closing"
-        return "coterie" if self.state == "running" else "nobody"
+        return "open" if self.state == "running" else "nobody"
 
     @property
     def going_on(self) -> tuple[Span, ...]:
-        """Tasks, items and compensations that somebody is at, or is asked; the longest first."""
+        """Tasks, items and compensations that somebody is to do, or is asked; the longest first."""
         open_ones = [span for span in self.spans if span.ended_us is None and span.parent is not None]
         around = {span.parent for span in open_ones}
         leaves = [
@@ -86,13 +93,22 @@ class Timeline:
         return tuple(sorted(leaves, key=lambda span: span.begun_us))
 
     @property
+    def unended(self) -> tuple[Span, ...]:
+        """Of these, the ones that wait or are worked at, nobody knows which."""
+        return tuple(span for span in self.going_on if span.kind in _WORKS and span.state in ("running", "due"))
+
+    @property
     def counts(self) -> Counts:
         """How many tasks the run has, and how they stand."""
         tasks = [span for span in self.spans if span.kind == "task"]
         total = None if self.plan is None else len(self.plan.tasks)
-        ended = sum(span.ended_us is not None and span.state != "interrupted" for span in tasks)
+        ended = sum(span.ended_us is not None and span.state not in ("interrupted", "refused") for span in tasks)
         failed = sum(span.state == "failed" for span in tasks)
         return Counts(total, ended, failed, sum(span.ended_us is None for span in tasks))
+
+    def critical_path(self) -> Critical:
+        """What its end waited for, or has waited for so far."""
+        return critical_path(self.spans, self.now_us, rest=self.rest, idle=self.idle)
 
     @property
     def length_us(self) -> int:
@@ -112,6 +128,7 @@ async def timeline_of(journal: Journal, run: WorkflowId, *, artifacts: ArtifactS
     source = await read_source(journal, run, artifacts)
     spans, ahead = grown(source)
     spans = await _with_steps(journal, run, spans)
+    ordered = in_order(spans)
     header = source.view.header
     traced = parsed_parent(header.traceparent)
     trace_id = run_trace_id(journal.store.namespace, run) if traced is None else traced.trace_id
@@ -119,7 +136,7 @@ async def timeline_of(journal: Journal, run: WorkflowId, *, artifacts: ArtifactS
         run,
         source.view.state,
         source.now_us,
-        tuple(in_order(spans)),
+        tuple(ordered),
         source.plan,
         header.plan_hash,
         header.plan_name,
@@ -127,6 +144,8 @@ async def timeline_of(journal: Journal, run: WorkflowId, *, artifacts: ArtifactS
         f"{trace_id:032x}",
         ahead,
         source.notes + _cut_off(spans),
+        idle_stretches(source, ordered),
+        scheduler=header.scheduler if source.view.claim is None else None,
     )
 
 

@@ -10,6 +10,7 @@ from coterie._rules.approval_answer import Expired
 from coterie._rules.journal_text import LOCAL
 from coterie.approval import Decision
 from coterie.journal.view import UnitView
+from coterie.timeline.idle import gap_spans
 from coterie.timeline.laps import lap_spans
 from coterie.timeline.span import Fact, Span, Time
 
@@ -44,11 +45,12 @@ def unit_spans(unit: UnitView, place: Place, now_us: int) -> list[Span]:
 
     Of one that has not ended, the journal does not tell when it was begun: it was not before it was ready.
     """
-    if unit.record is None:
+    if unit.told is None:
         return _open_spans(unit, place, now_us)
-    ended_us = micros(unit.record.at)
+    ended_us = micros(unit.told.at)
     begun_us = ended_us - micros(unit.duration_s)
-    laps = lap_spans(unit.record.laps, place.id)
+    laps = lap_spans(unit.laps, place.id)
+    laps += gap_spans(laps, place.id)
     asked = _question_spans(place, unit)
     own = Span(
         place.id,
@@ -57,7 +59,7 @@ def unit_spans(unit: UnitView, place: Place, now_us: int) -> list[Span]:
         place.kind,
         begun_us,
         ended_us,
-        unit.state,
+        unit.state or "refused",
         _time(unit, place, laps),
         _facts(unit, place),
         place.links,
@@ -66,7 +68,7 @@ def unit_spans(unit: UnitView, place: Place, now_us: int) -> list[Span]:
     if unit.claim is not None and unit.claim.alive:
         facts: dict[str, Fact] = {"owner": unit.claim.owner, "anew": True}
         again = f"{place.id}{ANEW}"
-        found.append(Span(again, place.parent, place.name, place.kind, ended_us, None, "running", "agent", facts))
+        found.append(Span(again, place.parent, place.name, place.kind, ended_us, None, "running", "open", facts))
     return found
 
 
@@ -104,7 +106,8 @@ def _open_spans(unit: UnitView, place: Place, now_us: int) -> list[Span]:
     else:
         # At the latest: when its claim was over.
         state, ended_us = "interrupted", begun_us if claim is None else max(begun_us, min(now_us, claim.until_us))
-    time: Time = "person" if asked else "agent"
+    # Claimed, it may lie in a queue, or wait for a breaker: of that nothing is written before it ends.
+    time: Time = "person" if asked else "open"
     own = Span(place.id, place.parent, place.name, place.kind, begun_us, ended_us, state, time, facts, place.links)
     return [hull(own, asked), *asked]
 
@@ -136,7 +139,9 @@ def _time(unit: UnitView, place: Place, laps: Sequence[Span]) -> Time:
         return "person"
     if place.kind == "undo":
         return "undo"
-    told = unit.record is not None and not unit.record.more and any(lap.kind == "call" for lap in laps)
+    if unit.refused is not None:
+        return "coterie"
+    told = unit.told is not None and not unit.told.more and any(lap.kind == "call" for lap in laps)
     return "coterie" if told else "agent"
 
 
@@ -151,9 +156,12 @@ def _facts(unit: UnitView, place: Place) -> dict[str, Fact]:
         facts["epoch"] = unit.epoch
     if unit.by is not None and unit.by != LOCAL:
         facts["by"] = unit.by
+    worker = next((lap.facts["worker"] for lap in reversed(unit.laps) if lap.facts.get("worker")), None)
+    if worker is not None:
+        facts["worker"] = worker
     if unit.error is not None:
         facts["error_type"], facts["error_message"] = unit.error.type, unit.error.message
-    record = unit.record
+    record = unit.told
     if record is not None:
         facts.update(record.usage)
         counts = record.result.get("items")

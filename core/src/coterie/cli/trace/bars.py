@@ -11,21 +11,24 @@ from coterie.timeline.span import Span
 __all__ = ["ASCII", "BLOCKS", "Scale", "Signs", "bar"]
 
 _WAITS = frozenset({"queue", "limit", "backoff", "wait", "claim", "person", "ready", "event", "nobody"})
-_NOTHING, _READY, _WAITING, _WORK = range(4)
+_NOTHING, _READY, _OPEN, _WAITING, _WORK = range(5)
 
 
 class Signs(NamedTuple):
-    """work: somebody is at it. waiting: nobody can be. ready: it could have begun. open: it goes on."""
+    """work: somebody is at it. waiting: nobody can be. ready: it could have begun. open: one of these, nobody knows
+    which, as it has not ended. goes_on: it has not ended.
+    """
 
     nothing: str
     ready: str
+    open: str
     waiting: str
     work: str
-    open: str
+    goes_on: str
 
 
-BLOCKS = Signs(" ", "·", "░", "█", "▶")
-ASCII = Signs(" ", ".", "-", "#", ">")
+BLOCKS = Signs(" ", "·", "▒", "░", "█", "▶")
+ASCII = Signs(" ", ".", "~", "-", "#", ">")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,13 @@ def bar(
     drawn = [signs[cell] for cell in cells]
     if goes_on:
         last = max((place for place, cell in enumerate(cells) if cell), default=0)
-        drawn[last] = signs.open
+        drawn[last] = signs.goes_on
     return "".join(drawn)
 
 
 def _cells_of(span: Span, within: Mapping[str | None, Sequence[Span]], scale: Scale, now_us: int) -> dict[int, int]:
     """What of the scale a span takes, by what went on in it: the deepest has the say."""
-    sign = _WAITING if span.time in _WAITS else _WORK
+    sign = _WAITING if span.time in _WAITS else _OPEN if span.time == "open" else _WORK
     cells = dict.fromkeys(scale.cells(span.begun_us, span.until_us(now_us)), sign)
     inner: dict[int, int] = {}
     for child in within.get(span.id, ()):

@@ -25,7 +25,7 @@ _NAME_CHARS = 48
 _NARROWEST, _WIDEST = 16, 48
 # What the columns beside the bar take of a terminal, about.
 _BESIDE = 84
-_MARKS = {**MARKS, "due": "▷", "asking": "?", "interrupted": "■", "open": "?"}
+_MARKS = {**MARKS, "due": "▷", "asking": "?", "interrupted": "■", "open": "?", "refused": "↻"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,10 @@ def draw_tree(canvas: Canvas, rows: Sequence[Row]) -> RenderableType:
     signs = canvas.signs
     legend = (
         f"* the end waited for it   {signs.work} at work   {signs.waiting} waiting   "
-        f"{signs.ready} could have begun   {signs.open} goes on"
+        f"{signs.ready} could have begun   {signs.goes_on} goes on"
     )
+    if any(span.time == "open" for span in canvas.spans.values()):
+        legend += f"   {signs.open} waiting or at work"
     return Group(table, Text(legend, style="dim"))
 
 

@@ -89,6 +89,9 @@ def _row(run: Listed) -> str:
     link = f'<a href="/runs/{_quoted(view.workflow_id)}">{escape(view.workflow_id)}</a>'
     left = f", {count_of(view.saga.left, 'task')} not undone" if view.saga is not None and view.saga.left else ""
     state = f"<span class={view.state}>{view.state}</span>{escape(left)}"
+    if view.state == "interrupted" and view.claim is None and header.scheduler is not None:
+        # Between two of its tasks nobody is at it, and nothing is wrong.
+        state = f"<span class=waiting>left to {escape(header.scheduler)}</span>{escape(left)}"
     cells = (link, escape(header.plan_name or ""), state, _began(view), _took(view), _cost(run.usage))
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 

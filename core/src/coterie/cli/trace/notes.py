@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from coterie.cli.trace.words import took
+from coterie.cli.trace.words import shortened, took
 from coterie.cli.words import clipped
-from coterie.timeline.span import Span
+from coterie.timeline.span import Fact, Span
 
 __all__ = ["note_of", "note_of_several"]
 
@@ -47,8 +47,10 @@ def _unit(span: Span) -> str:
         failed = f", {facts['failed_items']} failed" if facts.get("failed_items") else ""
         ended = f"{facts['ended_items']} of " if "ended_items" in facts else ""
         parts.append(f"{ended}{facts['items']} items{failed}")
+    if "worker" in facts:
+        parts.append(f"worker {facts['worker']}")
     if "owner" in facts:
-        parts.append(str(facts["owner"]))
+        parts.append(shortened(str(facts["owner"])))
     return "; ".join(parts)
 
 
@@ -65,8 +67,15 @@ def _visit(span: Span) -> str:
 
 
 def _lap(span: Span) -> str:
-    facts = span.facts
-    return _wrong(span) or "; ".join(f"{name} {value}" for name, value in facts.items() if name in _TOLD)
+    return _wrong(span) or "; ".join(filter(None, (_fact(name, value) for name, value in span.facts.items())))
+
+
+def _fact(name: str, value: Fact) -> str:
+    """One fact of a lap for people; empty where it says nothing more."""
+    if (name, value) in _SAID:
+        return _SAID[name, value]
+    told = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else shortened(value)
+    return _FACTS[name].format(told) if name in _FACTS else ""
 
 
 def _wrong(span: Span) -> str:
@@ -78,7 +87,38 @@ def _wrong(span: Span) -> str:
 
 
 # Of laps: what is worth a word. The rest is in the document.
-_TOLD = frozenset({"after", "bytes", "for", "of", "place", "quota", "replayed", "retry_after_s", "to", "why", "worker"})
+_FACTS: Mapping[str, str] = MappingProxyType(
+    {
+        "after": "taken over from {}",
+        "bytes": "{} bytes",
+        "of": "of {}",
+        "quota": "quota of {}",
+        "retry_after_s": "again in {} s",
+        "to": "by {}",
+        "why": "{}",
+        "worker": "{} took it",
+    }
+)
+_SAID: Mapping[tuple[str, Fact], str] = MappingProxyType(
+    {
+        ("for", "refusal"): "until it may be better",
+        ("for", "store"): "for the store",
+        ("place", "local"): "for a slot of its process",
+        ("place", "pool"): "for one of the pool",
+        ("place", "worker"): "for a worker",
+        ("replayed", True): "replayed",
+        ("why", "first"): "",
+        ("why", "lost"): "not heard of any more",
+        ("why", "drained"): "stopped before it was done",
+        ("why", "unfinished"): "begun before, and not finished",
+        ("why", "goes_on"): "it went on elsewhere",
+        ("why", "changed"): "asked with something else than before",
+        ("why", "cleared"): "cleared",
+        ("why", "forced"): "to be done again",
+        ("why", "forgotten"): "forgotten",
+        ("why", "output_gone"): "its output was gone",
+    }
+)
 _BY_KIND: Mapping[str, Callable[[Span], str]] = MappingProxyType(
     {"task": _unit, "item": _unit, "undo": _unit, "visit": _visit, "person": _question}
 )

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote
 
 from coterie.artifacts import ArtifactStore
 from coterie.cli.runs.place import JournalPlace
+from coterie.cli.trace.holding import with_holds
 from coterie.cli.trace.list_page import Listed, list_page, list_policy
 from coterie.errors import CoterieError, Misuse, Unavailable, UnknownRun
 from coterie.ids import check_workflow_id
@@ -29,7 +30,10 @@ _log = guarded("coterie.cli")
 _RUNS_A_PAGE = 50
 _ON = "/runs/"
 _JSON = ".json"
-_REFRESH_S = 10
+# Of the list: while a run goes on; and else, since one may begin.
+_REFRESH_S, _LOOK_S = 10, 60
+# A scheduler's run is open between its tasks, and one that waits goes on by itself.
+_GO_ON = frozenset({"running", "waiting", "open"})
 # Each holds all spans of a run.
 _AT_ONCE = 2
 _MOST_KNOWN = 1000
@@ -104,9 +108,9 @@ class Site:
             views, more = await list_runs(journal, limit=_RUNS_A_PAGE, after=after, with_calls=False)
             runs = [Listed(view, await self._usage(journal, view)) for view in views]
             where = journal.store.url, journal.store.namespace
-        goes_on = any(view.state == "running" for view in views)
+        goes_on = any(view.state in _GO_ON for view in views)
         text = list_page(runs, where=where, more=more, refresh_s=_REFRESH_S if goes_on else None)
-        headers = {"Refresh": str(_REFRESH_S)} if goes_on else {}
+        headers = {"Refresh": str(_REFRESH_S if goes_on else _LOOK_S)}
         return _answer(HTTPStatus.OK, _HTML_TYPE, text.encode(), list_policy(), headers)
 
     async def _usage(self, journal: Journal, view: RunView) -> Usage:
@@ -133,6 +137,7 @@ class Site:
 
     async def _read(self, journal: Journal, run: str) -> Mapping[str, Any]:
         timeline = await timeline_of(journal, check_workflow_id(run), artifacts=self._artifacts)
+        timeline = await with_holds(self._place, timeline)
         return await asyncio.to_thread(document_of, timeline)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from coterie.cli.fleet.times import clock_time
 from coterie.cli.runs.documents import money
-from coterie.cli.trace.words import TIME_WORDS, share, took
+from coterie.cli.trace.words import TIME_WORDS, share, shortened, took
 from coterie.cli.words import clipped, count_of
 from coterie.timeline.critical import Critical, Piece
 from coterie.timeline.span import Span, Time
@@ -19,6 +18,7 @@ __all__ = ["Told", "lines_of", "lines_of_span"]
 
 _MESSAGE_CHARS = 300
 _KINDS = 4
+_ERRORS, _ERROR_CHARS = 2, 120
 _NAMES = 3
 _GOING_ON = 5
 _NOT_GOOD = ("failed", "partial", "cancelled", "lost")
@@ -40,7 +40,7 @@ def lines_of(timeline: Timeline, critical: Critical) -> list[Told]:
     """What a person wants to know first."""
     found = [Told("took", _took(timeline)), Told("time", _time(timeline, critical))]
     found += [*_failed(timeline), *_longest(timeline, critical), *_tried_again(timeline.spans)]
-    for told in (_going_on, _left, _ahead, _used):
+    for told in (_going_on, _held, _left, _ahead, _used):
         found += told(timeline)
     found += [Told("note", note) for note in timeline.notes]
     return [*found, Told("trace", timeline.trace_id)] if timeline.trace_id else found
@@ -157,12 +157,25 @@ def _tried_again(spans: Sequence[Span]) -> Iterator[Told]:
     parts = []
     if again.attempts:
         were = "attempt failed and was" if again.attempts == 1 else "attempts failed and were"
-        parts.append(f"{again.attempts:,} {were} followed by another")
+        parts.append(f"{again.attempts:,} {were} followed by another{_errors(again.errors)}")
     if again.refusals:
         by = ", ".join(f"{name} {count:,}" for name, count in list(again.refusals.items())[:_NAMES])
         parts.append(f"{count_of(sum(again.refusals.values()), 'refusal')} ({by})")
+    if again.lost:
+        workers = ", ".join(list(again.lost)[:_NAMES])
+        parts.append(f"{count_of(sum(again.lost.values()), 'attempt')} lost with their workers ({workers})")
     if parts:
         yield Told("tried", "; ".join(parts))
+
+
+def _errors(errors: Mapping[str, int]) -> str:
+    """With what attempts failed, the most frequent first."""
+    named = [
+        clipped(error, _ERROR_CHARS) + (f" ({count:,} times)" if count > 1 else "")
+        for error, count in list(errors.items())[:_ERRORS]
+    ]
+    more = f", and {count_of(len(errors) - _ERRORS, 'other error')}" if len(errors) > _ERRORS else ""
+    return f": {', '.join(named)}{more}" if named else ""
 
 
 def _going_on(timeline: Timeline) -> Iterator[Told]:
@@ -172,7 +185,20 @@ def _going_on(timeline: Timeline) -> Iterator[Told]:
     questions = {span.parent: span for span in timeline.spans if span.kind == "person" and span.ended_us is None}
     parts = [_at(span, questions.get(span.id), timeline.now_us) for span in spans[:_GOING_ON]]
     more = f" and {len(spans) - _GOING_ON:,} more" if len(spans) > _GOING_ON else ""
-    yield Told("now", ", ".join(parts) + more)
+    # Only of what somebody is asked, or a machine waits for, it is known what it waits for.
+    open_ones = "not ended, so waiting or at work: " if timeline.unended else ""
+    yield Told("now", open_ones + ", ".join(parts) + more)
+
+
+def _held(timeline: Timeline) -> Iterator[Told]:
+    """What keeps that from going on, as far as the fleet's state tells."""
+    tasks: dict[str, dict[str, None]] = {}
+    for span in timeline.spans:
+        if span.id in timeline.held:
+            tasks.setdefault(timeline.held[span.id], {})[task_of(span)] = None
+    if tasks:
+        parts = [f"{', '.join(list(names)[:_NAMES])}: {why}" for why, names in list(tasks.items())[:_NAMES]]
+        yield Told("held", ". ".join(parts), bad=True)
 
 
 def _left(timeline: Timeline) -> Iterator[Told]:
@@ -180,8 +206,12 @@ def _left(timeline: Timeline) -> Iterator[Told]:
     left = timeline.root.facts.get("not_undone")
     if left:
         yield Told("not undone", f"{count_of(int(left), 'task')}: coterie runs show {timeline.run}", bad=True)
-    if timeline.state == "interrupted":
-        yield Told("left", f"nobody is at it; it goes on with: coterie runs resume {timeline.run}", bad=True)
+    resume = f"coterie runs resume {timeline.run}"
+    if timeline.state == "interrupted" and timeline.scheduler is None:
+        yield Told("left", f"nobody is at it; it goes on with: {resume}", bad=True)
+    elif timeline.state == "interrupted":
+        goes_on = f"its scheduler ({timeline.scheduler}) goes on with it, or has given up: look at it there"
+        yield Told("left", f"nobody is at it now; {goes_on}. If it has given up: {resume}")
 
 
 def _at(span: Span, question: Span | None, now_us: int) -> str:
@@ -193,10 +223,15 @@ def _at(span: Span, question: Span | None, now_us: int) -> str:
     if span.kind == "visit":
         return f"{name} ({span.state} since {age})"
     if span.state == "due":
-        parts = [f"at work or next, ready since {age}", _steps(span)]
+        parts = [f"ready since {age}", _steps(span)]
         return f"{name} ({', '.join(filter(None, parts))})"
-    parts = [f"at most {age}", str(span.facts.get("owner", "")), _steps(span)]
+    parts = [f"at most {age}", shortened(str(span.facts.get("owner", ""))), _steps(span)]
     return f"{name} ({', '.join(filter(None, parts))})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
 
 
 def _steps(span: Span) -> str:
@@ -208,12 +243,12 @@ def _ahead(timeline: Timeline) -> Iterator[Told]:
     unrecorded = [one.task_id for one in timeline.ahead if not one.waits_for]
     waiting = [one for one in timeline.ahead if one.waits_for and one.because is None]
     if waiting and not timeline.is_over:
-        whom = Counter(name for one in waiting for name in one.waits_for)
-        named = ", ".join(f"{count:,} for {name}" for name, count in whom.most_common(_NAMES))
-        yield Told("ahead", f"{count_of(len(waiting), 'task')} not begun: {named}")
+        named = "; ".join(f"{one.task_id} waits for {_listed(one.waits_for)}" for one in waiting[:_NAMES])
+        more = f"; and {len(waiting) - _NAMES:,} more" if len(waiting) > _NAMES else ""
+        yield Told("ahead", f"{count_of(len(waiting), 'task')} not begun: {named}{more}")
     if unrecorded:
         more = f" and {len(unrecorded) - _NAMES:,} more" if len(unrecorded) > _NAMES else ""
-        why = "refused, cancelled, skipped or not begun: the journal keeps what was done, and what failed"
+        why = "cancelled, skipped or not begun: the journal keeps what was done, what failed, and what was refused"
         yield Told("no record", f"{', '.join(unrecorded[:_NAMES])}{more}; {why}", bad=timeline.state == "failed")
 
 

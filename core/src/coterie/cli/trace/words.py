@@ -1,35 +1,17 @@
-"""How a timeline is told: what time went to, how long something took."""
+"""How a timeline is told on a terminal: how long something took, and who somebody is, in short."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+import re
 
 from coterie.cli.fleet.times import span
-from coterie.timeline.span import Time
+from coterie.timeline.words import TIME_WORDS, share
 
-__all__ = ["TIME_WORDS", "share", "took"]
-
-TIME_WORDS: Mapping[Time, str] = MappingProxyType(
-    {
-        "agent": "agents at work",
-        "queue": "waiting for a slot",
-        "limit": "held back by rate limits",
-        "backoff": "back-off between attempts",
-        "wait": "waiting after refusals",
-        "artifact": "reading and writing artifacts",
-        "claim": "waiting for another process",
-        "person": "waiting for a person",
-        "undo": "undoing",
-        "ready": "ready, and not begun",
-        "event": "waiting for events",
-        "closing": "closing the run",
-        "nobody": "nobody at it",
-        "coterie": "coterie itself",
-    }
-)
+__all__ = ["TIME_WORDS", "share", "shortened", "took"]
 
 _MILLISECOND = 1_000
+# Of what only programs can tell apart, so much is enough.
+_LONG_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{16,}")
 
 
 def took(duration_us: int) -> str:
@@ -39,7 +21,6 @@ def took(duration_us: int) -> str:
     return span(duration_us)
 
 
-def share(part_us: int, whole_us: int) -> str:
-    """`83 %`; `<1 %` of what is not nothing."""
-    percent = round(100 * part_us / max(1, whole_us))
-    return f"{percent} %" if percent or not part_us else "<1 %"
+def shortened(name: str) -> str:
+    """`call.de0416c3….1` of a name with forty hexadecimal digits in it."""
+    return _LONG_ID.sub(r"\1…", name)

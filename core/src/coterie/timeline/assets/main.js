@@ -23,7 +23,7 @@ function listTimes() {
   const times = new Set([...model.spans.map((span) => span.time), ...model.path.map((part) => part.time)]);
   for (const time of [...KNOWN_TIMES, ...times]) {
     if (!times.delete(time)) continue;
-    const entry = element("li", "", swatch(time), time);
+    const entry = element("li", "", swatch(time), shortly(time));
     entry.title = TIME_TOLD[time] ?? time;
     byName("legend").append(entry);
   }

@@ -91,7 +91,8 @@ function remark(span) {
   const error = facts.error_type ?? facts.error;
   if (error) return facts.error_message ? `${error}: ${facts.error_message}` : String(error);
   for (const name of ["question", "by", "quota", "to", "of", "worker", "place", "after", "for", "choice"]) {
-    if (facts[name] !== undefined && STRUCTURE.has(span.kind) === false) return String(facts[name]);
+    const fact = facts[name];
+    if (fact !== undefined && !STRUCTURE.has(span.kind)) return FACTS_TOLD[`${name}=${fact}`] ?? shortened(fact);
   }
   if (facts.failed_items) return `${facts.failed_items} of ${facts.items ?? "its"} items failed`;
   if (facts.attempt > 1) return `attempt ${facts.attempt}`;

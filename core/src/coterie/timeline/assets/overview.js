@@ -1,4 +1,4 @@
-// The whole run at a glance: what was at work at once, the critical path, and which part of it the rows show.
+// The whole run at a glance: what went on at once, the critical path, and which part of it the rows show.
 
 const SVG = "http://www.w3.org/2000/svg";
 const COLUMNS = 400;

@@ -35,7 +35,7 @@ function timesOf(span, model) {
   const rows = [
     ["took", `${lasting(whole)}${span.open ? ", still going on" : ""}`],
     ["of the run", share(whole, model.total)],
-    ["own time", span.children.length && span.parent ? `${lasting(ownTime(span))}, counts as ${span.time}` : ""],
+    ["own time", span.children.length && span.parent ? `${lasting(ownTime(span))}, counts as: ${shortly(span.time)}` : ""],
     ["begun", `+${lasting(span.begun)}`],
     ["", instant(span.begun + model.origin)],
     ["ended", span.open ? "not yet" : `+${lasting(span.ended)}`],
@@ -64,7 +64,8 @@ function factName(name) {
 }
 
 function factTold(name, value) {
-  if (typeof value !== "number") return value === null ? "none" : String(value);
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value !== "number") return value === null ? "none" : FACTS_TOLD[`${name}=${value}`] ?? shortened(value);
   if (name === "cost_micros") return money(value);
   if (name.endsWith("bytes")) return bytesTold(value);
   if (name.endsWith("_s")) return lasting(value * SECOND);

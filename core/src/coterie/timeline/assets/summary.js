@@ -8,7 +8,7 @@ function drawSummary(masthead, host, model, go) {
   const { run } = model.whole;
   const of = run.plan ? `Timeline of a run of the plan “${run.plan.name}”` : "Timeline of a run";
   masthead.append(
-    element("p", "kicker", of, badge(run.state)),
+    element("p", "kicker", of, badge(run.scheduler && run.state === "interrupted" ? `left to ${run.scheduler}` : run.state)),
     element("h1", "", run.id),
     element("p", "about", aboutOf(model)),
   );
@@ -31,7 +31,7 @@ function aboutOf({ whole: { run, spans } }) {
 // The story: one sentence for each thing that matters, the most urgent first.
 
 function storyOf(model, go) {
-  const makers = [lengthLine, failureLine, waitedLine, triedLine, nowLine, aheadLine];
+  const makers = [lengthLine, leftLine, failureLine, waitedLine, triedLine, nowLine, aheadLine];
   const lines = makers.map((make) => make(model, go));
   const list = element("ul", "story", ...lines.filter(Boolean));
   for (const note of model.whole.notes ?? []) list.append(element("li", "fine", `Not told: ${note}`));
@@ -44,9 +44,17 @@ function lengthLine({ whole: { run }, live }) {
   const known = total !== null && total !== undefined;
   const tasks = [known ? `${counted(ended)} of ${plural(total, "task")} ended` : `${plural(ended, "task")} ended`];
   if (failed) tasks.push(`${counted(failed)} failed`);
-  if (open) tasks.push(`${counted(open)} at work`);
+  if (open) tasks.push(`${counted(open)} begun, or ready, and not ended`);
   const head = live ? "It has gone on for " : "It took ";
   return element("li", "", head, element("b", "", lasted), `: ${tasks.join(", ")}.`);
+}
+
+function leftLine({ whole: { run } }) {
+  if (run.state !== "interrupted") return null;
+  const resume = element("code", "", `coterie runs resume ${run.id}`);
+  if (!run.scheduler) return element("li", "bad", "Nobody is at it. It goes on with: ", resume);
+  const first = `its scheduler (${run.scheduler}) goes on with it, or has given up: look at it there`;
+  return element("li", "", `Nobody is at it now; ${first}. If it has given up: `, resume);
 }
 
 function failureLine({ whole: { first_failure: failure }, origin, byId }, go) {
@@ -78,29 +86,36 @@ function waitedLine({ whole: { where } }) {
   return element("li", "", `What its end waited for: ${told.join("; ")}.`);
 }
 
-function shortly(time) {
-  return (TIME_TOLD[time] ?? time).split(":")[0];
-}
-
 function triedLine({ whole: { tried_again: tried } }) {
-  if (!tried || !(tried.attempts || tried.refusals)) return null;
+  const lost = sortedOf(tried?.lost ?? {});
+  if (!tried || !(tried.attempts || tried.refusals || lost.length)) return null;
   const parts = [];
   const were = tried.attempts === 1 ? "was" : "were";
-  if (tried.attempts) parts.push(`${plural(tried.attempts, "attempt")} failed and ${were} followed by another`);
+  const errors = sortedOf(tried.errors ?? {});
+  const named = errors.slice(0, 2).map(([error, times]) => (times > 1 ? `${error} (${counted(times)} times)` : error));
+  if (errors.length > 2) named.push(plural(errors.length - 2, "other error"));
+  const why = named.length ? `: ${named.join(", ")}` : "";
+  if (tried.attempts) parts.push(`${plural(tried.attempts, "attempt")} failed and ${were} followed by another${why}`);
   const by = sortedOf(tried.by ?? {}).slice(0, 4).map(([name, times]) => `${name} ${counted(times)}`);
   if (tried.refusals) parts.push(`${plural(tried.refusals, "refusal")}${by.length ? ` (${by.join(", ")})` : ""}`);
+  const times = lost.reduce((sum, [, count]) => sum + count, 0);
+  const workers = lost.slice(0, 4).map(([name]) => name).join(", ");
+  if (times) parts.push(`${plural(times, "attempt")} lost with their workers (${workers})`);
   return element("li", "", `Tried again: ${parts.join("; ")}.`);
 }
 
 function nowLine({ whole: { now, run }, byId }, go) {
   if (!now?.length) return null;
-  const line = element("li", "", "At work now: ");
+  const isAsked = ({ span }) => byId.get(span)?.state === "asking";
+  const line = element("li", "", now.every(isAsked) ? "Not ended: " : "Not ended, so waiting or at work: ");
   for (const [number, each] of now.slice(0, LISTED).entries()) {
     const since = lasting(Math.max(0, run.now_us - each.since_us));
     line.append(
       number ? "; " : "",
       button(byId.get(each.span)?.name ?? each.span, () => go(each.span), "go"),
-      visible(` for ${since}${each.owner ? ` by ${each.owner}` : ""}`),
+      visible(` for ${since}${each.owner ? `, claimed by ${shortened(each.owner)}` : ""}`),
+      isAsked(each) ? ` (${shortly("person")})` : "",
+      each.held_by ? element("b", "", ` (held: ${each.held_by})`) : "",
     );
   }
   line.append(now.length > LISTED ? `; and ${counted(now.length - LISTED)} more.` : ".");
@@ -157,7 +172,7 @@ function timeCard(title, about, seconds) {
   const whole = sorted.reduce((sum, [, each]) => sum + each, 0);
   const list = element("ul", "bars");
   for (const [time, each] of sorted) {
-    const name = element("span", "what", swatch(time), time);
+    const name = element("span", "what", swatch(time), element("span", "", shortly(time)));
     name.title = TIME_TOLD[time] ?? time;
     const told = `${lasting(each * SECOND)} · ${share(each, whole)}`;
     list.append(barLine(name, told, each / sorted[0][1], colour(time)));
@@ -189,7 +204,8 @@ function waitsCard({ path }, go) {
   const list = element("ul", "bars");
   for (const { time, owner, longest, sum } of sorted.slice(0, LISTED)) {
     const name = owner && button(owner.name, () => go(longest.span.id), "go");
-    const line = element("span", "what", swatch(time), name, element("span", "", owner ? time : shortly(time)));
+    const words = element("span", "", name, element("span", "", shortly(time)));
+    const line = element("span", "what", swatch(time), words);
     list.append(barLine(line, `${lasting(sum)} · ${share(sum, whole)}`, sum / sorted[0].sum, colour(time)));
   }
   const rest = sorted.length > LISTED ? `, and ${counted(sorted.length - LISTED)} shorter parts` : "";

@@ -100,7 +100,7 @@ function closeButton(close) {
 
 /** Names come from the run: what is not a plain word becomes no class and no variable of the style sheet. */
 const KNOWN_TIMES = new Set([
-  ...["agent", "queue", "limit", "backoff", "wait", "artifact", "claim"],
+  ...["agent", "open", "queue", "limit", "backoff", "wait", "lost", "artifact", "claim"],
   ...["person", "undo", "ready", "event", "closing", "coterie", "nobody"],
 ]);
 
@@ -119,10 +119,12 @@ function swatch(time) {
 const TIME_TOLD = {
   __proto__: null,
   agent: "agents at work: calls, steps, fallbacks",
+  open: "not ended, so waiting or at work: which, the journal does not know before the end",
   queue: "waiting for a slot: or for the lease of an agent",
   limit: "held back by rate limits",
   backoff: "back-off between attempts",
   wait: "waiting after refusals: or for the store",
+  lost: "lost with a worker: it was killed, cut off or stopped before the end",
   artifact: "reading and writing artifacts",
   claim: "waiting for another process: it had the claim",
   person: "waiting for a person",
@@ -132,6 +134,35 @@ const TIME_TOLD = {
   closing: "closing the run: after the last task",
   nobody: "nobody at it",
   coterie: "coterie itself: coordination beside the calls",
+};
+
+/** What time went to, in the words that all cards, sentences and legends share. */
+function shortly(time) {
+  return (TIME_TOLD[time] ?? time).split(":")[0];
+}
+
+/** Of names that hold long hexadecimal numbers, which nobody reads, their beginning. */
+function shortened(name) {
+  return String(name).replace(/\b([0-9a-f]{8})[0-9a-f]{16,}/g, "$1…");
+}
+
+/** Facts of laps that are codes, for people; the command line says the same. */
+const FACTS_TOLD = {
+  __proto__: null,
+  "for=refusal": "until it may be better",
+  "for=store": "for the store",
+  "place=local": "for a slot of its process",
+  "place=pool": "for one of the pool",
+  "place=worker": "for a worker",
+  "why=unfinished": "begun before, and not finished",
+  "why=lost": "not heard of any more",
+  "why=drained": "stopped before it was done",
+  "why=goes_on": "it went on elsewhere",
+  "why=changed": "asked with something else than before",
+  "why=cleared": "cleared",
+  "why=forced": "to be done again",
+  "why=forgotten": "forgotten",
+  "why=output_gone": "its output was gone",
 };
 
 const STATE_SIGNS = {
@@ -148,6 +179,7 @@ const STATE_SIGNS = {
   open: "?",
   due: "…",
   interrupted: "⚡",
+  refused: "↻",
   lost: "⚡",
   expired: "⌛",
 };
@@ -159,7 +191,7 @@ function stateSign(state) {
 /** One of four tones, for the colour of a state's sign. */
 function stateTone(state) {
   if (["failed", "lost", "interrupted", "expired"].includes(state)) return "bad";
-  if (["upstream_failed", "partial", "cancelled"].includes(state)) return "warn";
+  if (["upstream_failed", "partial", "cancelled", "refused"].includes(state)) return "warn";
   if (["running", "due", "asking", "open", "waiting"].includes(state)) return "live";
   return "calm";
 }

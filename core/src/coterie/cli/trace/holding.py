@@ -1,0 +1,110 @@
+"""What holds work that has not ended: looked up in what the fleet shares, as the journal cannot tell."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from coterie.cli.events.place import EventPlace
+from coterie.cli.fleet.breakers import BreakerRow
+from coterie.cli.fleet.known import Known
+from coterie.cli.fleet.reach import Reach
+from coterie.cli.fleet.times import span as lasting
+from coterie.cli.runs.place import JournalPlace
+from coterie.cli.top.blocking import Queued, blocked, in_queues
+from coterie.cli.top.names import Names, Remembering
+from coterie.cli.top.queues import Queues, with_workers
+from coterie.cli.top.shared import Shared, trip
+from coterie.errors import CoterieError, Misuse
+from coterie.ids import AgentId, AgentType
+from coterie.remote.registry import list_workers
+from coterie.timeline import Span, Timeline
+from coterie.timeline.sums import task_of
+
+__all__ = ["with_holds"]
+
+_PATIENCE_S = 10.0
+_AWAY = ("open", "forced_open")
+
+
+async def with_holds(place: JournalPlace, timeline: Timeline) -> Timeline:
+    """The same, with what was found now to hold what has not ended: breakers, limits, lines and queues.
+
+    A store that does not answer is a note. Of a run that is over nothing is looked up.
+    """
+    waiting = timeline.unended
+    if timeline.is_over or not waiting:
+        return timeline
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            reasons, queued = await _looked(place, _agents_of(timeline.spans))
+    except Misuse:
+        # State of one process: there is nothing to look up.
+        return timeline
+    except (CoterieError, TimeoutError) as error:
+        why = str(error) or f"no answer within {_PATIENCE_S:g} s"
+        return replace(timeline, notes=(*timeline.notes, f"what holds the work now could not be read: {why}"))
+    return replace(timeline, held=held(timeline.run, waiting, reasons, queued))
+
+
+def held(run: str, waiting: Sequence[Span], reasons: Mapping[AgentType, str], queued: Queued) -> dict[str, str]:
+    """By the ids of spans that go on, what holds them. reasons: by agent type. queued: calls that nobody has begun."""
+    calls = queued.calls.get(run, Counter[str]())
+    of_task = Counter[str]()
+    for span in waiting:
+        of_task[task_of(span)] += max(1, int(span.facts.get("items", 1)) - int(span.facts.get("ended_items", 0)))
+    found: dict[str, str] = {}
+    for span in waiting:
+        agent_type, count = str(span.facts.get("agent_type", "")), calls[task_of(span)]
+        lying = _lying(count, of_task[task_of(span)])
+        unserved = "no worker serves it" if count and agent_type in queued.unserved else ""
+        if told := "; ".join(filter(None, (lying, unserved, reasons.get(agent_type, "")))):
+            found[span.id] = told
+    return found
+
+
+def _lying(count: int, total: int) -> str:
+    if not count:
+        return ""
+    return "in the queue of workers" if count >= total else f"{count:,} of {total:,} in the queue of workers"
+
+
+async def _looked(
+    place: JournalPlace, agents: Mapping[AgentType, Sequence[AgentId]]
+) -> tuple[dict[AgentType, str], Queued]:
+    async with AsyncExitStack() as stores:
+        reach = await stores.enter_async_context(Reach(place.store, place.namespace).opened())
+        log = await stores.enter_async_context(EventPlace(place.store, place.namespace).opened())
+        store = Remembering(reach, Names(time.monotonic))
+        shared = Shared(store, Known())
+        pools, breakers, limits = await shared.pools(), await shared.breakers(), await shared.limits()
+        queues = await Queues(store, log).read()
+        workers = await list_workers(store)
+        now_us = (await trip(store)).clock_us
+    serving = Counter(name for each in workers if each.state == "alive" for name in each.types)
+    reasons = blocked(breakers.rows, pools.rows, limits.rows, agents)
+    for agent_type, why in reasons.items():
+        reasons[agent_type] = why + _for_how_long(breakers.rows, {agent_type, *agents.get(agent_type, ())}, now_us)
+    return reasons, in_queues(with_workers(queues.rows, serving))
+
+
+def _for_how_long(breakers: Iterable[BreakerRow], names: AbstractSet[str], now_us: int) -> str:
+    """For how much longer the first of these breakers is open."""
+    ends = [row.until_us for row in breakers if row.state in _AWAY and row.name in names and row.until_us is not None]
+    return f" for {lasting(min(ends) - now_us)} more" if ends else ""
+
+
+def _agents_of(spans: Iterable[Span]) -> dict[AgentType, list[AgentId]]:
+    """The agents of each type that the run has called so far."""
+    found: dict[AgentType, dict[AgentId, None]] = {}
+    for span in spans:
+        agent_type = span.facts.get("type" if span.kind == "call" else "agent_type")
+        agent_id = span.facts.get("agent" if span.kind == "call" else "agent_id")
+        if agent_type and agent_id:
+            found.setdefault(str(agent_type), {})[str(agent_id)] = None
+    return {agent_type: list(ids) for agent_type, ids in found.items()}
