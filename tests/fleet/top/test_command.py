@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from coterie.cli.top.showing import is_read
 from coterie.cli.top.snapshot import AgentRow, Section, WorkerRow
 from tests.docs.markdown import pages
 from tests.fleet.top.frames import a_snapshot
@@ -47,7 +49,7 @@ def test_one_document_says_the_same(coterie, store):
     assert document["head"]["error"] is None
     (run,) = document["runs"]["rows"]
     assert (run["run"], run["state"], run["plan"]) == ("good-1", "succeeded", "three")
-    assert run["tasks"] == {"total": 3, "done": 3, "failed": 0, "running": 0}
+    assert run["tasks"] == {"total": 3, "done": 3, "failed": 0, "running": 0, "queued": 0}
     assert run["items"] == {"ended": 3, "total": 3}
 
 
@@ -69,13 +71,25 @@ def test_looking_makes_no_file(coterie, folder, monkeypatch):
     assert not (folder / "nowhere").exists()
 
 
-def test_a_store_that_is_away_is_told_in_the_frame(coterie, monkeypatch):
+@pytest.mark.parametrize("options", [(), ("--once",), ("--json",)])
+def test_a_store_that_is_away_is_told_in_the_frame_and_by_the_exit_code(coterie, monkeypatch, options):
     monkeypatch.setenv("COTERIE_STORE", "redis://127.0.0.1:1/0")
 
-    shown = coterie("top", "--once")
+    shown = coterie("top", *options)
 
-    assert shown.returncode == 0
-    assert "the store is away" in shown.stdout
+    assert shown.returncode == 1
+    if "--json" in options:
+        assert json.loads(shown.stdout)["head"]["error"]
+    else:
+        assert "the store is away" in shown.stdout
+
+
+def test_a_section_that_could_not_be_read_counts_as_a_frame_that_is_not_whole():
+    whole = a_snapshot()
+
+    assert is_read(whole)
+    assert not is_read(a_snapshot(queues=replace(whole.queues, error="the log is away")))
+    assert is_read(a_snapshot(queues=replace(whole.queues, notes=("one damaged state",))))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from coterie.cli.top.drawing import Tree, deepest, frame
 from coterie.cli.top.layout import PLAIN
-from coterie.cli.top.snapshot import Head, Section, Snapshot
+from coterie.cli.top.snapshot import GroupRow, Head, Section, Snapshot, WorkerRow
 from coterie.cli.top.view import View
+from coterie.remote.registry import WorkerStatus
 from tests.fleet.top.frames import NOW, a_run, a_snapshot, drawn, whole
 
 NARROW = """\
@@ -24,9 +25,9 @@ news-2  running    2/4       1  57/100  1 min 30 s  1.25  write 57/100
 hand-7  waiting    1/2                   2 h 0 min        a person: sign
 news-1  failed     3/4       1                30 s        check: TimeoutError: …
  2 AGENTS  4 of 4 slots in use; workers: 1 alive
-TYPE                  IN USE              QUEUE  OLDEST
-writer      2 agents     4/4  ██████████      2   8.0 s
-worker w-1  alive        1/4  ██░░░░░░░░                 linter, scanner
+OF          TYPE             STATE     IN USE              QUEUE  OLDEST
+pool        writer           2 agents     4/4  ██████████      2   8.0 s
+worker w-1  linter, scanner  alive        1/4  ██░░░░░░░░
  3 BREAKERS  1 open  1-1 of 2
 BREAKER    STATE   SINCE  TRIES AGAIN         FAILED
 checker-1  open     30 s      in 12 s  1 of 8 (12 %)
@@ -50,9 +51,9 @@ news-2  news  running    2/4       1  57/100  1 min 30 s  1.25  write 57/100
 hand-7        waiting    1/2                   2 h 0 min        a person: sign
 news-1  news  failed     3/4       1                30 s        check: TimeoutError: late
  2 AGENTS  4 of 4 slots in use; workers: 1 alive
-TYPE                  IN USE              QUEUE  OLDEST
-writer      2 agents     4/4  ██████████      2   8.0 s
-worker w-1  alive        1/4  ██░░░░░░░░                 linter, scanner
+OF          TYPE             STATE     IN USE              QUEUE  OLDEST
+pool        writer           2 agents     4/4  ██████████      2   8.0 s
+worker w-1  linter, scanner  alive        1/4  ██░░░░░░░░
  3 BREAKERS  1 open
 BREAKER    STATE   SINCE  TRIES AGAIN         FAILED
 checker-1  open     30 s      in 12 s  1 of 8 (12 %)
@@ -172,6 +173,22 @@ def test_help_fits_a_small_terminal():
 
     assert not any(line.plain.endswith("…") for line in lines)
     assert any("by the policies of the team" in line.plain for line in lines)
+
+
+def test_what_a_lost_worker_was_at_is_not_drawn_as_if_it_still_were():
+    worker = WorkerStatus("w-2", "lost", ("linter",), 2, 2, "host 13", 60.0, 12.0)
+
+    lines = drawn(a_snapshot(agents=Section((WorkerRow(worker),))), width=140)
+
+    assert "worker w-2  linter  lost 12 s ago" in lines
+
+
+def test_events_that_no_group_reads_wait_for_nobody():
+    row = GroupRow(topic="events", group="", lag=216, claimed=0, dead=0, consumers=0)
+
+    lines = drawn(a_snapshot(queues=Section((row,))), View(focus="queues", whole=True))
+
+    assert lines[4] == "events  216 events kept, no group"
 
 
 def test_pausing_is_seen():

@@ -6,11 +6,17 @@ import asyncio
 
 import pytest
 
-from coterie import Approval, BreakerPolicy, Plan, Policies, Task, Team
+from coterie import Approval, BreakerPolicy, ForEach, Plan, Policies, Task, Team
+from coterie._rules.journal_text import Record
 from coterie.cli.top.runs import Runs
 from coterie.cli.top.snapshot import RunRow
 from coterie.journal import Intent, Journal
+from coterie.journal.header import Header
+from coterie.journal.owner import new_owner
+from coterie.journal.place import place_of
 from coterie.runtime import Runtime
+from coterie.stores.journal_memory import MemoryJournalStore
+from coterie.testing import ManualClock
 from tests.fleet.top.world import CountedJournal, Desk
 
 MEMORY = pytest.mark.parametrize("desk", ["memory"], indirect=True)
@@ -97,7 +103,7 @@ async def test_what_has_ended_is_not_read_again(desk):
 
     # The list; of the one run its claim, pulse and no end, and what three units may have become that go on.
     assert calls == {"runs": 1, "get": 1}
-    assert asked <= 10
+    assert asked <= 13
     assert texts == 3
 
 
@@ -150,6 +156,27 @@ async def test_until_older_runs_are_looked_at_the_title_says_how_far_it_got(desk
 
     assert first == "of the last 50"
     assert last == ""
+
+
+async def test_a_foreach_over_what_came_of_another_is_counted_at_the_first_look(desk):
+    team = Team("chain")
+
+    @team.agent("quick", agent_id="quick", capacity=8)
+    async def quick(task_input):
+        return task_input.get("item", [1, 2])
+
+    tasks = [
+        Task("list", "quick"),
+        Task("first", "quick", foreach=ForEach(task="list")),
+        Task("second", "quick", foreach=ForEach(task="first")),
+        Task("third", "quick", foreach=ForEach(task="second")),
+    ]
+    async with Runtime(team, artifacts=desk.artifacts, journal=Journal(desk.books)) as runtime:
+        await runtime.orchestrator.execute_workflow(Plan("chain", tasks), workflow_id="r")
+
+    row = await row_of(reader(desk), "r")
+
+    assert (row.state, row.total, row.done, row.items) == ("succeeded", 4, 4, (6, 6))
 
 
 @MEMORY
@@ -267,7 +294,7 @@ async def test_a_plan_of_thousands_is_asked_for_in_parts_and_counted_whole(desk)
 
 
 @MEMORY
-async def test_a_run_that_failed_by_a_refusal_says_what_it_has_no_record_of(desk):
+async def test_a_run_that_failed_by_a_refusal_says_which_or_what_it_has_no_record_of(desk):
     team = Team("impatient")
 
     @team.agent("checker", agent_id="checker-1")
@@ -280,5 +307,75 @@ async def test_a_run_that_failed_by_a_refusal_says_what_it_has_no_record_of(desk
             await runtime.orchestrator.execute_workflow(Plan("one", [Task("check", "checker")]), workflow_id=run)
 
     row = await row_of(reader(desk), "second")
+    # As a coterie leaves it that does not write down refusals.
+    await desk.books.write("second", {"refused/check": None})
+    older = await row_of(reader(desk), "second")
 
-    assert (row.state, row.failed, row.now) == ("failed", 0, "no record of check")
+    assert (row.state, row.failed) == ("failed", 1)
+    assert row.now.startswith("check: BreakerOpen: every agent of the type 'checker' is suspended")
+    assert (older.state, older.failed, older.now) == ("failed", 0, "no record of check")
+
+
+class Lane:
+    """A run whose tasks a scheduler has claimed one by one, on a clock that stands still; and its reader."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.journal = Journal(MemoryJournalStore("test", clock=self.clock), clock=self.clock)
+        self.intent = Intent("prefect.1234")
+        self._reader_clock = Clock()
+        self._runs = Runs(self.journal, None, self._reader_clock)
+
+    async def begin(self) -> None:
+        header = Header("plan", "0" * 64, engine_run="prefect.1234", begun_at=self.clock.now())
+        await self.journal.begin("r", header, self.intent)
+
+    async def claim(self, owner: str = "somebody") -> None:
+        asked = self.journal.asked(self.intent, "fp", owner)
+        await self.journal.claim("r", place_of("a"), asked, what="a", patience_s=0)
+
+    async def end(self) -> None:
+        record = Record(0, "fp", {"state": "succeeded"}, "prefect.1234", self.clock.now())
+        await self.journal.store.write("r", {"task/a": record.text(), "pulse/a": None})
+
+    async def row(self) -> RunRow:
+        # Without its plan, a run is not read for every frame.
+        self._reader_clock.now += 60.0
+        return await row_of(self._runs, "r")
+
+
+async def test_a_healthy_run_of_a_scheduler_is_not_called_interrupted_between_its_tasks():
+    lane = Lane()
+    await lane.begin()
+    before = await lane.row()
+    await lane.claim()
+    lane.clock.advance(20)
+    during = await lane.row()
+    await lane.end()
+    after = await lane.row()
+    await lane.journal.conclude("r", "succeeded", by="prefect.1234")
+
+    assert [row.state for row in (before, during, after, await lane.row())] == ["running"] * 3 + ["succeeded"]
+    assert (before.now, during.now, after.now) == ("between two tasks", "", "between two tasks")
+    assert [at.names for at in during.at] == [("a",)]
+
+
+async def test_a_run_of_a_scheduler_that_nobody_has_been_at_for_a_while_is_interrupted():
+    lane = Lane()
+    await lane.begin()
+    await lane.claim()
+    await lane.end()
+    lane.clock.advance(11)
+
+    row = await lane.row()
+
+    assert (row.state, row.now) == ("interrupted", "nobody is at it: look at it in prefect, or coterie runs resume")
+
+
+async def test_a_run_of_a_scheduler_whose_process_died_at_a_task_is_interrupted_at_once():
+    lane = Lane()
+    host, boot, space, pid, _, chance = new_owner().split(":")
+    await lane.begin()
+    await lane.claim(owner=f"{host}:{boot}:{space}:{pid}:1:{chance}")
+
+    assert (await lane.row()).state == "interrupted"

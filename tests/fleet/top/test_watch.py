@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 
 import pytest
 
-from coterie import Plan, Task, Team
+from coterie import ForEach, Plan, Task, Team
 from coterie._rules.decided import Decided, State
 from coterie._rules.log import Terms
+from coterie.breaker import CircuitBreaker
 from coterie.bus import EventBus
 from coterie.cli.top.names import Names, Remembering
-from coterie.cli.top.snapshot import AgentRow, GroupRow, QueueRow, WorkerRow
+from coterie.cli.top.snapshot import AgentRow, GroupRow, QueueRow, RunRow, WorkerRow
 from coterie.cli.top.watch import Watch
 from coterie.errors import Unavailable
+from coterie.ids import item_keys
+from coterie.journal import Intent, Journal
+from coterie.journal.header import Header
+from coterie.journal.place import Place, place_of
 from tests.fleet.remote.fleet import Fleet, call_of
 from tests.fleet.top.frames import whole
 from tests.fleet.top.world import Desk
@@ -71,7 +77,7 @@ async def test_a_snapshot_is_a_json_document(desk):
         document = (await Watch(desk.places()).take()).document()
 
     assert json.loads(json.dumps(document)) == document
-    assert document["runs"]["rows"][0]["tasks"] == {"total": 4, "done": 1, "failed": 1, "running": None}
+    assert document["runs"]["rows"][0]["tasks"] == {"total": 4, "done": 1, "failed": 1, "running": None, "queued": 0}
     assert document["agents"]["rows"][0]["oldest_wait_s"] >= 0
 
 
@@ -105,6 +111,50 @@ async def test_queues_tell_what_waits_for_how_long_and_who_serves(desk, remote):
     assert after.oldest_us is None
     assert snapshot.head.workers == 1
     assert [row.worker.id for row in snapshot.agents.rows if isinstance(row, WorkerRow)] == ["w-1"]
+
+
+async def test_what_lies_in_a_queue_is_told_from_what_is_at_work_and_why(desk, remote):
+    """Whoever asks workers has claimed all of it: his claim does not say that anybody is at it."""
+    team, opened = Team("remote"), asyncio.Event()
+
+    @team.agent("linter", agent_id="linter-1", capacity=1)
+    async def lint(task_input):
+        await opened.wait()
+
+    watch = Watch(desk.places())
+    lint_all = Plan("p", [Task("lint", "linter", placement="remote", foreach=ForEach(items=[1, 2, 3]))])
+    await _claimed_by_a_scheduler(
+        Journal(desk.books), lint_all, [place_of("lint", key) for key in item_keys([1, 2, 3])]
+    )
+
+    async with remote.held:
+        for n in range(3):
+            await remote.calls.submit(call_of(Task("lint", "linter"), instance=str(n)))
+        unserved = await _run(watch, lambda row: row.queued == 3)
+        await CircuitBreaker("linter", store=desk.store).force_open()
+        async with remote.worker(team, worker_id="w-1"):
+            served = await _run(watch, lambda row: row.queued == 2 and "breaker" in row.now)
+            opened.set()
+
+    assert (unserved.running, unserved.now) == (0, "lint: 3 in the queue (nobody serves it)")
+    assert (served.running, served.now) == (1, "lint: 2 in the queue, 1 at work (breaker linter open)")
+
+
+async def _claimed_by_a_scheduler(journal: Journal, plan: Plan, places: Sequence[Place]) -> None:
+    intent = Intent("prefect.1234")
+    header = Header(plan.name, plan.hash, document=plan.to_dict(), engine_run="prefect.1234", begun_at=time.time())
+    await journal.begin("r", header, intent)
+    for place in places:
+        await journal.claim("r", place, journal.asked(intent, "fp"), what="lint", patience_s=0)
+
+
+async def _run(watch: Watch, holds) -> RunRow:
+    async with asyncio.timeout(20):
+        while True:
+            rows = [row for row in (await watch.take()).runs.rows if holds(row)]
+            if rows:
+                return rows[0]
+            await asyncio.sleep(0.01)
 
 
 async def _queue(desk: Desk, holds) -> QueueRow:

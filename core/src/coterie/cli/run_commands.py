@@ -10,6 +10,7 @@ import typer
 
 from coterie.cli.failure import json_wanted, told
 from coterie.cli.formats import Journalling, LogFormat
+from coterie.cli.runs.standing import Standing
 from coterie.cli.usage import Command, Group
 from coterie.errors import Misuse
 
@@ -109,12 +110,16 @@ def list_runs(
     calls: Annotated[
         bool, typer.Option("--calls", help="Also call.<id>: the steps that workers keep of tasks that are not over.")
     ] = False,
+    state: Annotated[
+        list[Standing] | None, typer.Option("--state", help="Only runs that stand so; may be given several times.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """List runs, the one begun last first."""
-    from coterie.cli.runs.looking import list_command
+    from coterie.cli.runs.listing import Wanted, list_command
 
-    return list_command(_place(store, namespace), limit=limit, with_calls=calls, as_json=as_json)
+    wanted = Wanted(limit, [each.value for each in state or ()], with_calls=calls)
+    return list_command(_place(store, namespace), wanted, as_json=as_json)
 
 
 @runs.command(cls=Command)

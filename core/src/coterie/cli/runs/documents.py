@@ -13,7 +13,10 @@ from coterie.journal.listing import ListedItem
 from coterie.journal.view import ClaimView, RunView, UnitView
 from coterie.usage import Usage
 
-__all__ = ["money", "run_document", "run_state", "spent", "unit_document"]
+__all__ = ["WORTH_TELLING_S", "money", "run_document", "run_state", "spent", "unit_document", "worker_of"]
+
+# Agents take seconds; to wait for less is not worth a word.
+WORTH_TELLING_S = 1.0
 
 _STYLES = {**STYLES, "interrupted": "bold yellow", "lost": "bold red", "waiting": "cyan", "open": "cyan"}
 
@@ -47,6 +50,9 @@ def unit_document(unit: UnitView, item: ListedItem | None) -> dict[str, Any]:
         "by": unit.by,
         "ended_at": instant(round(unit.ended_at * SECOND)) if unit.ended_at is not None else None,
         "duration_s": unit.duration_s,
+        "work_s": unit.work_s,
+        "waited_s": unit.waited_s,
+        "worker": worker_of(unit),
         "usage": unit.usage.to_dict(),
         "error": error,
         "claim": _claim(unit.claim),
@@ -58,10 +64,18 @@ def run_state(state: str | None) -> Text:
     return Text(state or "not ended", style=_STYLES.get(state or "", "dim"))
 
 
-def spent(usage: Usage, duration_s: float) -> str:
-    """`12 s of work, 3,200 tokens, 0.42`."""
+def worker_of(unit: UnitView) -> str | None:
+    """The worker that had it last; None: it was done where the run is, or nobody has written who did it."""
+    laps = () if unit.record is None else unit.record.laps
+    return next((str(lap.facts["worker"]) for lap in reversed(laps) if lap.facts.get("worker")), None)
+
+
+def spent(usage: Usage, work_s: float, waited_s: float = 0.0) -> str:
+    """`12 s of work, 3 min 20 s of waiting, 3,200 tokens, 0.42`."""
     tokens = usage.input_tokens + usage.output_tokens
-    parts = [f"{span(round(duration_s * SECOND))} of work"]
+    parts = [f"{span(round(work_s * SECOND))} of work"]
+    if waited_s >= WORTH_TELLING_S:
+        parts.append(f"{span(round(waited_s * SECOND))} of waiting")
     if tokens:
         parts.append(count_of(tokens, "token"))
     if usage.cost_micros:

@@ -30,6 +30,7 @@ __all__ = ["Continued", "diff_command", "resumed"]
 _WHY = {
     "first": "never done",
     "unfinished": "was begun, and not finished",
+    "refused": "nobody came to do it: it was refused",
     "goes_on": "failed",
     "changed": "its input, agent version or upstream outputs changed",
     "forgotten": "was to be forgotten",

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from coterie.cli.fleet.breakers import BreakerRow
 from coterie.cli.fleet.limits import LimitRow
 from coterie.cli.fleet.times import span
-from coterie.cli.top.snapshot import AgentRow, RunRow, WorkerRow
+from coterie.cli.top.snapshot import AgentRow, At, Due, GroupRow, QueueRow, RunRow, WorkerRow
 from coterie.ids import AgentId, AgentType
 
-__all__ = ["blocked", "with_reasons"]
+__all__ = ["Queued", "blocked", "in_queues", "placed"]
 
 _AWAY = ("open", "forced_open")
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What lies in queues of remote tasks. calls: by run, how many of each task; unserved: types without a worker."""
+
+    calls: Mapping[str, Counter[str]]
+    unserved: AbstractSet[AgentType]
 
 
 def blocked(
@@ -38,8 +50,81 @@ def blocked(
     return found
 
 
-def with_reasons(row: RunRow, reasons: Mapping[AgentType, str]) -> str:
-    """What a run waits for now: `now`, and of what could have begun, why it has not."""
-    shown = [f"{due.shown} ({reasons[due.agent_type]})" if due.agent_type in reasons else due.shown for due in row.due]
-    parts = [row.now, ", ".join(shown) + (f" +{row.more_due:,}" if row.more_due else "")]
-    return "; ".join(filter(None, parts))
+def in_queues(queues: Iterable[QueueRow | GroupRow]) -> Queued:
+    """How many calls nobody has begun, by run and task; and of which types nobody serves any."""
+    calls: dict[str, Counter[str]] = {}
+    unserved = set()
+    for row in queues:
+        if isinstance(row, QueueRow):
+            for (run, task_id), count in row.calls.items():
+                calls.setdefault(run, Counter())[task_id] += count
+            if row.workers == 0:
+                unserved.add(row.agent_type)
+    return Queued(calls, frozenset(unserved))
+
+
+def placed(row: RunRow, reasons: Mapping[AgentType, str], queued: Queued) -> RunRow:
+    """The row with all that a run waits for now: what lies in a queue is at nobody's, whoever has claimed it."""
+    calls = queued.calls.get(row.run, Counter())
+    if row.state not in ("running", "waiting", "interrupted"):
+        return row
+    told = _Telling(reasons, queued.unserved, calls)
+    lying = sum(told.lying(at) for at in row.at)
+    is_waited_for = bool(calls) and row.state == "interrupted"
+    alone = sorted(calls.keys() - {at.task_id for at in row.at} - {due.task_id for due in row.due})
+    parts = [
+        "" if is_waited_for else row.now,
+        told.at(row.at),
+        told.due(row.due, row.more_due),
+        ", ".join(told.task(name, calls[name], None) for name in alone[:_NAMED]),
+    ]
+    return replace(
+        row,
+        # A scheduler that has handed it to workers holds nothing of it.
+        state="running" if is_waited_for else row.state,
+        running=None if row.running is None else row.running - lying,
+        queued=calls.total(),
+        now="; ".join(filter(None, parts)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """What is known of one run. calls: how many of each task lie in a queue."""
+
+    reasons: Mapping[AgentType, str]
+    unserved: AbstractSet[AgentType]
+    calls: Counter[str]
+
+    def lying(self, at: At) -> int:
+        """How many of what is claimed nobody has begun."""
+        return min(self.calls[at.task_id], len(at.names))
+
+    def at(self, claimed: Sequence[At]) -> str:
+        """Who is at work, and what lies in a queue."""
+        lying = [self.task(at.task_id, self.lying(at), at) for at in claimed if self.lying(at)]
+        names = [name for at in claimed if not self.lying(at) for name in at.names]
+        more = f" +{len(names) - _NAMED:,}" if len(names) > _NAMED else ""
+        return ", ".join([*lying, *([", ".join(names[:_NAMED]) + more] if names else [])])
+
+    def due(self, due: Sequence[Due], more: int) -> str:
+        """What could have begun, and why it has not."""
+        shown = []
+        for one in due:
+            count = self.calls[one.task_id]
+            why = [f"{count:,} in the queue" if count else "", self._why(one.agent_type, is_idle=count > 0)]
+            said = ", ".join(filter(None, why))
+            shown.append(f"{one.shown} ({said})" if said else one.shown)
+        return ", ".join(shown) + (f" +{more:,}" if more else "")
+
+    def task(self, task_id: str, count: int, at: At | None) -> str:
+        """`lint: 12 in the queue, 2 at work (breaker linter open)`."""
+        working = 0 if at is None else len(at.names) - count
+        agent_type = None if at is None else at.agent_type
+        why = "" if agent_type is None else self._why(agent_type, is_idle=not working)
+        said = f"{task_id}: {count:,} in the queue" + (f", {working:,} at work" if working else "")
+        return f"{said} ({why})" if why else said
+
+    def _why(self, agent_type: AgentType, *, is_idle: bool) -> str:
+        # Workers and queues are not read at one instant: whoever is at work serves it.
+        return "nobody serves it" if is_idle and agent_type in self.unserved else self.reasons.get(agent_type, "")

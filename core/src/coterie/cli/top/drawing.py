@@ -36,8 +36,8 @@ s         sort the runs: by state, age, cost, failed, name
 ?         this, and back
 
 ENDED     tasks that succeeded or failed, of all; a foreach is one task
-AT WORK   tasks and items that somebody has claimed; not shown of a run that
-          one process has as a whole: only it knows which of NOW it is at
+AT WORK   tasks and items that somebody is at, without those in a queue; not
+          shown of a run that one process has: only it knows what it is at
 NOW       what could have begun, and what keeps it; what failed first
 BY        workers that serve the queue, or consumers of the group
 ?         is told by the policies of the team: name it with --team"""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from coterie._rules.log import GroupStatus, TopicStatus
 from coterie.cli.top.names import Names
 from coterie.cli.top.snapshot import GroupRow, QueueRow, Section
-from coterie.cli.top.waits import Waits
+from coterie.cli.top.waits import Waiting, Waits
 from coterie.ports import LogStore, StateStore
 from coterie.remote.queue import GROUP, topic_of
 
@@ -61,12 +61,14 @@ class Queues:
 
     async def _queue(self, topic: TopicStatus, group: GroupStatus | None) -> QueueRow:
         waiting = topic.messages if group is None else group.unread + group.waiting
+        found = await self._waits.of(topic.name) if waiting else Waiting()
         return QueueRow(
             agent_type=topic.name.removeprefix(_QUEUES),
             waiting=waiting,
             claimed=0 if group is None else group.held,
             dead=0 if group is None else group.dead,
-            oldest_us=await self._waits.since_us(topic.name) if waiting else None,
+            oldest_us=found.since_us,
+            calls=found.calls,
         )
 
     async def _group(self, topic: TopicStatus, group: GroupStatus) -> GroupRow:

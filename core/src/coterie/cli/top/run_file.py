@@ -9,12 +9,13 @@ from coterie._rules.approval import sheet_path
 from coterie._rules.foreach import tolerated
 from coterie._rules.machine_record import Head
 from coterie._rules.machine_texts import HEAD
+from coterie._rules.refusal import refused_path
 from coterie._rules.saga_text import MARKER as SAGA
 from coterie._rules.written import RunEntry
 from coterie.artifacts import ArtifactStore
-from coterie.cli.top.run_words import now_words
-from coterie.cli.top.snapshot import Due, RunRow
-from coterie.errors import CoterieError
+from coterie.cli.top.run_words import is_between_tasks, now_words
+from coterie.cli.top.snapshot import At, Due, RunRow
+from coterie.errors import CoterieError, Unavailable
 from coterie.ids import TaskId, TaskState
 from coterie.journal import Journal
 from coterie.journal.header import Header, read_header
@@ -63,10 +64,14 @@ class RunFile:
         self._is_held = False
         self._ended_as: dict[str, str | None] = {}
         self._turn = 0
-        # What foreaches run over: by task the names of its items; and the ends that these lists came out of.
+        self._moved_us = entry.begun_at
+        # What foreaches run over: by task the names of its items, and what people call these; and the ends that these
+        # lists came out of.
         self._items: dict[TaskId, list[str]] = {}
+        self._called: dict[str, str] = {}
         self._sources: dict[str, UnitView] = {}
         self._listed_at = -1
+        self._misses_lists = False
         self._standing: tuple[int, Standing] | None = None
 
     @property
@@ -92,12 +97,12 @@ class RunFile:
         """
         if self._header is None:
             await self._begin(journal, artifacts)
-        elif self.is_over and not await self._has_moved(journal):
+        elif self.is_over and not self._misses_lists and not await self._has_moved(journal):
             return
         before = len(self.done)
         await self._read(journal, all_of_it=before == 0)
-        if self._plan is not None and await self._list(artifacts):
-            # The items that are known now may have ended long ago.
+        while self._plan is not None and await self._list(artifacts):
+            # The items that are known now may have ended long ago; others may run over what came of them.
             await self._read(journal, all_of_it=True)
 
     async def ended_long_ago(self, journal: Journal, before_s: float) -> bool:
@@ -154,7 +159,7 @@ class RunFile:
         self._ended_as = {path: texts.get(path) for path in (RUN.record, RUN.claim)}
         for unit in view.units:
             self._note(unit)
-        self.row = self._row(view, texts)
+        self.row = self._row(view, texts, now_us)
 
     def _forget(self) -> None:
         self.done.clear()
@@ -183,14 +188,20 @@ class RunFile:
         self._listed_at = len(self._sources)
         header = self._header or Header()
         view = RunView(self.entry.run, "running", header, None, None, units=tuple(self._sources.values()))
+        self._misses_lists = False
         try:
             found = await listed_items(view, plan, artifacts)
+        except Unavailable:
+            # The next look asks again, also of a run that has ended.
+            self._listed_at, self._misses_lists = -1, True
+            return False
         except CoterieError:
             # Without its list, how many items there are is not known; the rest is.
             return False
         before, self._items = len(self._items), {}
         for name, item in found.items():
             self._items.setdefault(item.task_id, []).append(name)
+            self._called[name] = item.shown
         return len(self._items) > before
 
     def _paths(self, names: Sequence[str]) -> Iterator[str]:
@@ -200,6 +211,7 @@ class RunFile:
         yield HEAD
         for name in names:
             yield f"item/{name}" if "/" in name else f"task/{name}"
+            yield refused_path(name)
             if not self._is_held:
                 yield f"claim/{name}"
                 yield f"pulse/{name}"
@@ -233,14 +245,15 @@ class RunFile:
             return (task.id,)
         return (task.id, *self._items.get(task.id, ()))
 
-    def _row(self, view: RunView, texts: Mapping[str, str]) -> RunRow:
+    def _row(self, view: RunView, texts: Mapping[str, str], now_us: int) -> RunRow:
         states = self._states()
         working = [unit for unit in view.units if unit.claim is not None and unit.claim.alive]
         plan, due = self._plan, [] if working else self._due(view)
         head = Head.read(texts[HEAD], HEAD) if HEAD in texts else None
+        between = is_between_tasks(view, self._moved(working, now_us), now_us)
         return RunRow(
             run=view.workflow_id,
-            state=view.state,
+            state="running" if between else view.state,
             plan=view.header.plan_name,
             total=None if plan is None else len(plan.tasks),
             done=sum(state == "succeeded" for state in states.values()),
@@ -252,14 +265,27 @@ class RunFile:
             cost_micros=sum(done.cost_micros for done in self.done.values()),
             tokens=sum(done.tokens for done in self.done.values()),
             now=now_words(
-                view,
-                at=[unit.name for unit in working],
-                machine=None if head is None else head.state,
-                failed=self._why_failed(),
+                view, between=between, machine=None if head is None else head.state, failed=self._why_failed()
             ),
-            due=tuple(Due(self._shown(task.id), task.agent_type) for task in due[:_NAMED]),
+            at=tuple(self._at(working)),
+            due=tuple(Due(self._shown(task.id), task.agent_type, task.id) for task in due[:_NAMED]),
             more_due=max(0, len(due) - _NAMED),
         )
+
+    def _moved(self, working: Sequence[UnitView], now_us: int) -> int:
+        """When the run was last seen to be at work, or a step further."""
+        ended_s = max((done.at for done in self.done.values()), default=0.0)
+        self._moved_us = now_us if working else max(self._moved_us, round(ended_s * 1e6))
+        return self._moved_us
+
+    def _at(self, working: Iterable[UnitView]) -> Iterator[At]:
+        names: dict[TaskId, list[str]] = {}
+        for unit in working:
+            names.setdefault(unit.task_id, []).append(self._called.get(unit.name, unit.name))
+        plan = self._plan
+        for task_id, found in names.items():
+            agent_type = None if plan is None or task_id not in plan.graph.position else plan.task(task_id).agent_type
+            yield At(task_id, agent_type, tuple(found))
 
     def _due(self, view: RunView) -> list[Task]:
         """What the process that has the run is at, or could be."""
@@ -311,10 +337,11 @@ class RunFile:
         return (sum(name in self.done for name in names), len(names)) if names else None
 
     def _why_failed(self) -> str | None:
-        """What failed first; or what should have been done and left no record, as what is refused does not."""
+        """What failed first; or what should have been done and left no record, as what an older coterie refused."""
         failed = [(done.at, name, done) for name, done in self.done.items() if done.state == "failed"]
         if failed:
             _, name, done = min(failed, key=lambda each: each[:2])
+            name = self._called.get(name, name)
             return f"{name}: {done.error}" if done.error else name
         undone = () if self._plan is None else self._stands(self._plan).due
         return f"no record of {', '.join(self._shown(name) for name in undone[:_NAMED])}" if undone else None

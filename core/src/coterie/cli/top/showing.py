@@ -16,7 +16,7 @@ from coterie.cli.top.snapshot import Snapshot
 from coterie.cli.top.sorting import Sort
 from coterie.cli.top.view import View
 
-__all__ = ["show_live", "show_once", "signs_of"]
+__all__ = ["is_read", "show_live", "show_once", "signs_of"]
 
 
 # So many runs the only frame looks at: no next one goes on from there.
@@ -24,20 +24,28 @@ _PAGE = 200
 
 
 def show_once(place: TopPlace, sort: Sort, *, as_json: bool) -> int:
-    """Read everything once, show it, and return the exit code: 0, whatever could not be read; the frame says that.
+    """Read everything once, show it, and return the exit code: 1 where the store, or a section, could not be read.
+
+    The frame says which, and shows the rest.
 
     Raises:
         Misuse: there is no such store or team.
     """
     snapshot = asyncio.run(_taken(replace(place, page=_PAGE)))
+    code = 0 if is_read(snapshot) else 1
     if as_json:
         write_json(snapshot.document())
-        return 0
+        return code
     console = Console(highlight=False)
     wide = not console.is_terminal and "COLUMNS" not in os.environ
     for line in page(snapshot, View(sort=sort), None if wide else console.width, signs_of(console)):
         console.print(line, soft_wrap=True)
-    return 0
+    return code
+
+
+def is_read(snapshot: Snapshot) -> bool:
+    """Whether the store and every section answered; a single state that is damaged is a note, and counts for none."""
+    return snapshot.head.error is None and all(section.error is None for section in snapshot.sections.values())
 
 
 def show_live(place: TopPlace, sort: Sort, every_s: float) -> int:

@@ -16,6 +16,7 @@ from coterie.remote.registry import WorkerStatus
 __all__ = [
     "SECTIONS",
     "AgentRow",
+    "At",
     "Due",
     "GroupRow",
     "Head",
@@ -111,6 +112,16 @@ class Due:
 
     shown: str
     agent_type: str
+    task_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """What of one task somebody has claimed: its own name, or those of its items. agent_type: None: not known."""
+
+    task_id: str
+    agent_type: str | None
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +129,11 @@ class RunRow:
     """One run. Counts are of tasks; a foreach is one.
 
     total: None where its plan is not at hand. running: tasks or items that are known to be at work; None where only the
-    process that has the run knows. items: those of its foreaches that ended, and all that are known of; None where it
-    has none. now: who or what it waits for, or how it failed, for people. due: the first of what could have begun,
-    where one process has the run as a whole; more_due: how many more. cost_micros, tokens: of all that ended.
+    process that has the run knows. queued: those that lie in the queue of a type until a worker takes them, as far as
+    queues were read. items: those of its foreaches that ended, and all that are known of; None where it has none. now:
+    who or what it waits for, or how it failed, for people. at: what is claimed by itself; due: the first of what could
+    have begun, where one process has the run as a whole; more_due: how many more. cost_micros, tokens: of all that
+    ended.
     """
 
     run: str
@@ -130,12 +143,14 @@ class RunRow:
     done: int = 0
     failed: int = 0
     running: int | None = None
+    queued: int = 0
     items: tuple[int, int] | None = None
     begun_us: int
     ended_us: int | None = None
     cost_micros: int = 0
     tokens: int = 0
     now: str = ""
+    at: tuple[At, ...] = ()
     due: tuple[Due, ...] = ()
     more_due: int = 0
 
@@ -150,7 +165,13 @@ class RunRow:
             "run": self.run,
             "state": self.state,
             "plan": self.plan,
-            "tasks": {"total": self.total, "done": self.done, "failed": self.failed, "running": self.running},
+            "tasks": {
+                "total": self.total,
+                "done": self.done,
+                "failed": self.failed,
+                "running": self.running,
+                "queued": self.queued,
+            },
             "items": items,
             "begun_at": instant(self.begun_us),
             "ended_at": instant(self.ended_us),
@@ -206,6 +227,7 @@ class AgentRow:
 class QueueRow:
     """The queue of remote tasks of one type. oldest_us: since when the one waits that came first, on the store's
     clock; None where that is not known. workers: that are alive, and serve the type; None where that cannot be told.
+    calls: how many wait, by run and task, as far as was read.
     """
 
     agent_type: str
@@ -214,6 +236,7 @@ class QueueRow:
     dead: int
     oldest_us: int | None = None
     workers: int | None = None
+    calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -231,7 +254,7 @@ class QueueRow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupRow:
     """How far a group has come with a topic of events. lag: messages that it has not done. group: "" of a topic that
-    nobody reads.
+    nobody reads; lag is then how many it keeps.
     """
 
     topic: str
@@ -248,7 +271,8 @@ class GroupRow:
             "kind": "topic",
             "topic": self.topic,
             "group": self.group or None,
-            "lag": self.lag,
+            "lag": self.lag if self.group else None,
+            "kept": None if self.group else self.lag,
             "oldest": instant(self.oldest_us),
             "claimed": self.claimed,
             "consumers": self.consumers,

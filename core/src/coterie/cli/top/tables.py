@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
+from coterie._rules.timeline import SECOND
 from coterie.cli.fleet.breakers import BreakerRow
 from coterie.cli.fleet.budgets import BudgetRow
 from coterie.cli.fleet.drawing import money_or_units, state_text
@@ -19,6 +20,7 @@ from coterie.cli.runs.documents import money, run_state
 from coterie.cli.top.layout import Column, Signs, bar
 from coterie.cli.top.snapshot import AgentRow, GroupRow, QueueRow, RunRow, SectionName, WorkerRow
 from coterie.cli.words import clipped, count_of
+from coterie.remote.registry import WorkerStatus
 
 __all__ = ["TABLES", "Table", "summary"]
 
@@ -55,30 +57,36 @@ def _run(row: RunRow, now_us: int | None, _signs: Signs) -> Sequence[Text]:
 
 
 def _agent(row: AgentRow | WorkerRow, _now_us: int | None, signs: Signs) -> Sequence[Text]:
-    if isinstance(row, WorkerRow):
-        worker = row.worker
-        style = {"alive": "green", "draining": "yellow", "lost": "red"}.get(worker.state, "")
-        return (
-            Text(f"worker {worker.id}"),
-            Text(worker.state, style=style),
-            Text(f"{worker.in_use:,}/{worker.capacity:,}"),
-            bar(worker.in_use / worker.capacity if worker.capacity else 0.0, _BAR, signs, style="cyan"),
-            _NONE,
-            _NONE,
-            Text(clipped(", ".join(worker.types), _MOST_CHARS), style="dim"),
-        )
+    return _worker(row.worker, signs) if isinstance(row, WorkerRow) else _pool(row, signs)
+
+
+def _worker(worker: WorkerStatus, signs: Signs) -> Sequence[Text]:
+    style = {"alive": "green", "draining": "yellow", "lost": "red"}.get(worker.state, "")
+    state = Text(worker.state, style=style)
+    used, filled = _NONE, _NONE
+    if worker.state == "lost":
+        # What it was at when it was last heard of, others have now.
+        state.append(f" {span(round(worker.seen_s * SECOND))} ago")
+    else:
+        used = Text(f"{worker.in_use:,}/{worker.capacity:,}")
+        filled = bar(worker.in_use / worker.capacity if worker.capacity else 0.0, _BAR, signs, style="cyan")
+    serves = Text(clipped(", ".join(worker.types), _MOST_CHARS), style="dim")
+    return Text(f"worker {worker.id}"), serves, state, used, filled, _NONE, _NONE
+
+
+def _pool(row: AgentRow, signs: Signs) -> Sequence[Text]:
     pool = row.pool
     conditions = Counter(agent.condition for agent in pool.agents)
-    away = [f"{conditions[name]:,} {name}" for name in ("suspended", "lost", "draining") if conditions[name]]
+    away = [f", {conditions[name]:,} {name}" for name in ("suspended", "lost", "draining") if conditions[name]]
     used = pool.in_use / row.slots if row.slots else float(pool.in_use > 0)
     return (
+        Text("pool"),
         Text(pool.agent_type),
-        Text(count_of(len(pool.agents), "agent")),
+        Text(count_of(len(pool.agents), "agent")).append("".join(away), style="red"),
         Text(f"{pool.in_use:,}/{row.slots:,}"),
         bar(used, _BAR, signs, style="red" if used >= 1 and pool.tickets else "cyan"),
         Text(f"{len(pool.tickets):,}" if pool.tickets else "", style="yellow"),
         Text(span(row.oldest_us) if row.oldest_us is not None else ""),
-        Text(", ".join(away), style="red"),
     )
 
 
@@ -132,20 +140,22 @@ def _budget(row: BudgetRow, now_us: int | None, signs: Signs) -> Sequence[Text]:
 
 
 def _queue(row: QueueRow | GroupRow, now_us: int | None, _signs: Signs) -> Sequence[Text]:
+    if isinstance(row, GroupRow) and not row.group:
+        # Events that nobody reads wait for nobody.
+        kept = Text(f"{count_of(row.lag, 'event')} kept, no group", style="dim")
+        return Text(row.topic), kept, _NONE, _NONE, _NONE, _NONE, _NONE
     is_queue = isinstance(row, QueueRow)
     waiting = row.waiting if isinstance(row, QueueRow) else row.lag
     by = row.workers if isinstance(row, QueueRow) else row.consumers
-    name = row.agent_type if isinstance(row, QueueRow) else f"{row.topic}: {row.group}" if row.group else row.topic
-    # Events that nobody reads wait for nobody.
-    is_read = isinstance(row, QueueRow) or bool(row.group)
-    nobody = is_read and by == 0 and waiting > 0
+    name = row.agent_type if isinstance(row, QueueRow) else f"{row.topic}: {row.group}"
+    nobody = by == 0 and waiting > 0
     return (
         Text(name),
         Text("tasks" if is_queue else "events", style="dim"),
         Text(f"{waiting:,}", style="yellow" if waiting else ""),
         Text(span(now_us - row.oldest_us) if now_us is not None and row.oldest_us is not None else ""),
         Text(f"{row.claimed:,}" if row.claimed else ""),
-        Text("" if not is_read else _UNKNOWN if by is None else f"{by:,}", style="bold red" if nobody else ""),
+        Text(_UNKNOWN if by is None else f"{by:,}", style="bold red" if nobody else ""),
         Text(f"{row.dead:,}" if row.dead else "", style="bold red"),
     )
 
@@ -199,13 +209,13 @@ TABLES: Mapping[SectionName, Table] = {
     ),
     "agents": Table(
         (
+            Column("OF", least=10),
             Column("TYPE", least=10),
-            Column("", drop=3),
+            Column("STATE", drop=2),
             Column("IN USE", right=True),
             Column("", drop=4),
-            Column("QUEUE", right=True),
-            Column("OLDEST", right=True, drop=1),
-            Column("", least=6, drop=2),
+            Column("QUEUE", right=True, drop=1),
+            Column("OLDEST", right=True, drop=3),
         ),
         _agent,
         _agents,

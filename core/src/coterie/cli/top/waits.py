@@ -1,16 +1,29 @@
-"""Since when the call waits that nobody has begun for longest: found by reading on in its queue, a little each time."""
+"""Which calls nobody has begun, and for how long: found by reading on in their queue, a little each time."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from coterie._rules.call import call_record
+from coterie._rules.call import CallRecord, call_record
 from coterie._rules.log import Logged
 from coterie.errors import Misuse
 from coterie.ports import LogStore, StateStore
 from coterie.remote.queue import Asking, call_key
 
-__all__ = ["Waits"]
+__all__ = ["Waiting", "Waits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """since_us: since when the one waits that came first, on the store's clock; None: none was found. calls: how many
+    wait, by the run and the task that they are of, as far as was read.
+    """
+
+    since_us: int | None = None
+    calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Waits:
@@ -25,30 +38,34 @@ class Waits:
         self._most = most
         self._done: dict[str, str] = {}
 
-    async def since_us(self, topic: str) -> int | None:
-        """Since when it waits, on the store's clock; None where none was found as far as was read.
+    async def of(self, topic: str) -> Waiting:
+        """What waits in a queue.
 
         Raises:
             Unavailable, StateFormatError: as the stores.
         """
         found = await self._log.read(topic, after=self._done.get(topic, ""), limit=self._most)
-        standings = await asyncio.gather(*(self._standing(logged) for logged in found.messages))
-        is_behind = True
-        for logged, standing in zip(found.messages, standings, strict=True):
-            if standing == "waits":
-                return logged.at
-            is_behind = is_behind and standing == "done"
+        records = await asyncio.gather(*(self._open_call(logged) for logged in found.messages))
+        since_us, is_behind = None, True
+        # A call whose worker is lost is told anew, by another message.
+        waiting: dict[str, CallRecord] = {}
+        for logged, known in zip(found.messages, records, strict=True):
+            is_behind = is_behind and known is None
             if is_behind:
                 self._done[topic] = logged.position
-        return None
+            if known is not None and known[1].phase == "queued":
+                since_us = logged.at if since_us is None else since_us
+                waiting[known[0]] = known[1]
+        return Waiting(since_us, Counter((record.run, record.task) for record in waiting.values()))
 
-    async def _standing(self, logged: Logged) -> str:
+    async def _open_call(self, logged: Logged) -> tuple[str, CallRecord] | None:
+        """The call that a message is about, by its id; None where it is over, or another round is."""
         try:
             asking = Asking.read(logged.message)
         except Misuse:
             # Whoever serves the queue makes it a dead letter.
-            return "done"
+            return None
         record = call_record((await self._store.read(call_key(asking.call_id)))[0])
         if record is None or record.round != asking.round_ or record.phase not in ("queued", "running"):
-            return "done"
-        return "waits" if record.phase == "queued" else "begun"
+            return None
+        return asking.call_id, record

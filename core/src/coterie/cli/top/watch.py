@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from coterie.artifacts import ArtifactStore
 from coterie.cli.fleet.known import Known
-from coterie.cli.top.blocking import blocked, with_reasons
+from coterie.cli.top.blocking import blocked, in_queues, placed
 from coterie.cli.top.names import Names, Remembering
 from coterie.cli.top.queues import Queues, with_workers
 from coterie.cli.top.runs import Runs
@@ -95,7 +95,8 @@ class Watch:
         found, begun = queues.result(), runs.result()
         agents = agents_of(pools.result(), workers.value, workers.error)
         reasons = blocked(breakers.result().rows, agents.rows, limits.result().rows, self._types)
-        rows = tuple(replace(row, now=with_reasons(row, reasons)) for row in begun.rows)
+        queued = with_workers(found.rows, _serving(workers))
+        rows = tuple(placed(row, reasons, in_queues(queued)) for row in begun.rows)
         return Snapshot(
             head=self._head(asked, workers, is_told=begun.error is None),
             runs=replace(begun, rows=rows),
@@ -103,7 +104,7 @@ class Watch:
             breakers=breakers.result(),
             limits=limits.result(),
             budgets=budgets.result(),
-            queues=replace(found, rows=with_workers(found.rows, _serving(workers))),
+            queues=replace(found, rows=queued),
         )
 
     def _head(self, asked: _Kept[Trip | None], workers: _Kept[Sequence[WorkerStatus]], *, is_told: bool) -> Head:
