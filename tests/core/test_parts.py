@@ -212,6 +212,15 @@ async def test_a_part_of_something_else_is_refused(orchestrator: Orchestrator):
         await orchestrator.execute_part(over(["a"]), part)
 
 
+def test_a_list_that_was_cut_before_it_said_when_is_read_all_the_same():
+    parts = Parts(Ref.inline(b"[1,2]"), 2, 2, 1_700_000_000.5)
+    older = {name: value for name, value in parts.serialize().items() if name != "cut_at"}
+
+    assert Parts.deserialize(parts.serialize()).cut_at == 1_700_000_000.5
+    assert Parts.deserialize(older).cut_at is None
+    assert Parts.deserialize(older) == parts
+
+
 def test_no_items_make_no_parts():
     assert list(Parts(Ref.inline(b"[]"), 0, 0)) == []
 

@@ -155,6 +155,15 @@ def test_every_process_counts_what_it_performs_and_who_concludes_the_run_counts_
     }
 
 
+def test_what_befell_an_item_and_how_its_foreach_ended_is_counted_under_its_type(seen: Seen):
+    completed = seen.counted("coterie.task.completed")
+
+    assert seen.counted("coterie.task.retries") == {("looker",): 1}
+    # Three items, each by a worker, and the foreach, by who gathered it: Airflow, and the flow that went on.
+    assert completed["looker", "succeeded"] == 3 + 2
+    assert [labels for labels in seen.counts if "unknown" in labels] == []
+
+
 def test_coterie_trace_show_says_the_same(seen: Seen):
     shown = seen.shown
     tasks = {span["name"]: span for span in shown["spans"] if span["kind"] == "task"}

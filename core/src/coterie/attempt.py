@@ -13,7 +13,7 @@ from coterie.clock import Clock
 from coterie.context import TaskContext
 from coterie.errors import ArtifactError, CommandFailed, Diverged, Final, Misuse, TaskTimedOut, WorkTakenOver
 from coterie.events import Event, Listener
-from coterie.ids import AgentId, TaskState
+from coterie.ids import AgentId, AgentType, ItemKey, TaskState, item_name
 from coterie.ref import Ref
 from coterie.result import ErrorInfo
 from coterie.slots import Slot, TypeSlots
@@ -29,7 +29,9 @@ __all__ = [
     "back_off_s",
     "hand_back",
     "is_transient",
+    "item_of",
     "kept",
+    "named",
     "note_call",
     "perform",
     "raise_if_cancelled",
@@ -108,9 +110,7 @@ async def perform(context: TaskContext, slot: Slot, clock: Clock, listener: List
         if trail is not None:
             note_call(trail, context, clock.monotonic() - since, failure)
         if retry is None or is_last:
-            _log.warning(
-                "task.failed %s of %s: %r", context.task.id, context.run.workflow_id, failure, exc_info=failure
-            )
+            _log.warning("task.failed %s of %s: %r", named(context), context.run.workflow_id, failure, exc_info=failure)
             return Ended("failed", None, failure, context.attempt, agent.id, began, clock.monotonic() - began)
         slot = await _back_off(context, slot, retry, failure, listener)
         since = clock.monotonic()
@@ -179,7 +179,7 @@ async def _back_off(
 ) -> Slot:
     """Wait without a slot, then queue for one again."""
     wait_s = max(back_off_s(retry, context.attempt), getattr(error, "retry_after_s", None) or 0.0)
-    tell_retry(context, wait_s, error, listener)
+    tell_retry(context, wait_s, error, listener, agent_type=context.task.agent_type)
     trail = context.trail
     began_us = trail.now_us() if trail is not None else 0
     await asyncio.sleep(wait_s)
@@ -207,11 +207,25 @@ def hand_back(context: TaskContext, slot: Slot) -> None:
         context.abandon(slot)
 
 
-def tell_retry(caller: Caller, wait_s: float, error: BaseException, listener: Listener | None) -> None:
+def named(caller: Caller) -> str:
+    """What logs call it: its task, and which item of it, if it is one."""
+    return " ".join([caller.task_id, *item_of(caller).values()])
+
+
+def item_of(caller: Caller) -> dict[str, str]:
+    """`item`, as events have it; nothing where it is none."""
+    key: ItemKey | None = getattr(caller, "item_key", None)
+    return {} if key is None else {"item": item_name(key, getattr(caller, "item_index", None) or 0)}
+
+
+def tell_retry(
+    caller: Caller, wait_s: float, error: BaseException, listener: Listener | None, *, agent_type: AgentType
+) -> None:
     """Log another attempt, and tell the listener."""
-    _log.info("task.retrying %s in %.3f s after %r", caller.task_id, wait_s, error)
+    _log.info("task.retrying %s in %.3f s after %r", named(caller), wait_s, error)
     if listener is not None:
-        fields = {"attempt": caller.attempt, "wait_s": wait_s, "error": str(ErrorInfo.of(error))}
+        told = {"attempt": caller.attempt, "wait_s": wait_s, "error": str(ErrorInfo.of(error))}
+        fields = {**told, "agent_type": agent_type, **item_of(caller)}
         listener(Event("task.retrying", caller.workflow_id, caller.task_id, fields))
 
 

@@ -24,7 +24,8 @@ class Event:
     Fields: run.* `tasks`, `status`; task.* `agent_type`, `agent_id`, `attempt`, `state`, `duration_s`, `error`,
     `wait_s`, `fallback`, `replayed`, `by`, `at`, `usage`, `item`, `steps`; approval.* `question`, `place`, `choice`,
     `by`; machine.* `state`, `trigger`, `to`, `visit`, `who`; saga.* `why`, `tasks`, `left`,
-    `outcome`; item.* `key`, `index`, `total`, `state`, `error`;
+    `outcome`; item.* `key`, `index`, `total`, `state`, `agent_type`, `agent_id`,
+    `replayed`, `error`;
     breaker.* `breaker`, `state`, `before`, `generation`, `retry_after_s`, `failures`, `calls`, `slow`, `opened`,
     `error`; state.* `state`, `error`; budget.* `budget`, `id`, `over`, `limit`; events.* `topic`, `group`,
     `lost`, `position`, `error`. Only those that apply are there.

@@ -17,7 +17,7 @@ from coterie.clock import Clock
 from coterie.context import Run, TaskContext
 from coterie.errors import ClaimedElsewhere, ItemsFailed, Misuse
 from coterie.events import Event, Listener
-from coterie.ids import ItemKey, item_name
+from coterie.ids import AgentId, ItemKey, item_name
 from coterie.items import store_items
 from coterie.journal.book import begin, finished
 from coterie.result import ErrorInfo, ItemCounts, ItemResult, TaskResult
@@ -100,16 +100,20 @@ async def _performed(
 
     begun: set[int] = set()
 
-    def note(index: int, key: ItemKey, ended: Ended | TaskResult) -> None:
+    def note(index: int, key: ItemKey, ended: Ended | TaskResult, agent_id: AgentId | None = None) -> None:
         error = ended.error if isinstance(ended.error, ErrorInfo) or ended.error is None else ErrorInfo.of(ended.error)
         done.append(ItemResult(key, index, ended.state, ended.output, error, ended.attempts))
         if listener is not None:
-            fields = {"key": key, "index": index, "total": total, "state": ended.state}
+            fields = {"key": key, "index": index, "total": total, "state": ended.state, "agent_type": task.agent_type}
+            # Whom it was given to; known from the journal, to nobody.
+            fields |= {"agent_id": agent_id} if agent_id is not None else {"replayed": True}
             listener(Event("item.finished", run.workflow_id, task.id, {**fields, "error": error and str(error)}))
 
     async def one(index: int, context: TaskContext, slot: Slot) -> None:
         begun.add(index)
-        note(index, context.item_key or "", await finished(context, partial(perform, context, slot, clock, listener)))
+        agent_id = slot.agent.id
+        ended = await finished(context, partial(perform, context, slot, clock, listener))
+        note(index, context.item_key or "", ended, agent_id)
 
     async def later(index: int, context: TaskContext) -> None:
         """Of an item that another process is at: wait for what comes of it."""

@@ -19,6 +19,7 @@ from coterie.plan import Plan
 from coterie.ref import Ref
 from coterie.result import TaskResult
 from coterie.task import Task
+from coterie.telemetry.counting import count_task
 from coterie.telemetry.recording import open_trace
 from coterie.workplace import Workplace
 
@@ -53,7 +54,7 @@ class ForeachParts(Workplace):
             return None
         _, items = await load_list(context)
         ref = await self._store().put(items)
-        return Parts(ref, len(items), min(max_parts, len(items)))
+        return Parts(ref, len(items), min(max_parts, len(items)), self._clock.now())
 
     async def execute_part(
         self,
@@ -106,7 +107,8 @@ class ForeachParts(Workplace):
     ) -> TaskResult:
         """The result of a foreach from those of its parts. Results of another list or cut are left out.
 
-        Parts without a result (their worker was lost) count all their items as failed.
+        Parts without a result (their worker was lost) count all their items as failed. In this process's metrics the
+        foreach is counted here, as one task.
         """
         run = self._run(workflow_id, {})
         fresh = {result.index: result for result in part_results if result.token == parts.token}
@@ -115,6 +117,8 @@ class ForeachParts(Workplace):
             items.extend(await load_items(self._store(), fresh[index].ref))
         # The items have had their input; nobody needs the run's parameters for it here.
         gathered = await gather_items(TaskContext(run, task, {}), items, parts.items)
+        took_s = max(0.0, self._clock.now() - parts.cut_at) if parts.cut_at is not None else None
+        count_task(task.agent_type, gathered.state, took_s)
         return replace(gathered, item_results=None)
 
     async def _list(self, ref: Ref) -> list[JsonValue]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, overload
 
 from coterie._json import JsonValue
@@ -58,7 +58,7 @@ class Part:
 class Parts(Sequence[Part]):
     """A list cut into `parts` parts of nearly equal size: a few hundred bytes, however long the list is.
 
-    ref: where the list's document lies; items: its length.
+    ref: where the list's document lies; items: its length. cut_at: seconds since the epoch; None where not known.
     """
 
     __version__: ClassVar[int] = 1
@@ -66,6 +66,7 @@ class Parts(Sequence[Part]):
     ref: Ref
     items: int
     parts: int
+    cut_at: float | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return self.parts
@@ -91,13 +92,14 @@ class Parts(Sequence[Part]):
 
     def serialize(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"ref": self.ref.serialize(), "items": self.items, "parts": self.parts}
+        cut = {"cut_at": self.cut_at} if self.cut_at is not None else {}
+        return {"ref": self.ref.serialize(), "items": self.items, "parts": self.parts, **cut}
 
     @staticmethod
     def deserialize(data: Mapping[str, Any], version: int = 1) -> Parts:
         """Read the form that `serialize` writes."""
         _check_version("list of parts", version, Parts.__version__)
-        return Parts(Ref.deserialize(data["ref"]), data["items"], data["parts"])
+        return Parts(Ref.deserialize(data["ref"]), data["items"], data["parts"], data.get("cut_at"))
 
     def _part(self, index: int) -> Part:
         start, stop = part_bounds(self.items, self.parts, index)

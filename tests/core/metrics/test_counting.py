@@ -65,6 +65,30 @@ def test_who_concludes_a_run_that_others_performed_counts_it() -> None:
     assert "coterie.task.completed writer succeeded" not in points
 
 
+def test_who_gathers_a_foreach_that_others_performed_counts_it_as_one_task() -> None:
+    gathers = """
+    import tempfile
+    from pathlib import Path
+    from coterie import ArtifactStore, ForEach
+
+    task = Task("each", "writer", foreach=ForEach(items=[1, 2, 3]))
+    desk = Orchestrator(team, artifacts=ArtifactStore(Path(tempfile.mkdtemp()).as_uri()))
+
+    async def perform():
+        parts = await desk.split(task, max_parts=2)
+        return parts, [await desk.execute_part(task, part) for part in parts]
+
+    parts, done = asyncio.run(perform())
+    """
+    asyncs = "asyncio.run(desk.gather(task, type(parts).deserialize(parts.serialize()), done))\n"
+    points = json.loads(run(PROGRAM, gathers, SDK, asyncs, SHOW))
+    assert points["coterie.task.completed writer succeeded"] == 1
+    assert points["coterie.task.duration writer succeeded"] == 1
+    performers = json.loads(run(SDK, PROGRAM.replace("result = ", "pass #"), gathers, SHOW))
+    assert performers["coterie.task.completed writer succeeded"] == 0
+    assert performers["coterie.agent.calls writer succeeded"] == 3
+
+
 def test_a_process_without_a_provider_imports_nothing_to_count_with() -> None:
     shown = run(PROGRAM, "print([name for name in sys.modules if name.startswith('opentelemetry')])")
     assert shown.strip() == "[]"

@@ -6,14 +6,16 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import metrics as api
 
-from coterie import BreakerPolicy, Orchestrator, Plan, Policies, Retry, Task, TaskContext, Team
+from coterie import ArtifactStore, BreakerPolicy, ForEach, Orchestrator, Plan, Policies, Retry, Task, TaskContext, Team
 from coterie.bus import EventBus
-from coterie.errors import MalformedEvent
+from coterie.errors import BreakerOpen, MalformedEvent
 from coterie.events import Event
 from coterie.journal import Journal
 from coterie.policies import Fallback
@@ -36,9 +38,10 @@ def desk(**agent: Any) -> Team:
     @team.agent("writer", **agent)
     async def write(task_input: dict[str, Any], ctx: TaskContext) -> str:
         ctx.report_usage(requests=1, input_tokens=100, output_tokens=20, cost_micros=2_500)
-        if ctx.attempt <= task_input.get("fails", 0):
+        asked = task_input.get("item", task_input)
+        if ctx.attempt <= asked.get("fails", 0):
             raise ConnectionError("sk-live-4711")
-        await asyncio.sleep(task_input.get("seconds", 0))
+        await asyncio.sleep(asked.get("seconds", 0))
         return "done"
 
     @team.agent("reader")
@@ -102,6 +105,83 @@ async def test_an_attempt_that_is_cut_off_is_a_time_out_and_its_call_cancelled(c
     assert collected.points("coterie.task.timeouts") == {("writer",): 1, ("reader",): 0}
     assert collected.points("coterie.agent.calls")["writer", "cancelled"] == 1
     assert collected.points("coterie.task.completed")["writer", "failed"] == 1
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+async def test_what_befalls_an_item_is_counted_under_its_type_whoever_performs_it(
+    collected: Collected, tmp_path: Path, *, in_parts: bool
+):
+    team = desk(retry=Retry(max_attempts=2, base_s=0.0), timeout_s=0.05)
+    each = ForEach(items=[{"fails": 0}, {"fails": 1}, {"seconds": 60}], tolerate_failures=1)
+    task = Task("each", "writer", foreach=each)
+
+    await performed(watched(collected, team, artifacts=ArtifactStore(tmp_path.as_uri())), task, in_parts=in_parts)
+
+    assert collected.points("coterie.task.retries") == {("writer",): 2, ("reader",): 0}
+    assert collected.points("coterie.task.timeouts") == {("writer",): 2, ("reader",): 0}
+    assert "unknown" not in collected.texts()
+
+
+@pytest.mark.parametrize("in_parts", [False, True], ids=["whole", "in parts"])
+async def test_an_item_that_is_refused_for_good_is_a_refusal_like_one_that_waits(
+    collected: Collected, tmp_path: Path, *, in_parts: bool
+):
+    team = desk()
+    team.protect("writer", Policies(breaker=BreakerPolicy(failure_threshold=1, timeout_s=600), max_wait_s=0))
+    task = Task("each", "writer", foreach=ForEach(items=[{"fails": 9}] * 4, tolerate_failures=1))
+    orchestrator = watched(collected, team, artifacts=ArtifactStore(tmp_path.as_uri()))
+
+    await performed(orchestrator, task, in_parts=in_parts)
+    await orchestrator.pipeline.aclose()
+
+    assert collected.points("coterie.refusals")["writer", "breaker"] == 3
+    assert collected.points("coterie.agent.calls")["writer", "failed"] == 1
+    assert "unknown" not in collected.texts()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_task_that_is_refused_is_a_refusal_whether_it_is_waited_for_or_not(
+    collected: Collected, *, waits: bool
+):
+    team = desk()
+    team.protect(
+        "writer", Policies(breaker=BreakerPolicy(failure_threshold=1, timeout_s=600), max_wait_s=0 if waits else 900)
+    )
+    orchestrator = watched(collected, team)
+    await orchestrator.execute_task(Task("a", "writer", input={"fails": 9}))
+
+    with suppress(BreakerOpen):
+        await orchestrator.execute_task(Task("b", "writer"), waits=waits)
+    await orchestrator.pipeline.aclose()
+
+    assert collected.points("coterie.refusals")["writer", "breaker"] == 1
+
+
+async def test_who_is_refused_and_stood_in_for_was_refused_all_the_same(collected: Collected):
+    policies = Policies(
+        breaker=BreakerPolicy(failure_threshold=1, timeout_s=600), max_wait_s=0, fallback=[Fallback(value="at last")]
+    )
+    team = desk()
+    team.protect("writer", policies)
+    orchestrator = watched(collected, team)
+
+    for _ in range(2):
+        await orchestrator.execute_task(Task("a", "writer", input={"fails": 9}))
+    await orchestrator.pipeline.aclose()
+
+    assert collected.points("coterie.refusals")["writer", "breaker"] == 1
+    assert collected.points("coterie.task.fallbacks")[("writer",)] == 2
+
+
+async def performed(orchestrator: Orchestrator, task: Task, *, in_parts: bool) -> None:
+    """A foreach, as the engine here does it, or as schedulers do: in parts, each by itself."""
+    if not in_parts:
+        await orchestrator.execute_task(task)
+        return
+    parts = await orchestrator.split(task, max_parts=2)
+    assert parts is not None
+    done = [await orchestrator.execute_part(task, part) for part in parts]
+    await orchestrator.gather(task, parts, done)
 
 
 async def test_what_is_replayed_is_no_task_that_was_done_and_what_it_spared_is_counted(collected: Collected):

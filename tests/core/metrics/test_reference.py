@@ -60,6 +60,13 @@ def test_the_numbers_of_breaker_states_and_the_buckets_are_those_of_the_code():
     assert tuple(seconds + minutes) == SECONDS
 
 
+def test_a_collector_is_told_of_the_same_buckets():
+    said = re.search(r"to_histogram\(\"midpoint\",\s+\[([^]]*)\]", page("docs/reference/metrics.md").text)
+
+    assert said is not None
+    assert tuple(map(float, said[1].split(","))) == SECONDS
+
+
 def commands(text: str) -> list[str]:
     return re.findall(r"`(coterie [^`]+)`", text)
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from coterie.attempt import back_off_s, is_transient, tell_retry
+from coterie.attempt import back_off_s, is_transient, item_of, named, tell_retry
 from coterie.clock import Clock
 from coterie.errors import PoolBusy, Refused
 from coterie.events import Event, Listener
@@ -96,7 +96,7 @@ class Persistence:
         if not self._waits:
             raise failure
         wait_s = min(failure.retry_after_s, self.left_s) * (1.0 + random.random() * _SPREAD)  # noqa: S311  # spreads load, no secret
-        _log.info("task.refused %s: waiting %.3f s: %s", self._caller.task_id, wait_s, failure)
+        _log.info("task.refused %s: waiting %.3f s: %s", named(self._caller), wait_s, failure)
         self.tell("task.refused", wait_s=wait_s, error=f"{type(failure).__name__}: {failure}")
         trail = self._caller.trail
         began_us = trail.now_us() if trail is not None else 0
@@ -114,7 +114,8 @@ class Persistence:
     def tell(self, name: str, **fields: Any) -> None:
         """Tell the listener of the caller, if there is one."""
         if self._listener is not None:
-            self._listener(Event(name, self._caller.workflow_id, self._caller.task_id, fields))
+            told = {"agent_type": self._gate.agent_type, **fields, **item_of(self._caller)}
+            self._listener(Event(name, self._caller.workflow_id, self._caller.task_id, told))
 
     def _asking_s(self) -> float:
         since_s = self._asking_since
@@ -136,10 +137,10 @@ class Persistence:
             return False
         retries = self._gate.tools.retries
         if retries is not None and not await retries.take():
-            _log.warning("task.not_retried %s: the retry budget of %r is spent", caller.task_id, self._gate.agent_type)
+            _log.warning("task.not_retried %s: the retry budget of %r is spent", named(caller), self._gate.agent_type)
             return False
         wait_s = max(back_off_s(retry, made), asked_s)
-        tell_retry(caller, wait_s, failure, self._listener)
+        tell_retry(caller, wait_s, failure, self._listener, agent_type=self._gate.agent_type)
         trail = caller.trail
         began_us = trail.now_us() if trail is not None else 0
         await asyncio.sleep(wait_s)

@@ -81,7 +81,8 @@ class Home:
                 found = await recall(visit.cache_key, self.name, store, age_s=fallback.cached_s)
             if found is not None:
                 if self._on_event is not None:
-                    fields = {"fallback": str(fallback), "error": f"{type(failure).__name__}: {failure}"}
+                    error = f"{type(failure).__name__}: {failure}"
+                    fields = {"agent_type": self.name, "fallback": str(fallback), "error": error}
                     self._on_event(Event("task.fell_back", visit.call.workflow_id, self.name, fields))
                 return found
         return None

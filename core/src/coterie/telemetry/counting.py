@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from coterie.events import Event, Listener
+from coterie.ids import AgentType, TaskState
 
 if TYPE_CHECKING:
     from coterie.telemetry.metrics import Metrics
     from coterie.telemetry.watched import Desk
 
-__all__ = ["count_run", "counted", "show"]
+__all__ = ["count_run", "count_task", "counted", "show"]
 
 _NOTE_EVERY_S = 1.0
 
@@ -55,6 +56,13 @@ def count_run(status: str, took_s: float) -> None:
     metrics = _metrics_here()
     if metrics is not None:
         metrics.count_run(status, took_s)
+
+
+def count_task(agent_type: AgentType, outcome: TaskState, took_s: float | None) -> None:
+    """Count a foreach whose items were performed by other processes: once, by who gathers them."""
+    metrics = _metrics_here()
+    if metrics is not None:
+        metrics.count_task(agent_type, outcome, took_s)
 
 
 def _metrics_here() -> Metrics | None:

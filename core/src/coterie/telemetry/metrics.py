@@ -53,6 +53,8 @@ class Metrics:
         kind, _, what = event.name.partition(".")
         if kind == "task":
             self._tasks.count(what, event)
+        elif event.name == "item.finished":
+            self._tasks.count_item(event)
         elif kind == "run":
             self._runs.count(what, event)
         elif what == "store_failed":
@@ -83,6 +85,10 @@ class Metrics:
     def count_run(self, status: str, took_s: float) -> None:
         """Count a run that ended, whose tasks were performed elsewhere."""
         self._runs.ended(status, took_s)
+
+    def count_task(self, agent_type: AgentType, outcome: str, took_s: float | None) -> None:
+        """Count a task that ended, and was performed elsewhere. took_s: None where its beginning is not known."""
+        self._tasks.ended(agent_type, outcome, took_s)
 
     def note(self) -> None:
         """Take in what was registered since, and what breakers and pools say; in the event loop's thread."""

@@ -89,8 +89,22 @@ class TaskTally:
                 self._meters.add("coterie.refusals", self._type(event), by)
             case "fell_back":
                 self._meters.add("coterie.task.fallbacks", self._type(event))
+                self._note_error(event, self._type(event))
             case "replayed":
                 self._replayed(event)
+
+    def count_item(self, event: Event) -> None:
+        """Count what an item of a foreach ended by, which is no task: the foreach is one."""
+        agent_id = event.fields.get("agent_id")
+        # It is known from the journal, or counted by the worker that performed it.
+        if agent_id is not None and self._is_here(agent_id):
+            self._note_error(event, self._type(event))
+
+    def ended(self, agent_type: AgentType, outcome: str, took_s: float | None) -> None:
+        """Count a task that ended. took_s: None where there is no telling."""
+        self._meters.add("coterie.task.completed", agent_type, outcome)
+        if took_s is not None:
+            self._meters.record("coterie.task.duration", agent_type, outcome, value=took_s)
 
     def _finished(self, event: Event) -> None:
         agent_type = self._type(event)
@@ -98,13 +112,10 @@ class TaskTally:
         # It was counted as a replay, or is by the worker that performed it.
         if event.fields.get("replayed") or (task is not None and (task.was_replayed or task.is_elsewhere)):
             return
-        outcome = str(event.fields.get("state"))
-        self._meters.add("coterie.task.completed", agent_type, outcome)
         # Of what never began, there is no duration.
-        if event.fields.get("attempt"):
-            took_s = float(event.fields.get("duration_s") or 0.0)
-            self._meters.record("coterie.task.duration", agent_type, outcome, value=took_s)
-        self._note_timeout(event, agent_type)
+        took_s = float(event.fields.get("duration_s") or 0.0) if event.fields.get("attempt") else None
+        self.ended(agent_type, str(event.fields.get("state")), took_s)
+        self._note_error(event, agent_type)
 
     def _replayed(self, event: Event) -> None:
         agent_type, usage = self._type(event), event.fields.get("usage") or {}
@@ -115,6 +126,13 @@ class TaskTally:
         # An item of a foreach was, not yet the task.
         if task is not None and "item" not in event.fields:
             task.was_replayed = True
+
+    def _note_error(self, event: Event, agent_type: AgentType) -> None:
+        """Of what has ended: a refusal that is waited for no longer, or an attempt that was cut off."""
+        by = _REFUSED_BY.get(_error_type(event))
+        if by is not None:
+            self._meters.add("coterie.refusals", agent_type, by)
+        self._note_timeout(event, agent_type)
 
     def _note_timeout(self, event: Event, agent_type: AgentType) -> None:
         if _error_type(event) == _TIMED_OUT:
