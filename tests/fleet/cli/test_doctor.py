@@ -175,6 +175,21 @@ def test_nobody_performs_what_is_left_to_workers(at, examined):
     assert finding["remedy"] == "start one: coterie worker --team remoteteam:team --types faraway"
 
 
+def test_nobody_performs_what_a_plan_leaves_to_workers(at, examined, folder):
+    plan = folder / "plan.yaml"
+    plan.write_text("name: p\ntasks:\n  - {id: t, agent_type: summariser, placement: remote}\n", "utf-8")
+
+    finding = only(examined("--plan", str(plan), code=0), "workers", "warning")
+
+    assert "no worker is alive for 'summariser'" in finding["found"]
+
+
+def test_a_plan_that_is_not_there_is_a_fault(at, examined):
+    finding = only(examined("--plan", "nowhere.yaml", code=1), "workers", "fault")
+
+    assert "nowhere.yaml" in finding["found"]
+
+
 def test_one_who_does_is_enough(at, examined):
     at.with_store(lambda store: Registration(store, "w1", "elsewhere", ["faraway"], lease_s=600).enlist(1))
 

@@ -142,6 +142,13 @@ def test_variables_that_fit_together_are_fine():
     assert finding.state == "ok"
 
 
+@pytest.mark.parametrize("store", ["redis://127.0.0.1:6379/0", "rediss://localhost", "redis://[::1]/1", "unix:///s"])
+def test_a_folder_will_do_where_the_store_is_this_machine_s_own(store):
+    (finding,) = variables_of({"COTERIE_STORE": store, "COTERIE_ARTIFACTS": "file:///srv/demo/artifacts"})
+
+    assert finding.state == "ok"
+
+
 async def test_a_check_that_hangs_ends_and_the_others_go_on():
     async def hangs(place):
         await asyncio.sleep(600)

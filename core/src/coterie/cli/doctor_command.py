@@ -31,6 +31,12 @@ def doctor(
     store: StoreOption = None,
     namespace: NamespaceOption = None,
     artifacts: ArtifactsOption = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan", metavar="PATH", help="A plan's file, or module:plan: see whether workers perform what it asks."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Find what is wrong with this deployment, and say what to do about it.
@@ -40,4 +46,4 @@ def doctor(
     from coterie.cli.doctor.place import Place
     from coterie.cli.doctor.telling import doctor_command
 
-    return doctor_command(Place(store, namespace, team, artifacts), as_json=as_json)
+    return doctor_command(Place(store, namespace, team, artifacts, plan), as_json=as_json)

@@ -22,12 +22,13 @@ __all__ = ["Place", "may_be_made"]
 
 @dataclass(slots=True)
 class Place:
-    """store, namespace, team, artifacts: as the options have them. loaded: the team, once it was found."""
+    """store, namespace, team, artifacts, plan: as the options have them. loaded: the team, once it was found."""
 
     store: str | None = None
     namespace: str | None = None
     team: str | None = None
     artifacts: str | None = None
+    plan: str | None = None
     loaded: Team | None = field(default=None, init=False)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -26,6 +27,8 @@ _PREFIX = "COTERIE_"
 # Of example teams, and between parts of coterie: nobody is told of them.
 _OTHERS = ("COTERIE_OUTCOMES", "COTERIE_TARGET", "COTERIE_PROVIDER_URL")
 _SHARED = ("redis", "unix")
+# As URLs name this machine; a socket has no host.
+_LOCAL = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 
 
 async def check_variables(place: Place) -> list[Finding]:
@@ -85,7 +88,7 @@ def _at_odds(ours: Mapping[str, str]) -> list[Finding]:
                 "name a file (sqlite:///path) or a server (redis://host:6379/0)",
             )
         )
-    if _scheme(store) in _SHARED and _scheme(artifacts) in ("", "file", "local"):
+    if _is_shared(store) and _scheme(artifacts) in ("", "file", "local"):
         said = "COTERIE_ARTIFACTS names a folder" if artifacts else "COTERIE_ARTIFACTS is not set"
         found.append(
             warning(
@@ -98,6 +101,11 @@ def _at_odds(ours: Mapping[str, str]) -> list[Finding]:
             warning("COTERIE_JOURNAL is off: what is finished is not remembered", "set it to strict, or relaxed")
         )
     return found
+
+
+def _is_shared(store: str) -> bool:
+    """Whether other machines reach it: not a server that this one has for itself."""
+    return _scheme(store) in _SHARED and not _LOCAL.fullmatch(urlsplit(store).hostname or "localhost")
 
 
 def _scheme(url: str) -> str:

@@ -12,6 +12,7 @@ from coterie._rules.decided import Decided, State
 from coterie.cli.doctor.finding import Finding, because, fault, ok, skipped, warning
 from coterie.cli.doctor.place import Place, may_be_made
 from coterie.cli.fleet.snapshot import head_of, take
+from coterie.cli.words import count_of
 from coterie.errors import CoterieError, StateFormatError, Unavailable
 from coterie.errors.root import in_words, listed
 from coterie.ports import StateStore
@@ -180,7 +181,8 @@ async def check_breakers(place: Place) -> list[Finding]:
         for state, remedy in _FOR_BREAKERS.items()
         if state in by_state
     ]
-    return found or [ok(f"{len(snapshot.breakers)} breakers, all closed")]
+    count = len(snapshot.breakers)
+    return found or [ok(f"{count_of(count, 'breaker')}, {'all ' * (count > 1)}closed" if count else "none is stored")]
 
 
 _FOR_BREAKERS = {

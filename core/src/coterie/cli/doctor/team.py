@@ -8,13 +8,14 @@ from pathlib import Path
 from coterie._threads import in_thread
 from coterie.cli.doctor.finding import Finding, because, ok, skipped, warning
 from coterie.cli.doctor.place import Place
-from coterie.cli.sources import load_team
+from coterie.cli.sources import load_team, read_plan
 from coterie.cli.streams import reserved_stdout
 from coterie.errors import CoterieError
 from coterie.errors.root import listed
 from coterie.orchestrator import Orchestrator
 from coterie.remote.agent import RemoteAgent
 from coterie.remote.registry import list_workers
+from coterie.team import Team
 
 __all__ = ["check_team", "check_workers"]
 
@@ -41,23 +42,24 @@ async def check_team(place: Place) -> Finding:
 
 
 async def check_workers(place: Place) -> list[Finding]:
-    """Whether a worker is alive for each type that the team leaves to workers; and workers that were lost."""
+    """Whether a worker is alive for each type that team and plan leave to workers; and workers that were lost."""
+    try:
+        remote = await _left_to_workers(place)
+    except (CoterieError, OSError) as error:
+        return [because(error, "correct --plan")]
     async with place.state() as store:
         workers = await list_workers(store)
     alive = [each for each in workers if each.state == "alive"]
     lost = [each.id for each in workers if each.state == "lost"]
-    found = []
-    if place.loaded is not None:
-        remote = [name for name in place.loaded.agent_types if _is_remote(place, name)]
-        served = {name for each in alive for name in each.types}
-        found += [
-            warning(
-                f"no worker is alive for {name!r}: its tasks wait",
-                f"start one: coterie worker --team {place.team} --types {name}",
-            )
-            for name in remote
-            if name not in served
-        ]
+    served = {name for each in alive for name in each.types}
+    found = [
+        warning(
+            f"no worker is alive for {name!r}: its tasks wait",
+            f"start one: coterie worker --team {place.team or 'PATH'} --types {name}",
+        )
+        for name in remote
+        if name not in served
+    ]
     if lost:
         found.append(
             warning(
@@ -67,11 +69,27 @@ async def check_workers(place: Place) -> list[Finding]:
         )
     if found:
         return found
-    if not workers and place.loaded is None:
-        return [skipped("no worker is registered", "with --team, those that it needs are looked for")]
-    return [ok(f"{len(alive)} alive" if workers else "the team leaves nothing to workers")]
+    if workers or remote:
+        return [ok(f"{len(alive)} alive")]
+    if place.loaded is None and place.plan is None:
+        return [skipped("no worker is registered", "with --team and --plan, those that they need are looked for")]
+    if place.plan is None:
+        return [ok("the team leaves nothing to workers; whether a plan does, --plan tells")]
+    return [ok("neither team nor plan leaves anything to workers")]
 
 
-def _is_remote(place: Place, agent_type: str) -> bool:
+async def _left_to_workers(place: Place) -> list[str]:
+    """The agent types that only workers perform here: as the team says, and tasks of the plan."""
     team = place.loaded
-    return team is not None and any(isinstance(agent.handler, RemoteAgent) for agent in team.of_type(agent_type))
+    found = [] if team is None else [name for name in team.agent_types if _is_remote(team, name)]
+    if place.plan is not None:
+        # As of the team: it may be made by the user's code.
+        with reserved_stdout():
+            plan = await in_thread(read_plan, place.plan)
+        asked = [task.agent_type for task in plan.tasks if task.placement == "remote"]
+        found += [name for name in dict.fromkeys(asked) if name not in found]
+    return found
+
+
+def _is_remote(team: Team, agent_type: str) -> bool:
+    return any(isinstance(agent.handler, RemoteAgent) for agent in team.of_type(agent_type))
