@@ -9,8 +9,16 @@ import logging
 from contextlib import contextmanager
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from coterie import ForEach, Plan, Retry, Runtime, Task, Team
+from coterie.breaker import BreakerPolicy, CircuitBreaker
+from coterie.cli.logs import LoggedProgress
+from coterie.errors import Unavailable
+from coterie.journal.insisting import Outage
+from coterie.shared_state import warn
 from coterie.telemetry import logs
 from coterie.telemetry.log_lines import ConsoleFormatter, JsonFormatter, ShowFields
 
@@ -128,16 +136,26 @@ async def test_where_nobody_reads_nothing_is_bound(team, monkeypatch):
     assert "task" not in seen[0]
 
 
-async def test_the_current_span_is_told(team):
-    from opentelemetry import trace
-    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+def current_span():
+    """As a scheduler hands it on, recorded or not."""
+    return trace.use_span(NonRecordingSpan(SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))))
 
-    span = NonRecordingSpan(SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1)))
-    with heard() as written, trace.use_span(span):
+
+def test_the_current_span_is_told(monkeypatch):
+    monkeypatch.setattr(trace, "get_tracer_provider", TracerProvider)
+    with heard() as written, current_span():
         logging.getLogger("mine").warning("x")
 
     (document,) = documents(written)
     assert (document["trace_id"], document["span_id"]) == (f"{0xABC:032x}", f"{0xDEF:016x}")
+
+
+def test_where_nobody_records_spans_no_trace_is_told_that_nobody_will_find():
+    with heard() as written, current_span():
+        logging.getLogger("mine").warning("x")
+
+    (document,) = documents(written)
+    assert not {"trace_id", "span_id"} & set(document)
 
 
 async def test_our_own_records_name_their_event_and_their_error(team):
@@ -272,3 +290,51 @@ async def test_what_is_cancelled_leaves_nothing_bound(team):
             await work
 
     assert logs.bound_fields() == {}
+
+
+async def test_what_a_breaker_does_is_an_event_and_a_warning_so_that_quiet_logs_have_it_too():
+    breaker = CircuitBreaker("paid", BreakerPolicy(failure_threshold=1))
+    with heard() as written:
+        logging.getLogger("coterie.breaker").setLevel(logging.WARNING)
+        try:
+            await breaker.force_open()
+            await breaker.reset()
+            with pytest.raises(ConnectionError):
+                await breaker.call(_fails)
+        finally:
+            logging.getLogger("coterie.breaker").setLevel(logging.NOTSET)
+
+    told = [(each["level"], each["event"], each["message"]) for each in documents(written)]
+    assert [each[:2] for each in told] == [
+        ("warning", "breaker.forced"),
+        ("warning", "breaker.closed"),
+        ("warning", "breaker.opened"),
+    ]
+    assert "calls are refused for" in told[-1][2]
+
+
+async def _fails() -> None:
+    raise ConnectionError("down")
+
+
+def test_an_outage_is_an_event_when_it_begins_and_when_it_is_over():
+    outage = Outage(logging.getLogger("coterie.remote"), "worker.store_away", "worker.store_back")
+    with heard() as written:
+        outage.failed("w1", Unavailable("down"))
+        outage.answered()
+
+    assert [each["event"] for each in documents(written)] == ["worker.store_away", "worker.store_back"]
+
+
+def test_what_all_share_is_an_event_where_it_no_longer_holds():
+    with heard() as written:
+        warn(logging.getLogger("coterie.breaker"), "breaker.store_failed paid: down")
+
+    assert documents(written)[0]["event"] == "breaker.store_failed"
+
+
+def test_a_line_for_people_is_no_event_whatever_it_begins_with():
+    with heard() as written:
+        LoggedProgress().say("plan.yaml: cannot be read")
+
+    assert "event" not in documents(written)[0]

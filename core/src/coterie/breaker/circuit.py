@@ -7,7 +7,7 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from types import CoroutineType
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, overload
@@ -24,6 +24,7 @@ from coterie.breaker.shadow import NOTHING_KNOWN, Shadow, Tally
 from coterie.breaker.shared import SharedBreaker
 from coterie.clock import Clock, SystemClock
 from coterie.errors import CoterieError, Misuse, Unavailable
+from coterie.errors.root import in_words
 from coterie.events import Event, Listener
 from coterie.ids import check_name
 from coterie.ports import StateStore
@@ -365,7 +366,9 @@ class CircuitBreaker:
 
     def _tell(self, name: str, **fields: Any) -> None:
         if name not in {"breaker.store_failed", "breaker.store_recovered"}:
-            _log.info("%s %s: %s", name, self.name, fields.get("state"))
+            # Whoever hears of warnings alone hears that calls are refused, and that they no longer are.
+            level = logging.INFO if name == "breaker.half_opened" else logging.WARNING
+            _log.log(level, "%s %s: %s", name, self.name, _in_words(fields))
         if self._on_event is None:
             return
         try:
@@ -373,6 +376,11 @@ class CircuitBreaker:
         # A listener's error is its own: no call fails, and no state is lost, because nobody could be told.
         except Exception:  # noqa: BLE001 - logged with its traceback
             _log.exception("the listener of the circuit breaker %r failed on %s", self.name, name)
+
+
+def _in_words(fields: Mapping[str, Any]) -> str:
+    state, rest_s = fields["state"], fields["retry_after_s"]
+    return f"{state}, calls are refused for {in_words(rest_s)}" if state == "open" and rest_s else str(state)
 
 
 def _check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:

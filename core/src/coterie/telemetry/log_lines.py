@@ -19,6 +19,8 @@ MESSAGE_CHARS, STACK_CHARS, VALUE_CHARS = 8_000, 16_000, 500
 
 # What our own loggers say first: a name that stays, such as `breaker.opened`.
 _EVENT = re.compile(r"([a-z]+(?:[._][a-z]+)*\.[a-z_]+)(?=[\s:]|\Z)")
+# Says lines for people, which may begin with anything; its events are named in the format.
+_SPOKEN = "coterie.progress"
 _OWN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "coterie", "taskName"}
 _GIVEN = {"workflow_id", "task_id", "item_key", "attempt"}
 # Said by the place where people read the lines, or of no use to them.
@@ -118,6 +120,9 @@ def _event(record: logging.LogRecord) -> str | None:
     if record.name.partition(".")[0] not in ("coterie", "airflow_provider_coterie", "prefect_coterie"):
         return None
     found = _EVENT.match(str(record.msg))
+    if found is None and record.name != _SPOKEN:
+        # One place logs several events: the name is among the values.
+        found = _EVENT.match(record.getMessage())
     return found[1] if found else None
 
 

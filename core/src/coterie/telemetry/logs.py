@@ -9,7 +9,6 @@ Of our own loggers those that quote what others say (`guarded`) strike credentia
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from types import TracebackType
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from coterie._rules.redaction import redacted
 from coterie._secrets import known
+from coterie.telemetry.recording import is_recording
 
 if TYPE_CHECKING:
     from coterie.context import TaskContext
@@ -45,7 +45,7 @@ Fields: TypeAlias = dict[str, str | int]
 # How many readers of what is bound were made in this process: formatters, filters, handlers. Never fewer again.
 readers = 0
 
-_work: ContextVar[TaskContext | Run | None] = ContextVar("coterie_work", default=None)
+_work: ContextVar[TaskContext | Run | Fields | None] = ContextVar("coterie_work", default=None)
 
 # What `ctx.logger` gives its records, also where no context reaches, and what we call it.
 _GIVEN = {"workflow_id": "run", "task_id": "task", "item_key": "item", "attempt": "attempt"}
@@ -57,8 +57,8 @@ def read() -> None:
     readers += 1
 
 
-async def bound_to(work: TaskContext | Run, doing: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Do it; records made meanwhile, in its threads too, carry the work's fields."""
+async def bound_to(work: TaskContext | Run | Fields, doing: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Do it; records made meanwhile, in its threads too, carry the work's fields; or those given, if they are known."""
     token = _work.set(work)
     try:
         return await doing()
@@ -66,7 +66,7 @@ async def bound_to(work: TaskContext | Run, doing: Callable[[], Coroutine[Any, A
         _work.reset(token)
 
 
-def bound() -> TaskContext | Run | None:
+def bound() -> TaskContext | Run | Fields | None:
     """The work that is bound here and now."""
     return _work.get()
 
@@ -182,7 +182,9 @@ def told(error: BaseException) -> str:
         return f"it could not be told: {type(failure).__name__}"
 
 
-def _of_work(work: TaskContext | Run) -> Fields:
+def _of_work(work: TaskContext | Run | Fields) -> Fields:
+    if isinstance(work, dict):
+        return dict(work)
     run: Run | None = getattr(work, "run", None)
     if run is None:
         # The run itself.
@@ -199,9 +201,10 @@ def _of_work(work: TaskContext | Run) -> Fields:
 
 
 def _of_span() -> Fields:
-    # Where nobody has loaded it, there is no span.
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
+    # A context that nobody records, such as a scheduler hands on in any case, names a trace that is nowhere.
+    if not is_recording():
         return {}
-    span = trace.get_current_span().get_span_context()
+    from opentelemetry.trace import get_current_span
+
+    span = get_current_span().get_span_context()
     return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"} if span.is_valid else {}
