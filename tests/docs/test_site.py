@@ -116,6 +116,17 @@ def test_the_folder_of_the_site_leads_to_its_first_page(pages: dict[Path, WebPag
     assert pages[site / "index.html"].links == ["docs/index.html"]
 
 
+@pytest.mark.parametrize(
+    "page", ["docs/index", "docs/how-to/README", "docs/how-to/run-on-airflow", "docs/reference/plan"]
+)
+def test_the_guides_stand_in_the_groups_of_their_own_page(site: Path, page: str):
+    read = (site / f"{page}.html").read_text("utf-8")
+    written = (REPOSITORY / "docs/how-to/README.md").read_text("utf-8").partition("## How to read")[0]
+
+    groups = re.findall(r'<li class="navigation-group">([^<]+)</li>', read)
+    assert groups == re.findall(r"^## (.+)$", written, re.MULTILINE)
+
+
 def test_every_diagram_is_drawn(site: Path):
     sources = sum(path.read_text("utf-8").count("```mermaid") for path in REPOSITORY.glob("docs/**/*.md"))
     drawn = sum(path.read_text("utf-8").count('<svg class="diagram"') for path in site.glob("docs/**/*.html"))
