@@ -57,6 +57,7 @@ dag_run.traced !
           claim weigh (unfinished, taken over)
           invoke_agent weigher (weigher, attempt 1)
             balance
+          lost scale-1 (at scale-1, lost)
           step left pan (replayed)
           step right pan
         execute_task weigh (weigher, succeeded, replayed) -> prefect task
