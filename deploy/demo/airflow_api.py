@@ -12,10 +12,13 @@ import urllib.request
 import uuid
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 __all__ = ["ANSWER_S", "AirflowApi"]
 
 ATTEMPTS = 4
+# The database was locked, and the request undone.
+_UNDONE = (500, 503)
 # Clearly longer than the database waits for its lock (60 s): whoever gives up sooner misses the answer that says so.
 ANSWER_S = 150.0
 
@@ -34,7 +37,7 @@ class AirflowApi:
         self._pause_s = pause_s
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """One request, repeated while the server says 500; a GET also if the answer does not come.
+        """One request, repeated while the server says 500 or 503; a GET also if the answer does not come.
 
         Raises:
             urllib.error.HTTPError: with the server's answer in its message.
@@ -54,19 +57,28 @@ class AirflowApi:
         """
         name = run_id or f"demo-{uuid.uuid4()}"
         body = {"logical_date": None, "conf": dict(conf), "dag_run_id": name}
+        path = f"/api/v2/dags/{dag_id}/dagRuns"
         # The id is ours: a run that was started although no answer came is found, not started again.
-        self._repeated("POST", f"/api/v2/dags/{dag_id}/dagRuns", body, silence_too=True)
+        self._repeated("POST", path, body, silence_too=True)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._repeated("GET", f"{path}/{quote(name, safe='')}", None, silence_too=True)
+                break
+            except urllib.error.HTTPError as error:
+                if error.code != 404 or attempt == ATTEMPTS:
+                    raise
+            # It had answered before it committed, and the database was locked then.
+            self._repeated("POST", path, body, silence_too=True, may_be_there=True)
         return name
 
-    def _repeated(self, method: str, path: str, body: object, *, silence_too: bool) -> Any:
+    def _repeated(self, method: str, path: str, body: object, *, silence_too: bool, may_be_there: bool = False) -> Any:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._request(method, path, body, self._answer_s)
             except urllib.error.HTTPError as error:
-                if error.code == 409 and attempt > 1 and silence_too:
+                if error.code == 409 and (may_be_there or (attempt > 1 and silence_too)):
                     return None
-                # The database was locked and the request undone.
-                if error.code != 500 or attempt == ATTEMPTS:
+                if error.code not in _UNDONE or attempt == ATTEMPTS:
                     raise
             except OSError as error:
                 if not silence_too or not _is_silence(error) or attempt == ATTEMPTS:

@@ -76,7 +76,7 @@ def test_the_client_waits_clearly_longer_than_the_database_for_its_lock():
     assert airflow_api.ANSWER_S >= 2 * 60
 
 
-@pytest.mark.parametrize("undone", [500, SILENCE])
+@pytest.mark.parametrize("undone", [500, 503, SILENCE])
 def test_a_question_that_is_not_answered_is_asked_again(serve, undone: int):
     api, script = serve(undone, 200)
 
@@ -106,12 +106,12 @@ def test_a_server_that_never_answers_is_given_up(serve, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("undone", [500, SILENCE])
 @pytest.mark.parametrize("then", [200, 409])
 def test_a_run_is_started_once_also_if_its_start_was_not_answered(serve, undone: int, then: int):
-    api, script = serve(undone, then)
+    api, script = serve(undone, then, 200)
 
     run_id = api.start_run("review", {"source": "x"})
 
     assert (
-        script.asked
+        script.asked[:2]
         == [
             ("POST", RUNS, {"logical_date": None, "conf": {"source": "x"}, "dag_run_id": run_id}),
         ]
@@ -119,8 +119,17 @@ def test_a_run_is_started_once_also_if_its_start_was_not_answered(serve, undone:
     )
 
 
+def test_a_run_that_was_answered_and_not_committed_is_started_again(serve):
+    api, script = serve(200, 404, 200, 200)
+
+    run_id = api.start_run("review", {})
+
+    assert [(method, path) for method, path, _ in script.asked] == [("POST", RUNS), ("GET", f"{RUNS}/{run_id}")] * 2
+    assert script.asked[0] == script.asked[2]
+
+
 def test_runs_without_a_given_id_have_different_ones(serve):
-    api, _ = serve(200, 200)
+    api, _ = serve(*[200] * 4)
 
     assert api.start_run("review", {}) != api.start_run("review", {})
 
