@@ -103,7 +103,8 @@ async def test_a_run_that_the_journal_does_not_know_is_an_error(journal: Journal
 async def test_tasks_lie_in_the_run_and_link_to_what_they_waited_for(journal: Journal):
     timeline = await Crew(journal).run(work("a"), work("b", "a"), work("c", "a", "b"))
 
-    assert [span.id for span in timeline.spans] == ["run", "task/a", "task/b", "task/c"]
+    # When each began follows from when its end was written down, which may be a moment late: no order.
+    assert {span.id for span in timeline.spans} == {"run", "task/a", "task/b", "task/c"}
     assert span_of(timeline, "task/c").links == ("task/a", "task/b")
     assert (timeline.state, timeline.is_over) == ("succeeded", True)
     assert {span.state for span in timeline.spans} == {"succeeded"}
