@@ -15,7 +15,7 @@ from coterie._rules.pool import suspend, turn
 from coterie._rules.pool_policy import PoolPolicy
 from coterie.policies import Policies
 from coterie.ports import StateStore
-from coterie.stores.around import StateStoreAround
+from coterie.ports.around import StateStoreAround
 from coterie.stores.memory import MemoryStateStore
 from coterie.testing import ManualClock
 

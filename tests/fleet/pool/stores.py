@@ -7,7 +7,7 @@ from typing import Any
 
 from coterie.errors import Unavailable
 from coterie.ports import StateStore
-from coterie.stores.around import StateStoreAround
+from coterie.ports.around import StateStoreAround
 
 __all__ = ["Watched"]
 

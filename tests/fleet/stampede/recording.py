@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from coterie._rules.breaker import Admission
 from coterie._rules.decided import Decide, Decided, Operation, State
 from coterie.ports import StateStore
-from coterie.stores.around import StateStoreAround
+from coterie.ports.around import StateStoreAround
 from tests.fleet.stampede.journal import Journal
 
 __all__ = ["Call", "RecordingStore", "current", "snapshot"]

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from coterie._rules.written import Change, Guard, Page
 from coterie.errors import Unavailable
-from coterie.ports import Durability, JournalStore, Scope
+from coterie.ports import JournalStore
+from coterie.ports.around import DurableAround
 
 __all__ = ["InsistingStore", "Outage", "insisted", "insistence_s", "insisting"]
 
@@ -88,7 +89,7 @@ async def insisted(work: Callable[[], Awaitable[T]], *, seconds: float, outage: 
         wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
 
 
-class InsistingStore:
+class InsistingStore(DurableAround[JournalStore]):
     """A `JournalStore` around another, for work that was done and would be done again if it were not written.
 
     `write` and `read` are insisted on for `seconds`: the same texts under the same guard can be written twice. Whoever
@@ -96,29 +97,9 @@ class InsistingStore:
     """
 
     def __init__(self, wrapped: JournalStore, seconds: float, outage: Outage) -> None:
-        self._wrapped = wrapped
+        super().__init__(wrapped)
         self._seconds = seconds
         self._outage = outage
-
-    @property
-    def url(self) -> str:
-        """The wrapped store's."""
-        return self._wrapped.url
-
-    @property
-    def scope(self) -> Scope:
-        """The wrapped store's."""
-        return self._wrapped.scope
-
-    @property
-    def namespace(self) -> str:
-        """The wrapped store's."""
-        return self._wrapped.namespace
-
-    @property
-    def durability(self) -> Durability:
-        """The wrapped store's."""
-        return self._wrapped.durability
 
     async def change(self, run: str, paths: Sequence[str], decide: Change[T]) -> T:
         """As the wrapped store."""

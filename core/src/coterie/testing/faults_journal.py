@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias, TypeVar
 
 from coterie._rules.written import Change, Guard, Page
 from coterie.errors import Unavailable
-from coterie.ports import Durability, JournalStore, Scope
+from coterie.ports import JournalStore
+from coterie.ports.around import DurableAround
 
 __all__ = ["FaultyJournalStore", "When"]
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 When: TypeAlias = Literal["before", "after"]
 
 
-class FaultyJournalStore:
+class FaultyJournalStore(DurableAround[JournalStore]):
     """A `JournalStore` around another. Its writes are `write`, `change` and `remove`, numbered from 1 as they begin.
 
     script: by number and when, the exception that a write raises: "before" anything is written, or "after" it is, as
@@ -37,7 +38,7 @@ class FaultyJournalStore:
         *,
         on_write: Callable[[int, When], None] | None = None,
     ) -> None:
-        self._wrapped = wrapped
+        super().__init__(wrapped)
         self._script = dict(script or {})
         self._on_write = on_write
         self.calls: list[tuple[str, str]] = []
@@ -45,26 +46,6 @@ class FaultyJournalStore:
         self.down: Literal["refusing", "mute"] | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-
-    @property
-    def url(self) -> str:
-        """The wrapped store's."""
-        return self._wrapped.url
-
-    @property
-    def scope(self) -> Scope:
-        """The wrapped store's."""
-        return self._wrapped.scope
-
-    @property
-    def namespace(self) -> str:
-        """The wrapped store's."""
-        return self._wrapped.namespace
-
-    @property
-    def durability(self) -> Durability:
-        """The wrapped store's."""
-        return self._wrapped.durability
 
     async def change(self, run: str, paths: Sequence[str], decide: Change[T]) -> T:
         """As the wrapped store, or as the script says."""

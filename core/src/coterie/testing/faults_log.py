@@ -20,7 +20,8 @@ from coterie._rules.log import (
     TopicStatus,
 )
 from coterie.errors import Unavailable
-from coterie.ports import Durability, LogStore, Notice, Scope
+from coterie.ports import LogStore, Notice
+from coterie.ports.around import DurableAround
 
 __all__ = ["FaultyLogStore", "When"]
 
@@ -29,7 +30,7 @@ T = TypeVar("T")
 When: TypeAlias = Literal["before", "after"]
 
 
-class FaultyLogStore:
+class FaultyLogStore(DurableAround[LogStore]):
     """A `LogStore` around another. Its calls that write are numbered from 1 as they begin.
 
     script: by number and when, the exception that such a call raises: "before" anything is written, or "after" it is,
@@ -49,7 +50,7 @@ class FaultyLogStore:
         *,
         on_write: Callable[[int, When], None] | None = None,
     ) -> None:
-        self._wrapped = wrapped
+        super().__init__(wrapped)
         self._on_write = on_write
         self.script = dict(script or {})
         self.calls: list[tuple[str, str]] = []
@@ -57,26 +58,6 @@ class FaultyLogStore:
         self.down: Literal["refusing", "mute"] | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-
-    @property
-    def url(self) -> str:
-        """The wrapped store's."""
-        return self._wrapped.url
-
-    @property
-    def scope(self) -> Scope:
-        """The wrapped store's."""
-        return self._wrapped.scope
-
-    @property
-    def namespace(self) -> str:
-        """The wrapped store's."""
-        return self._wrapped.namespace
-
-    @property
-    def durability(self) -> Durability:
-        """The wrapped store's."""
-        return self._wrapped.durability
 
     async def append(self, topic: str, messages: Sequence[Message], *, retention: Retention) -> Sequence[Appended]:
         """As the wrapped store, or as the script says."""

@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 from coterie._rules.decided import Decide, State
 from coterie.errors import Unavailable
 from coterie.ports import Notice, StateStore
-from coterie.stores.around import StateStoreAround
+from coterie.ports.around import StateStoreAround
 
 __all__ = ["FaultyStateStore"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coterie._rules.decided import State
-from coterie.stores.around import StateStoreAround
+from coterie.ports.around import StateStoreAround
 
 __all__ = ["Untouched"]
 

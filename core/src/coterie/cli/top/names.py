@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from coterie.ports import StateStore
-from coterie.stores.around import StateStoreAround
+from coterie.ports.around import StateStoreAround
 
 __all__ = ["Names", "Remembering"]
 

@@ -1,38 +1,70 @@
-"""A state store around another: the ground of those that change only some of what it does."""
+"""Stores around others: the ground of those that change only some of what the other one does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from coterie._rules.decided import Decide, State
-from coterie.ports import Notice, Scope, StateStore
+from coterie.ports.state import StateStore
+from coterie.ports.words import Durability, Notice, Scope
 
-__all__ = ["StateStoreAround"]
+__all__ = ["Around", "DurableAround", "StateStoreAround"]
 
 T = TypeVar("T")
 
 
-class StateStoreAround:
-    """A `StateStore` that hands everything on to another."""
+class _Placed(Protocol):
+    @property
+    def url(self) -> str: ...
+    @property
+    def scope(self) -> Scope: ...
+    @property
+    def namespace(self) -> str: ...
 
-    def __init__(self, wrapped: StateStore) -> None:
+
+class _Durable(_Placed, Protocol):
+    @property
+    def durability(self) -> Durability: ...
+
+
+PlacedT = TypeVar("PlacedT", bound=_Placed)
+DurableT = TypeVar("DurableT", bound=_Durable)
+
+
+class Around(Generic[PlacedT]):
+    """A store that lies where another does."""
+
+    def __init__(self, wrapped: PlacedT) -> None:
         self._wrapped = wrapped
 
     @property
     def url(self) -> str:
-        """See `StateStore.url`."""
+        """The wrapped store's."""
         return self._wrapped.url
 
     @property
     def scope(self) -> Scope:
-        """See `StateStore.scope`."""
+        """The wrapped store's."""
         return self._wrapped.scope
 
     @property
     def namespace(self) -> str:
-        """See `StateStore.namespace`."""
+        """The wrapped store's."""
         return self._wrapped.namespace
+
+
+class DurableAround(Around[DurableT]):
+    """One that is also as durable as another."""
+
+    @property
+    def durability(self) -> Durability:
+        """The wrapped store's."""
+        return self._wrapped.durability
+
+
+class StateStoreAround(Around[StateStore]):
+    """A `StateStore` that hands everything on to another."""
 
     async def update(self, key: str, decide: Decide[T], *, keep_s: float | None = None) -> T:
         """See `StateStore.update`."""
