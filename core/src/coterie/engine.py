@@ -333,9 +333,7 @@ class PlanRun:
             self._settle(*known.popleft())
 
     def _settle(self, i: int, ended: Ended | TaskResult) -> None:
-        self._ended[i] = ended
-        if self._listener is not None:
-            self._tell_end(i, ended)
+        self._record(i, ended)
         ready, never = self._progress.settle(i, ended.state)
         # First: what starts now may wait for them, and its fingerprint names the end of each.
         for position, state in never:
@@ -366,13 +364,8 @@ class PlanRun:
     def _tell_end(self, i: int, ended: Ended | TaskResult) -> None:
         error = ended.error
         text = str(error if isinstance(error, ErrorInfo) or error is None else ErrorInfo.of(error))
-        agent_type = self._tasks[i].agent_type
-        fields = {
-            "state": ended.state,
-            "duration_s": ended.duration_s,
-            "attempt": ended.attempts,
-            "agent_type": agent_type,
-        }
+        fields: dict[str, Any] = {"state": ended.state, "duration_s": ended.duration_s, "attempt": ended.attempts}
+        fields["agent_type"] = self._tasks[i].agent_type
         if isinstance(ended, TaskResult) and ended.replayed:
             fields["replayed"] = True
         self._emit("task.finished", self._tasks[i].id, **fields, error=text if error is not None else None)

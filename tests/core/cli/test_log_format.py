@@ -14,7 +14,7 @@ team = Team("slow")
 
 @team.agent("sleeps")
 async def sleeps(task_input):
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 @team.agent("warns")
 async def warns(task_input):

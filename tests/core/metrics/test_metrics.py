@@ -41,7 +41,8 @@ def desk(**agent: Any) -> Team:
         asked = task_input.get("item", task_input)
         if ctx.attempt <= asked.get("fails", 0):
             raise ConnectionError("sk-live-4711")
-        await asyncio.sleep(asked.get("seconds", 0))
+        if asked.get("hangs"):
+            await asyncio.Event().wait()
         return "done"
 
     @team.agent("reader")
@@ -100,7 +101,7 @@ async def test_every_attempt_is_paid_for_and_a_retry_is_one_more_call(collected:
 
 
 async def test_an_attempt_that_is_cut_off_is_a_time_out_and_its_call_cancelled(collected: Collected):
-    await watched(collected, desk(timeout_s=0.05)).execute_task(Task("a", "writer", input={"seconds": 60}))
+    await watched(collected, desk(timeout_s=0.05)).execute_task(Task("a", "writer", input={"hangs": True}))
 
     assert collected.points("coterie.task.timeouts") == {("writer",): 1, ("reader",): 0}
     assert collected.points("coterie.agent.calls")["writer", "cancelled"] == 1
@@ -112,7 +113,7 @@ async def test_what_befalls_an_item_is_counted_under_its_type_whoever_performs_i
     collected: Collected, tmp_path: Path, *, in_parts: bool
 ):
     team = desk(retry=Retry(max_attempts=2, base_s=0.0), timeout_s=0.05)
-    each = ForEach(items=[{"fails": 0}, {"fails": 1}, {"seconds": 60}], tolerate_failures=1)
+    each = ForEach(items=[{"fails": 0}, {"fails": 1}, {"hangs": True}], tolerate_failures=1)
     task = Task("each", "writer", foreach=each)
 
     await performed(watched(collected, team, artifacts=ArtifactStore(tmp_path.as_uri())), task, in_parts=in_parts)
@@ -272,7 +273,7 @@ async def test_what_stands_in_is_counted(collected: Collected):
 
 async def test_slots_and_queues_are_shown_as_they_are(collected: Collected):
     orchestrator = watched(collected, desk(capacity=2))
-    plan = Plan("p", [Task(f"t{n}", "writer", input={"seconds": 60}) for n in range(5)])
+    plan = Plan("p", [Task(f"t{n}", "writer", input={"hangs": True}) for n in range(5)])
 
     work = asyncio.create_task(orchestrator.execute_workflow(plan, workflow_id="w"))
     await until(lambda: collected.points("coterie.agent.in_use")["writer", "writer"] == 2)

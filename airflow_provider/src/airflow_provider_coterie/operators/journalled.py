@@ -94,7 +94,7 @@ class JournalledOperator(BaseOperator):
         self.traced = TracedRun(url, self.hook, run, task_id, alone=alone)
         try:
             context["ti"].xcom_push(TRACE_KEY, self.traced.link())
-        # A link is a courtesy: Airflow asks for it again when the task ends.
+        # Told in the log, and left at that: a link is a courtesy, and tried again when the task ends.
         except Exception:
             self.log.warning("the link to the trace could not be left", exc_info=True)
 

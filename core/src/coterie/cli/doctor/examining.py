@@ -71,7 +71,7 @@ async def _findings(check: Check, place: Place, bound_s: float) -> list[Finding]
             found = await check.run(place)
     except TimeoutError:
         return [fault(f"no answer within {bound_s:g} s", _unanswered(check, place))]
-    # Whatever it is, the other checks go on.
+    # It becomes a finding, which the person reads who asked; the other checks go on.
     except Exception as error:  # noqa: BLE001
         return [because(error, "see 'coterie --debug' of a command that uses it for the traceback")]
     return found if isinstance(found, list) else [found]
