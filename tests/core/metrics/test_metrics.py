@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from opentelemetry import metrics as api
 
-from coterie import ArtifactStore, BreakerPolicy, ForEach, Orchestrator, Plan, Policies, Retry, Task, TaskContext, Team
+from coterie import ArtifactStore, BreakerPolicy, ForEach, Orchestrator, Plan, Policies, Retry, Task, Team
 from coterie.bus import EventBus
 from coterie.errors import BreakerOpen, MalformedEvent
 from coterie.events import Event
@@ -24,45 +23,12 @@ from coterie.stores.memory import MemoryStateStore
 from coterie.telemetry.gauges import BREAKER_STATES
 from coterie.telemetry.metrics import Metrics
 from tests.core.metrics.collected import Collected
+from tests.core.metrics.writers import desk, until, watched
 
 
 @pytest.fixture
 def collected() -> Collected:
     return Collected()
-
-
-def desk(**agent: Any) -> Team:
-    """One agent that writes, fails or hangs as its task says, and one that reads."""
-    team = Team("desk")
-
-    @team.agent("writer", **agent)
-    async def write(task_input: dict[str, Any], ctx: TaskContext) -> str:
-        ctx.report_usage(requests=1, input_tokens=100, output_tokens=20, cost_micros=2_500)
-        asked = task_input.get("item", task_input)
-        if ctx.attempt <= asked.get("fails", 0):
-            raise ConnectionError("sk-live-4711")
-        if asked.get("hangs"):
-            await asyncio.Event().wait()
-        return "done"
-
-    @team.agent("reader")
-    async def read(task_input: dict[str, Any]) -> str:
-        return "read"
-
-    return team
-
-
-def watched(collected: Collected, team: Team, **more: Any) -> Orchestrator:
-    orchestrator = Orchestrator(team, on_event=collected.metrics, **more)
-    collected.metrics.watch(orchestrator)
-    return orchestrator
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Wait for what another task brings about."""
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110  # of many kinds
-            await asyncio.sleep(0.01)
 
 
 async def test_tasks_and_runs_are_counted_by_how_they_end(collected: Collected):

@@ -12,6 +12,7 @@ import pytest
 from coterie.timeline import document_of
 from coterie.timeline.page import page_of
 from coterie.timeline.words import TIME_WORDS
+from tests.core.timeline.browsing import box_of, click, rows, search, spans, text, with_ancestors
 from tests.core.timeline.synthetic import synthetic_document, synthetic_timeline
 from tests.core.timeline.test_page import hostile_document
 from tests.support.chromium import Tab, chromium
@@ -49,48 +50,6 @@ def open_page(tab: Tab, tmp_path: Path) -> Iterator[Any]:
     yield show
     assert tab.complaints == []
     assert [url for url in tab.requests if not url.startswith("file:")] == []
-
-
-def rows(tab: Tab) -> int:
-    """How many rows there are, seen or not."""
-    return int(tab.run("document.getElementById('rows').getAttribute('aria-rowcount')"))
-
-
-def click(tab: Tab, identity: str) -> None:
-    tab.run(f"document.getElementById('{identity}').click()")
-    tab.settle()
-
-
-def text(tab: Tab, selector: str) -> str:
-    return str(tab.run(f"document.querySelector('{selector}').textContent"))
-
-
-def box_of(tab: Tab, identity: str) -> tuple[float, float, float]:
-    """Where in the window an element begins, and how wide it is."""
-    box = f"document.getElementById('{identity}').getBoundingClientRect()"
-    x, y, width = tab.run(f"(({{x, y, width}}) => [x, y, width])({box})")
-    return x, y, width
-
-
-def search(tab: Tab, line: str) -> None:
-    tab.run("document.getElementById('search').select()")
-    tab.write(line)
-
-
-def spans(document: dict[str, Any], **wanted: str) -> list[dict[str, Any]]:
-    return [each for each in document["spans"] if all(each[name] == value for name, value in wanted.items())]
-
-
-def with_ancestors(document: dict[str, Any], found: list[dict[str, Any]]) -> set[str]:
-    """The ids of the spans and of all that they lie in."""
-    parents = {span["id"]: span["parent"] for span in document["spans"]}
-    wanted: set[str] = set()
-    for span in found:
-        identity = span["id"]
-        while identity is not None and identity not in wanted:
-            wanted.add(identity)
-            identity = parents[identity]
-    return wanted
 
 
 def test_ten_thousand_spans_open_folded_to_tasks_with_few_elements(

@@ -26,7 +26,7 @@ from coterie.timeline import Timeline, timeline_of
 from coterie.timeline.standing import Standing, standing_of
 from coterie.timeline.sums import Failure, first_failure
 from tests.core.timeline.checks import checked
-from tests.core.timeline.test_tree import RUN, Crew, span_of, within, work
+from tests.core.timeline.crew import RUN, Crew, span_of, within, work
 
 OPENS_AT_ONCE = BreakerPolicy(failure_threshold=1, timeout_s=300)
 SCHEDULED = Intent("airflow.dag.manual")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from coterie import BreakerPolicy, ForEach, Intent, Plan, Policies, Retry, Task, TaskContext
+from coterie import BreakerPolicy, Intent, Plan, Policies, Retry, Task, TaskContext
 from coterie._rules.journal import RUN as WHOLE
 from coterie._rules.journal_text import Claim
 from coterie._rules.lap import Lap
@@ -14,8 +14,8 @@ from coterie.journal.place import place_of
 from coterie.timeline import document_of, timeline_of
 from coterie.timeline.sums import time_of_path, tried_again
 from tests.core.timeline.checks import checked
+from tests.core.timeline.crew import FAST, RUN, Crew, failing, half_done, span_of, within, work
 from tests.core.timeline.test_showing import BEGUN_S, record
-from tests.core.timeline.test_tree import FAST, RUN, Crew, failing, span_of, within, work
 
 
 async def begun(journal: Journal, *tasks: Task) -> None:
@@ -37,19 +37,7 @@ async def test_a_task_that_somebody_has_claimed_is_not_said_to_be_at_work(journa
 
 
 async def test_a_foreach_that_goes_on_is_not_said_to_be_coterie_s_own_time(journal: Journal):
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def last_waits(ctx: TaskContext) -> None:
-        if ctx.item == 2:
-            reached.set()
-            await go_on.wait()
-
-    running = asyncio.create_task(Crew(journal, each=last_waits).run(work("each", foreach=ForEach(items=[1, 2]))))
-    await reached.wait()
-    while not within(timeline := checked(await timeline_of(journal, RUN)), "task/each"):  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    go_on.set()
-    await running
+    timeline = await half_done(journal)
 
     pieces = timeline.critical_path().pieces
     assert pieces[-1].kind == "open"
