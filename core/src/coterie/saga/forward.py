@@ -60,10 +60,9 @@ class SagaRun(PlanRun):
         return self._verdict.fails and not self._cancelled
 
     def _settle(self, i: int, ended: Ended | TaskResult) -> None:
-        self._verdict.note(i, ended.state)
-        stops, self._stopping = not self._stopping and self._verdict.fails, self._stopping or self._verdict.fails
         super()._settle(i, ended)
-        if stops:
+        if self._verdict.fails and not self._stopping:
+            self._stopping = True
             self._stop()
 
     def _record(self, i: int, ended: Ended | TaskResult) -> None:
