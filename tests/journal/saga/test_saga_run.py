@@ -169,12 +169,12 @@ async def test_a_run_that_may_fail_in_part_is_undone_only_when_no_output_succeed
     assert (wholly.status, wholly.outcome, bad.undone()) == ("failed", "compensated", ["-a"])
 
 
-async def test_an_output_that_waits_for_a_slot_still_begins_when_another_output_has_failed():
-    cloud = Cloud(fails=Counter({"+b": 1}))
+async def test_an_output_that_waits_for_a_slot_still_begins_when_other_outputs_have_failed():
+    cloud = Cloud(fails=Counter({"+b": 1, "+c": 1}))
 
-    result = await cloud.run(plan_of(step("b"), step("c"), fails_on="outputs"), capacity=1)
+    result = await cloud.run(plan_of(step("b"), step("c"), step("d"), fails_on="outputs"), capacity=1)
 
-    assert cloud.log == ["+b", "+c"]
+    assert cloud.log == ["+b", "+c", "+d"]
     assert (result.status, result.outcome) == ("partial", "succeeded")
 
 
