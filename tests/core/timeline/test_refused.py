@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from coterie import ArtifactStore, BreakerPolicy, ForEach, Intent, Plan, Policies, Task, TaskContext, Team
-from coterie._rules.refusal import refused_path
+from coterie._rules.journal_text import Record
+from coterie._rules.lap import Lap
+from coterie._rules.refusal import Refusal, refused_path
 from coterie.cli.runs.documents import unit_document
 from coterie.cli.top.run_file import RunFile
 from coterie.cli.trace.telling import lines_of
@@ -218,6 +220,18 @@ async def test_what_a_scheduler_begins_again_waited_after_the_refusal_until_then
     assert span_of(timeline, "task/b").state == "succeeded"
     assert (kinds.count("refused"), kinds.count("wait")) == (2, 2)
     assert "error_type" not in span_of(timeline, "task/b").facts
+
+
+def test_what_begins_in_the_millisecond_of_a_refusal_waited_after_it():
+    asked = Lap("refused", 1_000_000, 0, {"by": "breaker:work"})
+    given_up = Record(0, "", {"state": "failed"}, "x", at=1.0006, laps=(asked,))
+    kept = Refusal(Record.read(given_up.text(), "refused/b"), token=1, whole=False, final=False)
+    again = Record(0, "", {"state": "succeeded"}, "x", at=1.1, laps=(Lap("call", 1_000_700, 90_000),))
+
+    laps = kept.followed_by(again)
+
+    assert kept.record.at == 1.001
+    assert laps == (asked, Lap("wait", 1_000_700, 0, {"for": "refusal"}), *again.laps)
 
 
 async def test_the_items_of_parts_that_were_refused_have_failed_while_the_scheduler_s_run_goes_on(

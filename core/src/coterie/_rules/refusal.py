@@ -19,6 +19,8 @@ __all__ = ["KIND", "MOST_LAPS", "Refusal", "RefusalText", "refusal_text", "refus
 KIND = "refused"
 # Of all the times that it was given up, together.
 MOST_LAPS = 100
+# A record's instant is kept in whole milliseconds: it may lie after the begin of what came next.
+_ROUNDED_US = 1_000
 
 
 class Refusal(NamedTuple):
@@ -64,8 +66,9 @@ class Refusal(NamedTuple):
         refused_us = round(self.record.at * SECOND)
         began_us = round((record.at - record.result.get("duration_s", 0.0)) * SECOND)
         began_us = min((lap.at_us for lap in record.laps), default=began_us)
-        if self.whole or began_us < refused_us:
+        if self.whole or began_us < refused_us - _ROUNDED_US:
             return record.laps
+        refused_us = min(refused_us, began_us)
         return (*self.record.laps, Lap("wait", refused_us, began_us - refused_us, {"for": "refusal"}), *record.laps)
 
 
