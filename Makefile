@@ -148,8 +148,9 @@ format: setup-core ## Format the code and mend what can be mended.
 .PHONY: test test-core test-fleet test-journal test-clocks test-docs test-airflow test-prefect test-demo test-workflows test-full test-system coverage
 test: test-core test-fleet test-journal test-docs test-airflow test-prefect test-demo test-workflows ## Run every test that needs wheels alone, real schedulers included.
 
+# These share no server and no port, so they run side by side; those of one file stay together.
 test-core: setup-core ## Run the core's tests; PY=3.12 or 3.13 for another Python.
-	$(CORE_PYTHON) -m pytest tests/core $(PYTEST_ARGS)
+	$(CORE_PYTHON) -m pytest tests/core --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 test-fleet: setup-core ## Run the tests of what processes share: stores, breakers, pools, limits, agents over the wire; real servers included.
 	$(CORE_PYTHON) -m pytest tests/fleet $(PYTEST_ARGS)

@@ -63,6 +63,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COTERIE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("COTERIE_ARTIFACTS", raising=False)
     monkeypatch.delenv("COTERIE_DEBUG", raising=False)
+    # Whatever terminal the tests are run from.
+    monkeypatch.delenv("COLUMNS", raising=False)
     return tmp_path
 
 

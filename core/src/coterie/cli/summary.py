@@ -61,7 +61,8 @@ def print_run(console: Console, plan: Plan, result: WorkflowResult, *, notes: bo
     if len(shown) < len(result.tasks):
         console.print(f"and {count_of(len(result.tasks) - len(shown), 'task')} more", style="dim")
     _print_failed_items(console, shown)
-    console.print(_headline(result))
+    # Whole, however narrow it is: the id is there to be copied.
+    console.print(_headline(result), soft_wrap=True)
     if isinstance(result, SagaResult) and result.went_back:
         style = "red" if result.dead_letters else "dim"
         console.print(undo_summary(result), style=style, markup=False, soft_wrap=True)
