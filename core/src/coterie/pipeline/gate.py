@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from coterie.breaker import CircuitBreaker
+from coterie.breaker import BreakerStatus, CircuitBreaker
+from coterie.breaker.shadow import FREE
 from coterie.budget import Budget, Spending
 from coterie.clock import Clock
 from coterie.errors import BreakerOpen, BudgetSpent, LeaseLost, NoLiveAgent, QuotaSpent, Refused, Unavailable
@@ -23,6 +24,7 @@ from coterie.limiter import RateLimiter
 from coterie.pipeline.account import Account
 from coterie.pipeline.caller import Caller
 from coterie.pipeline.places import PooledSlots
+from coterie.pipeline.reopening import Reopening
 from coterie.policies import Fallback, Policies, Spend
 from coterie.pool import Lease, ResourcePool
 from coterie.pool.lease import Wait
@@ -82,6 +84,7 @@ class Gate:
         self._look_again_s = 0.0
         self._looking: asyncio.Task[bool] | None = None
         self._told_away = False
+        self.reopening = Reopening(self._passes_freely)
 
     def connect(self, slots: Slots) -> None:
         """Say where agents are found that stand in for others."""
@@ -193,13 +196,7 @@ class Gate:
 
     async def look_again(self) -> bool:
         """Whether a breaker no longer rests although the pool thinks so: it was closed by hand, or elsewhere."""
-        woken = False
-        for agent_id in self._agents:
-            breaker = self.tools.breaker(agent_id)
-            if breaker is not None and (await breaker.refresh()).retry_after_s == 0.0:
-                await self._suspend(agent_id, 0.0)
-                woken = True
-        return woken
+        return await self._wake(lambda breaker: breaker.retry_after_s == 0.0)
 
     def breaker_moved(self, event: Event) -> None:
         """Copy what a breaker does into the pool: it must not be picked while it rests."""
@@ -259,6 +256,19 @@ class Gate:
                     breaker = self.tools.breaker(agent_id)
                     if breaker is not None:
                         breaker.store_is_away(error)
+
+    async def _passes_freely(self) -> bool:
+        return await self._wake(lambda breaker: breaker.state in FREE)
+
+    async def _wake(self, is_awake: Callable[[BreakerStatus], bool]) -> bool:
+        """Whether any breaker is; the pool is told."""
+        woken = False
+        for agent_id in self._agents:
+            breaker = self.tools.breaker(agent_id)
+            if breaker is not None and is_awake(await breaker.refresh()):
+                await self._suspend(agent_id, 0.0)
+                woken = True
+        return woken
 
     async def _woke_up(self) -> bool:
         """As `look_again`, once a second at most; who is refused while that is asked waits for the answer.

@@ -11,7 +11,7 @@ from typing import Any
 
 from coterie.attempt import back_off_s, is_transient, item_of, named, tell_retry
 from coterie.clock import Clock
-from coterie.errors import PoolBusy, Refused
+from coterie.errors import BreakerOpen, PoolBusy, Refused
 from coterie.events import Event, Listener
 from coterie.pipeline.caller import Caller
 from coterie.pipeline.gate import Admitted, Gate
@@ -101,10 +101,9 @@ class Persistence:
         trail = self._caller.trail
         began_us = trail.now_us() if trail is not None else 0
         # Without a slot, and no attempt: nobody was called.
-        await asyncio.sleep(wait_s)
+        self._left_s -= await self._wait(wait_s, failure)
         if trail is not None:
             trail.since("wait", began_us, **{"for": "refusal"})
-        self._left_s -= wait_s
         return True
 
     def is_refusal(self, failure: BaseException) -> bool:
@@ -116,6 +115,15 @@ class Persistence:
         if self._listener is not None:
             told = {"agent_type": self._gate.agent_type, **fields, **item_of(self._caller)}
             self._listener(Event(name, self._caller.workflow_id, self._caller.task_id, told))
+
+    async def _wait(self, longest_s: float, refusal: Refused) -> float:
+        """Wait, and say how long: less than asked for if a breaker refused that somebody closes meanwhile."""
+        began_s = self._clock.monotonic()
+        if isinstance(refusal, BreakerOpen) and await self._gate.reopening.wait(longest_s):
+            return min(longest_s, self._clock.monotonic() - began_s)
+        if not isinstance(refusal, BreakerOpen):
+            await asyncio.sleep(longest_s)
+        return longest_s
 
     def _asking_s(self) -> float:
         since_s = self._asking_since
