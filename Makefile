@@ -115,8 +115,8 @@ constraints: | $(UV) ## Choose the newest versions that fit together, into const
 
 ## Checks
 
-.PHONY: check check-style check-core check-airflow check-prefect format
-check: check-style check-core check-airflow check-prefect ## Lint, formatting and types of everything.
+.PHONY: check check-style check-core check-airflow check-prefect check-docs format
+check: check-style check-core check-airflow check-prefect check-docs ## Lint, formatting and types of everything.
 
 check-style: setup-core
 	$(CORE)/bin/ruff check
@@ -137,6 +137,10 @@ check-airflow: setup-airflow
 check-prefect: setup-prefect
 	$(call typecheck,$(PREFECT),-p prefect_coterie)
 	$(call typecheck,$(PREFECT),$(wildcard flows/*.py deploy/demo/one-breaker/*_flow.py))
+
+# The checker is the core's; what it has to see is in the documents' environment.
+check-docs: setup-core setup-docs
+	$(CORE)/bin/mypy --strict --cache-dir .mypy_cache/docs --python-executable $(DOCS)/bin/python docs/conf.py docs/_extensions/*.py
 
 format: setup-core ## Format the code and mend what can be mended.
 	$(CORE)/bin/ruff check --fix
