@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,22 @@ def test_a_search_by_field(open_page: Any, line: str, wanted: Any):
     found = [span for span in SMALL["spans"] if wanted(span)]
     assert 0 < len(found) < len(SMALL["spans"])
     assert text(tab, "#found").startswith(f"{len(found)} of")
+
+
+def test_who_looks_for_what_failed_does_not_find_where_nothing_did(open_page: Any, large: dict[str, Any]):
+    whole = [span for span in large["spans"] if span.get("facts", {}).get("failed_items") == 0]
+    assert whole
+    tab = open_page(large)
+
+    search(tab, "failed")
+
+    said = [span for span in large["spans"] if "failed" in json.dumps(_told(span))]
+    assert not {span["id"] for span in whole} & {span["id"] for span in said}
+    assert text(tab, "#found").startswith(f"{len(said):,}".replace(",", "\u202f") + " of")
+
+
+def _told(span: dict[str, Any]) -> list[Any]:
+    return [span["id"], span["name"], span["state"], {n: v for n, v in span.get("facts", {}).items() if v != 0}]
 
 
 def test_a_search_that_finds_nothing_offers_the_way_back(open_page: Any):

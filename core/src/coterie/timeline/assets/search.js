@@ -45,7 +45,9 @@ function overOf(value) {
 /** All that is told of a span, made when it is first asked for and kept. */
 function textOf(span) {
   if (span.text === null) {
-    const facts = Object.entries(span.facts).map(([name, value]) => `${name} ${value}`);
+    // Of what there are none of, nobody looks for the name: "failed" is not "0 failed items".
+    const told = Object.entries(span.facts).filter(([, value]) => value !== 0);
+    const facts = told.map(([name, value]) => `${name} ${value}`);
     span.text = [span.name, span.id, span.kind, span.state ?? "", ...facts].join("\n").toLowerCase();
   }
   return span.text;
