@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from coterie._rules.written import Guard
 from coterie.errors import ClaimedElsewhere, LeaseLost, Refused, StaleToken
 from coterie.stores.journal_memory import MemoryJournalStore
 from coterie.task import Retry
-from coterie.testing import ManualClock
+from coterie.testing import FaultyJournalStore, ManualClock
 from tests.journal.bench import RUN_ID, Bench, Gate, step_of
 
 TASK = Task("a", "work")
@@ -180,6 +181,32 @@ async def test_a_holder_that_lives_says_so_again_and_again(whole: bool):
 
     gate.open.set()
     await working
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_an_outage_is_told_once_and_so_is_its_end(whole: bool, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "coterie.journal")
+    gate, store = Gate(), FaultyJournalStore(MemoryJournalStore())
+    bench = Bench(store, each=lambda *_: gate(), lease_s=1.0)
+    each = Task("each", "work", foreach=ForEach(items=[1, 2, 3]))
+    working = asyncio.create_task(bench.run([each]) if whole else bench.task(each))
+
+    async with asyncio.timeout(30):
+        await until(lambda: len(bench.calls) == 3)
+        store.down, before = "refusing", len(store.calls)
+        await until(lambda: len(store.calls) >= before + (2 if whole else 6))
+        store.down = None
+        await until(lambda: "journal.renewed" in caplog.text)
+        gate.open.set()
+        await working
+
+    assert caplog.text.count("journal.not_renewed") == 1
+    assert caplog.text.count("journal.renewed") == 1
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - nobody tells of a heartbeat
+        await asyncio.sleep(0.01)
 
 
 async def test_a_holder_that_says_nothing_for_a_lease_is_taken_over_from():

@@ -53,24 +53,30 @@ class Pulse:
 
     async def _beat(self) -> None:
         pause_s = self._journal.lease_s / 3
+        told_of = False
         while self._units:
             await asyncio.sleep(pause_s)
-            were_told = await asyncio.gather(*(self._renew(unit) for unit in tuple(self._units)))
+            units = tuple(self._units)
+            errors = [error for error in await asyncio.gather(*map(self._renew, units)) if error is not None]
+            # Tried again with the next beat; if the lease runs out, the record says whether anybody minded.
+            if errors and not told_of:
+                _log.warning("journal.not_renewed %s: %d of %d: %s", self._run, len(errors), len(units), errors[0])
+            elif told_of and not errors:
+                _log.info("journal.renewed %s: the journal answers again", self._run)
+            told_of = bool(errors)
             # An outage shorter than what is left of the lease is not to use up the rest of it.
-            pause_s = self._journal.lease_s / (3 if all(were_told) else _SOONER)
+            pause_s = self._journal.lease_s / (_SOONER if errors else 3)
 
-    async def _renew(self, unit: Unit) -> bool:
-        """Whether the store has answered."""
+    async def _renew(self, unit: Unit) -> CoterieError | None:
+        """Why the store has not answered."""
         try:
             held = await self._journal.renew(self._run, unit.pulse, unit.guard)
         except CoterieError as error:
-            # Tried again with the next beat; if the lease runs out, the record says whether anybody minded.
-            _log.warning("journal.not_renewed %s: %s", unit.name, error)
-            return False
+            return error
         if not held and unit in self._units:
             self._units.discard(unit)
             unit.lost = StaleToken(f"somebody else does {unit.name!r} of the run {self._run!r} by now; stop the work")
             _log.warning(
                 "journal.lost %s: somebody else does it by now; what comes of it here is not recorded", unit.name
             )
-        return True
+        return None

@@ -308,13 +308,19 @@ class RunBook:
             self._stop(error)
 
     async def _beats(self) -> None:
+        told_of = False
         while True:
             await asyncio.sleep(self._journal.lease_s / 3)
             try:
                 held = await self._journal.renew(self._run, RUN.pulse, self._guard)
             except CoterieError as error:
-                _log.warning("journal.not_renewed %s: %s", self._run, error)
+                if not told_of:
+                    _log.warning("journal.not_renewed %s: %s", self._run, error)
+                told_of = True
                 continue
+            if told_of:
+                _log.info("journal.renewed %s: the journal answers again", self._run)
+                told_of = False
             if not held:
                 self._stop(StaleToken(await self._how_lost()))
                 return
