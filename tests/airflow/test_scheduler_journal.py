@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import urllib.error
 
 import pytest
 
@@ -55,15 +56,36 @@ def fill(server, billing, *, reprocess):
     server.wait_for("the DAG 'filled'", lambda: server._known("filled"))
     day = "2026-01-02T00:00:00Z"
     body = {"dag_id": "filled", "from_date": day, "to_date": day, "reprocess_behavior": reprocess}
-    server.call("POST", "/api/v2/backfills", body | {"dag_run_conf": {"billing": billing.url}})
+    before = started(server)
+    while started(server) == before:
+        try:
+            server.call("POST", "/api/v2/backfills", body | {"dag_run_conf": {"billing": billing.url}})
+        except urllib.error.HTTPError as error:
+            # Where its database is locked, Airflow says so, and may leave a backfill behind that has no runs.
+            if error.code != 409:
+                raise
+            if started(server) == before:
+                for left in backfills(server):
+                    if not left["completed_at"]:
+                        server.call("PUT", f"/api/v2/backfills/{left['id']}/cancel")
     (run,) = server.call("GET", "/api/v2/dags/filled/dagRuns")["dag_runs"]
     return run["dag_run_id"]
 
 
+def started(server):
+    """What was begun by now: the runs, and when each was last queued."""
+    return [
+        (run["dag_run_id"], run["queued_at"]) for run in server.call("GET", "/api/v2/dags/filled/dagRuns")["dag_runs"]
+    ]
+
+
 def is_filled(server):
     """Whether no backfill is under way; the scheduler looks every half minute."""
-    backfills = server.call("GET", "/api/v2/backfills?dag_id=filled")["backfills"]
-    return all(backfill["completed_at"] for backfill in backfills)
+    return all(backfill["completed_at"] for backfill in backfills(server))
+
+
+def backfills(server):
+    return server.call("GET", "/api/v2/backfills?dag_id=filled")["backfills"]
 
 
 def in_journal(state_server, work):
@@ -234,5 +256,5 @@ def test_a_backfill_that_reprocesses_a_completed_run_is_new_work(filled, billing
 
     filled.server.wait_for("a second try", lambda: filled.tries() == {("day", -1): 2})
     assert filled.wait()["state"] == "success"
+    assert filled.first_line("day", attempt=2) == NOT_A_REPLAY, filled.log("day", attempt=1)
     assert billing.of("filled") == (2, 2)
-    assert filled.first_line("day", attempt=2) == NOT_A_REPLAY
