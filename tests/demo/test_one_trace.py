@@ -186,6 +186,6 @@ def workers_shown(shown: dict[str, Any]) -> dict[str, set[str]]:
     """Who performed each task, as far as workers did."""
     found: dict[str, set[str]] = {}
     for span in shown["spans"]:
-        if "worker" in span["facts"]:
+        if "worker" in span.get("facts", {}):
             found.setdefault(span["id"].split("/")[1].split("!")[0], set()).add(span["facts"]["worker"])
     return found
