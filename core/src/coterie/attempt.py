@@ -222,7 +222,8 @@ def tell_retry(
     caller: Caller, wait_s: float, error: BaseException, listener: Listener | None, *, agent_type: AgentType
 ) -> None:
     """Log another attempt, and tell the listener."""
-    _log.info("task.retrying %s in %.3f s after %r", named(caller), wait_s, error)
+    # Until a task has failed for good, nothing else says why its agents do.
+    _log.warning("task.retrying %s in %.3f s after %r", named(caller), wait_s, error)
     if listener is not None:
         told = {"attempt": caller.attempt, "wait_s": wait_s, "error": str(ErrorInfo.of(error))}
         fields = {**told, "agent_type": agent_type, **item_of(caller)}

@@ -24,6 +24,7 @@ from coterie.errors import (
     QuotaSpent,
     Refused,
     StepFailed,
+    Unavailable,
     UnknownAgent,
     UnknownAgentType,
 )
@@ -429,6 +430,47 @@ async def test_a_run_stops_when_its_budget_is_used_up(used: int, calls: int):
     assert [one.state for one in results] == ["succeeded"] * calls + ["failed"] * 2
     assert results[-1].error.type == "BudgetExhausted"
     assert script.calls == calls
+
+
+async def test_a_run_without_money_opens_no_breaker_for_others():
+    script = Script("fine")
+    spend = Spend(name="tokens", limit=10, per_call=10, per_run=True)
+    policies = Policies(budgets=[spend], breaker=BreakerPolicy(failure_threshold=1), max_wait_s=0)
+
+    results = await run(team_of(policies, x1=script), 4)
+
+    assert [one.error.type for one in results[1:]] == ["BudgetExhausted"] * 3
+
+
+async def test_a_store_that_fails_before_the_call_is_no_failure_of_the_agent():
+    script = Script("fine")
+    store = FaultyStateStore(MemoryStateStore())
+    spend = Spend(name="tokens", limit=100, per_call=10)
+    policies = Policies(budgets=[spend], breaker=BreakerPolicy(failure_threshold=1), max_wait_s=0)
+    orchestrator = Orchestrator(team_of(policies, x1=script), store=store)
+    gate = orchestrator.pipeline.gate("x")
+    assert gate is not None
+    await orchestrator.execute_task(Task("t", "x"))
+
+    store.down = "refusing"
+    with pytest.raises(Unavailable):
+        await orchestrator.execute_task(Task("t", "x"))
+
+    breaker = gate.tools.breaker("x1")
+    assert breaker is not None
+    assert breaker.get_state().state == "closed"
+    store.down = None
+    await orchestrator.pipeline.aclose()
+
+
+async def test_who_waits_for_the_limit_makes_no_slow_call():
+    script = Script("fine")
+    slow = BreakerPolicy(mode="count", window_calls=2, min_calls=2, slow_call_s=0.1, slow_rate=0.5)
+    policies = Policies(breaker=slow, limits={"requests": Quota(rate_per_s=4, burst=1)}, max_wait_s=0, max_hold_s=5)
+
+    results = await run(team_of(policies, x1=script), 4)
+
+    assert [one.state for one in results] == ["succeeded"] * 4
 
 
 @pytest.mark.parametrize(

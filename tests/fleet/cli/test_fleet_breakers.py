@@ -39,7 +39,7 @@ def test_a_breaker_is_shown_with_all_that_is_known_of_it(place: Place, seen):
     (row,) = document["breakers"]
     assert row.keys() == {
         "name", "state", "generation", "since", "until", "failures", "calls", "opened_in_a_row", "trial",
-        "stored",
+        "stored", "error",
     }  # fmt: skip
     assert (row["state"], row["generation"], row["opened_in_a_row"]) == ("open", second, 1)
     assert row["since"][:19] != row["until"][:19]
@@ -349,3 +349,80 @@ def test_closing_a_breaker_ends_the_suspension_of_agents_that_are_gone_for_now(p
         lambda store: store.update("pool/linter", turn(terms, "later", chance=0, agents=[["linter-1", 1, 1]]))
     )
     assert [agent["condition"] for agent in seen("pool")["pools"][0]["agents"]] == ["ready"]
+
+
+# What a breaker opened after.
+
+
+def noted(place: Place, age_s: int, error: object = "ConnectionError: 503") -> dict:
+    return {"error": error, "at": place.now // SECOND - age_s}
+
+
+def test_what_a_breaker_opened_after_is_told_while_it_is_not_closed(place: Place, seen, shown):
+    opened = place.now - 20 * SECOND
+    half = lived(
+        (opened - 3700 * SECOND, failed("half", 3)), (opened, admit("half", POLICY, permit_id="a" * 16, chance=0))
+    )
+    notes = {f"breaker-error__{name}": noted(place, 20) for name in ("bad", "good", "half")}
+    place.put(
+        breaker__bad=lived((opened, failed("bad", 3))),
+        breaker__good=lived((opened, failed("good", 1))),
+        breaker__half=half,
+        **notes,
+    )
+
+    found = by_name(seen("breakers"))
+
+    assert {name: row["error"] for name, row in found.items()} == {
+        "bad": "ConnectionError: 503",
+        "good": None,
+        "half": "ConnectionError: 503",
+    }
+    assert "bad: opened after ConnectionError: 503" in shown("breakers").splitlines()
+    assert re.search(r"bad open for .*, after ConnectionError: 503", shown("status"))
+
+
+def test_what_an_earlier_opening_came_after_is_not_told_of_a_later_one(place: Place, seen):
+    opened = place.now - 20 * SECOND
+    again = lived((opened - 7200 * SECOND, failed("again", 3)), (opened, failed("again", 3)))
+    note = {"breaker-error__bad": noted(place, 3600), "breaker-error__forced": noted(place, 0)}
+    place.put(
+        breaker__bad=lived((opened, failed("bad", 3))),
+        breaker__forced=lived((opened, force("forced", POLICY, to="forced_open", chance=0))),
+        breaker__again=again,
+        **note,
+    )
+
+    assert {row["error"] for row in seen("breakers")["breakers"]} == {None}
+
+
+def test_of_one_that_opened_again_without_closing_the_first_error_still_holds(place: Place, seen):
+    begun = place.now - 150 * SECOND
+    state = lived(
+        (begun - 3700 * SECOND, failed("half", 3)), (begun, admit("half", POLICY, permit_id="a" * 16, chance=0))
+    )
+    place.put(breaker__half=state, **{"breaker-error__half": noted(place, 3850)})
+
+    (row,) = seen("breakers")["breakers"]
+
+    assert (row["state"], row["opened_in_a_row"], row["error"]) == ("open", 2, "ConnectionError: 503")
+
+
+@pytest.mark.parametrize("error", [7, None])
+def test_a_note_that_is_none_is_no_trouble(place: Place, seen, error):
+    place.put(
+        breaker__bad=lived((place.now, failed("bad", 3))),
+        **{"breaker-error__bad": noted(place, 0, error)},
+    )
+
+    document = seen("breakers")
+
+    assert ([row["error"] for row in document["breakers"]], document["problems"]) == ([None], [])
+
+
+def test_to_forget_a_breaker_forgets_what_it_opened_after(place: Place, seen):
+    place.put(breaker__bad=lived((place.now, failed("bad", 3))), **{"breaker-error__bad": noted(place, 0)})
+
+    seen("breakers", "forget", "bad")
+
+    assert place.get("breaker-error/bad") is None

@@ -119,6 +119,41 @@ def test_it_says_what_it_gives_back_and_with_quiet_only_what_is_wrong(
     assert quiet == ""
 
 
+FRAIL = """
+from coterie import BreakerPolicy, Policies, Retry, Team
+
+team = Team("t")
+breaker = BreakerPolicy(failure_threshold=1, timeout_s=600.0)
+team.protect("adder", Policies(breaker=breaker, max_wait_s=1200.0))
+
+@team.agent("adder", retry=Retry(max_attempts=2, base_s=0.01))
+async def add(task_input):
+    raise ConnectionError("503: the model is overloaded")
+"""
+
+
+def test_while_a_breaker_is_open_its_console_and_the_lists_name_the_error(
+    start: Callable[..., Popen[str]], coterie: Run, folder: Path, url: str
+):
+    (folder / "frail.py").write_text(FRAIL)
+    asyncio.run(ask(url, 1))
+
+    with start("worker", "--team", "frail:team", "--store", url, "--id", "w", "--quiet") as worker:
+        wait_until(lambda: "503" in coterie("breakers", "--store", url).stdout, "the error is kept")
+        listed = coterie("breakers", "--store", url)
+        frame = coterie("top", "--store", url, "--once")
+        worker.send_signal(signal.SIGTERM)
+        _, stderr = worker.communicate(timeout=60)
+
+    error = "ConnectionError: 503: the model is overloaded"
+    assert f"adder: opened after {error}" in listed.stdout
+    assert error in frame.stdout
+    (retrying,) = [line for line in stderr.splitlines() if line.startswith("task.retrying")]
+    assert "ConnectionError('503: the model is overloaded')" in retrying
+    (opened,) = [line for line in stderr.splitlines() if line.startswith("breaker.opened")]
+    assert opened.endswith(f", after {error}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -7,7 +7,7 @@ import functools
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from types import CoroutineType
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, overload
@@ -15,16 +15,16 @@ from typing import Any, Literal, ParamSpec, TypeVar, get_args, overload
 from coterie._rules.breaker import BreakerState, Forced, View, force, reset
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.decided import Operation
-from coterie._rules.timeline import SECOND, micros
+from coterie._rules.timeline import micros
 from coterie.breaker.guard import Confirmation, Guard
 from coterie.breaker.local import LocalRule, Pass, chance
 from coterie.breaker.outcome import Classifier, Outcome
 from coterie.breaker.residence import Pace, Residence, Stand, StoreFailure
 from coterie.breaker.shadow import NOTHING_KNOWN, Shadow, Tally
 from coterie.breaker.shared import SharedBreaker
+from coterie.breaker.telling import LastFailure, said, transition
 from coterie.clock import Clock, SystemClock
 from coterie.errors import CoterieError, Misuse, Unavailable
-from coterie.errors.root import in_words
 from coterie.events import Event, Listener
 from coterie.ids import check_name
 from coterie.ports import StateStore
@@ -37,7 +37,6 @@ _log = logging.getLogger("coterie.breaker")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_EVENTS = {"open": "breaker.opened", "half_open": "breaker.half_opened", "closed": "breaker.closed"}
 # What a decision by hand comes to, before a store has confirmed it.
 _PRETENDED: dict[Forced, BreakerState] = {
     "forced_open": "forced_open",
@@ -115,6 +114,7 @@ class CircuitBreaker:
         clock = clock or SystemClock()
         self._monotonic = clock.monotonic
         self._slow_s = math.inf if self.policy.slow_call_s is None else self.policy.slow_call_s
+        self._last = LastFailure()
         self._shadow = Shadow(clock.monotonic, self.policy.half_open_max_calls)
         self._local = LocalRule(self.name, self.policy, self._shadow, clock, self._changed)
         self._shared: SharedBreaker | None = None
@@ -174,11 +174,11 @@ class CircuitBreaker:
         except Exception as error:
             code = self._classify.of_error(error)
             if code == "f":
-                tally.add("g" if self._monotonic() - began_s >= self._slow_s else "f")
+                tally.add(self.judged(code, self._monotonic() - began_s, error))
             raise
         ended_s = self._monotonic()
         if ended_s - began_s >= self._slow_s:
-            tally.add("t")
+            tally.add(self.judged("s", ended_s - began_s))
             return result
         tally.ok += 1
         if tally.ok >= tally.limit or ended_s >= tally.until_s:
@@ -296,15 +296,22 @@ class CircuitBreaker:
             return await self._shared.enter()
         return self._local.enter_now()
 
-    def timed(self, code: Outcome, duration_s: float) -> Outcome:
-        """The same, or its slow form."""
-        if duration_s < self._slow_s or code not in "sf":
+    def judged(self, code: Outcome, took_s: float, error: BaseException | None = None) -> Outcome:
+        """The same, or its slow form; what went wrong is remembered. error: what the call raised."""
+        if code == "f":
+            self._last.failed(error)
+        if took_s < self._slow_s or code not in "sf":
             return code
-        return "t" if code == "s" else "g"
+        if code == "f":
+            return "g"
+        self._last.was_slow(took_s)
+        return "t"
 
-    def count(self, tally: Tally, code: Outcome, began_s: float, ended_s: float) -> None:
-        """Report how a call ended that passed freely."""
-        code = self.timed(code, ended_s - began_s)
+    def count(
+        self, tally: Tally, code: Outcome, began_s: float, ended_s: float, error: BaseException | None = None
+    ) -> None:
+        """Report how a call ended that passed freely; see `judged`."""
+        code = self.judged(code, ended_s - began_s, error)
         if code != "s":
             if code != "i":
                 tally.add(code)
@@ -348,18 +355,12 @@ class CircuitBreaker:
     # Telling
 
     def _changed(self, view: View) -> None:
-        before, _, after = (view.changed or "").partition(">")
-        self._tell(
-            _EVENTS.get(after, "breaker.forced"),
-            state=after,
-            before=before,
-            generation=view.generation,
-            retry_after_s=view.retry_after_us / SECOND,
-            failures=view.failures,
-            calls=view.calls,
-            slow=view.slow,
-            opened=view.opened,
-        )
+        name, fields = transition(view, self._last)
+        if name == "breaker.closed":
+            self._last.forget()
+        self._tell(name, **fields)
+        if "error" in fields and self._shared is not None:
+            self._shared.leave_note(fields["error"])
 
     def _store_changed(self, name: str, error: CoterieError | None) -> None:
         self._tell(name, **({} if error is None else {"error": f"{type(error).__name__}: {error}"}))
@@ -368,7 +369,7 @@ class CircuitBreaker:
         if name not in {"breaker.store_failed", "breaker.store_recovered"}:
             # Whoever hears of warnings alone hears that calls are refused, and that they no longer are.
             level = logging.INFO if name == "breaker.half_opened" else logging.WARNING
-            _log.log(level, "%s %s: %s", name, self.name, _in_words(fields))
+            _log.log(level, "%s %s: %s", name, self.name, said(fields))
         if self._on_event is None:
             return
         try:
@@ -376,11 +377,6 @@ class CircuitBreaker:
         # A listener's error is its own: no call fails, and no state is lost, because nobody could be told.
         except Exception:  # noqa: BLE001 - logged with its traceback
             _log.exception("the listener of the circuit breaker %r failed on %s", self.name, name)
-
-
-def _in_words(fields: Mapping[str, Any]) -> str:
-    state, rest_s = fields["state"], fields["retry_after_s"]
-    return f"{state}, calls are refused for {in_words(rest_s)}" if state == "open" and rest_s else str(state)
 
 
 def _check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:

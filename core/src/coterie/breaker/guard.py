@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Guard:
     """One guarded block; made by `CircuitBreaker.guard`."""
 
-    __slots__ = ("_began_s", "_breaker", "_code", "_judging", "_pass", "_tally")
+    __slots__ = ("_began_s", "_breaker", "_code", "_is_calling", "_judging", "_pass", "_tally")
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
@@ -31,6 +31,17 @@ class Guard:
         self._began_s = 0.0
         self._code: Outcome = "s"
         self._judging = False
+        self._is_calling = True
+
+    def hold(self) -> Self:
+        """The block does something else first: until `calls`, what it raises and how long it takes says nothing."""
+        self._is_calling = False
+        return self
+
+    def calls(self) -> None:
+        """From now on it is the call."""
+        self._is_calling = True
+        self._began_s = self._breaker._monotonic()  # noqa: SLF001
 
     def result(self, value: T) -> T:
         """Have the block's result judged, and get it back; without it, a block that raises nothing has succeeded."""
@@ -57,21 +68,21 @@ class Guard:
             # What a predicate raises is the caller's to mend, and says nothing about the one that was called.
             code = "i"
             try:
-                if not self._judging:
+                if self._is_calling and not self._judging:
                     code = self._breaker._classify.of_error(error)  # noqa: SLF001
             finally:
-                await self._leave(code, ended_s)
+                await self._leave(code, ended_s, error)
         elif self._tally is None or code != "s":
             await self._leave(code, ended_s)
         else:
             self._breaker.count(self._tally, "s", self._began_s, ended_s)
 
-    async def _leave(self, code: Outcome, ended_s: float) -> None:
+    async def _leave(self, code: Outcome, ended_s: float, error: BaseException | None = None) -> None:
         breaker, passed = self._breaker, self._pass
         if self._tally is not None:
-            breaker.count(self._tally, code, self._began_s, ended_s)
+            breaker.count(self._tally, code, self._began_s, ended_s, error)
         elif passed is not None:
-            await passed.side.leave(passed, breaker.timed(code, ended_s - self._began_s))
+            await passed.side.leave(passed, breaker.judged(code, ended_s - self._began_s, error))
 
 
 class Confirmation(Awaitable[None]):

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from coterie.errors import Misuse, PolicyError, Refused
+from coterie.errors import BudgetExhausted, Misuse, PolicyError, Refused
 
 __all__ = ["NEUTRAL", "Classifier", "Outcome"]
 
 # success, failure, slow success, slow failure, ignored: as they travel to the rule.
 Outcome = Literal["s", "f", "t", "g", "i"]
 
-# Never an answer of the one that was called: the caller's fault, or no call at all.
-NEUTRAL = (Misuse, Refused)
+# Never an answer of the one that was called: the caller's fault or lack of money, or no call at all.
+NEUTRAL = (Misuse, Refused, BudgetExhausted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +27,9 @@ class Classifier:
     failed_if: asked about each result; true makes a failure of a call that returned.
 
     Neutral ends count neither way while a breaker is closed, and give a half-open breaker its permit back. Always
-    neutral are `coterie.errors.Misuse` and `Refused`, and every BaseException that is no Exception: a cancellation
-    (also by an `asyncio.timeout` *around* the breaker; one inside it raises TimeoutError, which counts), SystemExit,
-    and the schedulers' control-flow exceptions.
+    neutral are `coterie.errors.Misuse`, `Refused` and `BudgetExhausted`, and every BaseException that is no Exception:
+    a cancellation (also by an `asyncio.timeout` *around* the breaker; one inside it raises TimeoutError, which counts),
+    SystemExit, and the schedulers' control-flow exceptions.
 
     Raises:
         PolicyError: something other than exception types is listed.

@@ -21,6 +21,7 @@ from coterie._rules.timeline import SECOND
 from coterie.breaker.batch import Batches
 from coterie.breaker.ear import Ear
 from coterie.breaker.local import LocalRule, Pass, chance, new_permit
+from coterie.breaker.note import leave_note
 from coterie.breaker.outcome import Outcome
 from coterie.breaker.residence import Pace, Residence, Stand, StoreFailure
 from coterie.breaker.shadow import Shadow
@@ -169,6 +170,11 @@ class SharedBreaker:
         elif not self._by_hand:
             self._shadow.take(view)
             self._ear.look_if_passed_over()
+
+    def leave_note(self, error: str) -> None:
+        """Say beside the state, in the background, what the breaker was opened after here."""
+        if self.stand != "away":
+            self._work.start(leave_note(self._store, self._name, error))
 
     async def aclose(self) -> None:
         """Tell what waits, return what is held, stop listening; at most a few seconds."""

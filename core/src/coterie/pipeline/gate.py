@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
-from coterie.breaker import BreakerStatus, CircuitBreaker
+from coterie.breaker import BreakerStatus, CircuitBreaker, Guard
 from coterie.breaker.shadow import FREE
 from coterie.budget import Budget, Spending
 from coterie.clock import Clock
@@ -42,6 +42,8 @@ TELL_S = 5.0
 # What is said of a breaker that lets no call, or few, through.
 _RESTING = {"open": "is open", "half_open": "is on trial", "forced_open": "was forced open by hand"}
 _PASSING = "lets calls pass by now"
+# The slot, and what tells the breaker how the call went.
+_Leased: TypeAlias = tuple[Lease, Guard | None]
 # So often at most the breakers are asked whether the pool is right about them.
 RECONCILE_S = 1.0
 
@@ -158,16 +160,20 @@ class Gate:
             ask = partial(self.tools.pool.lease, priority=priority, wait_s=wait_s, key=key, ticket=ticket)
             trail = caller.trail
             if trail is None:
-                lease = await self._lease(held, ask, avoid)
+                lease, guard = await self._lease(held, ask, avoid)
                 account = await self._account(held, caller)
             else:
-                lease, account = await self._noted(trail, self._lease(held, ask, avoid), held, caller, priority)
+                leased, account = await self._noted(trail, self._lease(held, ask, avoid), held, caller, priority)
+                lease, guard = leased
             async with account:
+                if guard is not None:
+                    # What stood in the way since is none of the agent's doing.
+                    guard.calls()
                 yield Admitted(lease.agent_id, lease.token)
 
     async def _noted(
-        self, trail: Trail, lease: Coroutine[Any, Any, Lease], held: AsyncExitStack, caller: Caller, priority: int
-    ) -> tuple[Lease, Account]:
+        self, trail: Trail, lease: Coroutine[Any, Any, _Leased], held: AsyncExitStack, caller: Caller, priority: int
+    ) -> tuple[_Leased, Account]:
         """The way as always, and what stood in it on the trail."""
         began_us = trail.now_us()
         try:
@@ -212,7 +218,7 @@ class Gate:
 
     async def _lease(
         self, held: AsyncExitStack, ask: Callable[..., AbstractAsyncContextManager[Lease]], avoid: list[AgentId]
-    ) -> Lease:
+    ) -> _Leased:
         refusal: BreakerOpen | None = None
         for _ in range(len(self._agents) + 1):
             async with AsyncExitStack() as attempt:
@@ -228,15 +234,16 @@ class Gate:
                     avoid = [*avoid, lease.agent_id]
                     continue
                 breaker = self.tools.breaker(lease.agent_id)
+                guard: Guard | None = None
                 try:
                     if breaker is not None:
-                        await attempt.enter_async_context(breaker.guard())
+                        guard = await attempt.enter_async_context(breaker.guard().hold())
                 except BreakerOpen as error:
                     refusal = error
                     await self._suspend(lease.agent_id, error.retry_after_s)
                     continue
                 held.push_async_exit(attempt.pop_all())
-                return lease
+                return lease, guard
         raise refusal or NoLiveAgent(
             f"the pool {self.agent_type!r} has only agents that this process does not know; use one team everywhere",
             retry_after_s=1.0,

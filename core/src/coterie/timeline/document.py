@@ -39,6 +39,7 @@ def document_of(timeline: Timeline) -> dict[str, Any]:
         "first_failure": _failure(timeline),
         "tried_again": {
             "attempts": again.attempts,
+            "given_up": again.given_up,
             "refusals": sum(again.refusals.values()),
             "by": dict(again.refusals),
             "lost": dict(again.lost),
@@ -115,6 +116,7 @@ def _failure(timeline: Timeline) -> dict[str, Any] | None:
         "type": found.type,
         "message": found.message,
         "blocked": found.blocked,
+        "cause": found.cause,
     }
 
 

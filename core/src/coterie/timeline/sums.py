@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from coterie.errors import BreakerOpen
 from coterie.ids import TaskId, TaskState
 from coterie.plan import Plan
 from coterie.timeline.critical import Piece
@@ -17,6 +18,7 @@ __all__ = [
     "Failure",
     "Spending",
     "TriedAgain",
+    "cause_of",
     "first_failure",
     "spending",
     "time_of_path",
@@ -28,13 +30,18 @@ _UNITS = ("task", "item", "undo")
 
 
 class Failure(NamedTuple):
-    """What failed first. blocked: tasks of the plan that never began because of it."""
+    """What failed first. blocked: tasks of the plan that never began because of it.
+
+    cause: where a breaker refused it, with what the last call of an agent of its type had failed before; None where no
+    such call is recorded.
+    """
 
     span: Span
     task_id: TaskId
     type: str
     message: str
     blocked: int
+    cause: str | None = None
 
 
 class Spending(NamedTuple):
@@ -46,16 +53,19 @@ class Spending(NamedTuple):
 
 
 class TriedAgain(NamedTuple):
-    """attempts: how many were followed by another. refusals: how often work was told not now, and by whom.
+    """attempts: how many were followed by another, or by refusals alone. refusals: how often work was told not now, and
+    by whom.
 
     errors: with what these attempts failed, as far as their calls are recorded, the most frequent first. lost: how many
-    came to nothing because of their worker, by the worker.
+    came to nothing because of their worker, by the worker. given_up: of the attempts, those after which nobody was
+    called any more.
     """
 
     attempts: int
     refusals: Mapping[str, int]
     errors: Mapping[str, int]
     lost: Mapping[str, int]
+    given_up: int = 0
 
 
 def time_of_path(pieces: Iterable[Piece]) -> dict[Time, int]:
@@ -95,36 +105,63 @@ def first_failure(spans: Iterable[Span], plan: Plan | None) -> Failure | None:
         return None
     task_id = task_of(first)
     error, message = str(first.facts["error_type"]), str(first.facts.get("error_message", ""))
-    return Failure(first, task_id, error, message, _blocked(known, plan, task_id))
+    return Failure(first, task_id, error, message, _blocked(known, plan, task_id), cause_of(first, known))
 
 
 def tried_again(spans: Iterable[Span]) -> TriedAgain:
     """What went wrong on the way, and was tried again."""
     attempts, failed = dict[str, int](), set[str]()
     calls: dict[str, list[Span]] = {}
+    refused: dict[str, int] = {}
     refusals, lost = Counter[str](), Counter[str]()
     for span in spans:
         if span.kind in _UNITS:
             attempts[span.id] = max(0, int(span.facts.get("attempts", 0)) - 1)
             failed |= {span.id} if span.state == "failed" else set()
         elif span.kind == "call":
-            calls.setdefault(span.id.rpartition("!")[0], []).append(span)
+            calls.setdefault(_unit_of(span), []).append(span)
         elif span.kind == "refused":
             refusals[str(span.facts.get("by", "?"))] += 1
+            refused[_unit_of(span)] = max(refused.get(_unit_of(span), 0), span.begun_us)
         elif span.kind == "lost":
             lost[str(span.facts.get("worker", "?"))] += 1
+    errors, given_up = Counter[str](), 0
     for unit, each in calls.items():
+        last = each[-1]
+        is_refused = "error" in last.facts and refused.get(unit, 0) >= last.until_us(0)
+        given_up += is_refused
         # Of a worker that was refused after it had failed, the next counts anew.
-        attempts[unit] = max(attempts.get(unit, 0), sum("error" in call.facts for call in each[:-1]))
-    errors = Counter(error for unit, each in calls.items() for error in _followed(each, is_failed=unit in failed))
-    of_all = (dict(counted.most_common()) for counted in (refusals, errors, lost))
-    return TriedAgain(sum(attempts.values()), *of_all)
+        ends = sum("error" in call.facts for call in each if is_refused or call is not last)
+        attempts[unit] = max(attempts.get(unit, 0), ends)
+        errors.update(_followed(each, is_end=unit in failed and not is_refused))
+    by_whom, wrong, gone = (dict(counted.most_common()) for counted in (refusals, errors, lost))
+    return TriedAgain(sum(attempts.values()), by_whom, wrong, gone, given_up)
 
 
-def _followed(calls: Sequence[Span], *, is_failed: bool) -> Iterable[str]:
-    """The errors of a unit's calls that were followed by another. is_failed: whether the last was the end of it."""
+def _followed(calls: Sequence[Span], *, is_end: bool) -> Iterable[str]:
+    """The errors of a unit's calls that were followed by something. is_end: whether the last of them was the end."""
     wrong = [str(call.facts["error"]) for call in calls if "error" in call.facts]
-    return wrong[:-1] if is_failed else wrong
+    return wrong[:-1] if is_end else wrong
+
+
+def cause_of(refused: Span, spans: Iterable[Span]) -> str | None:
+    """Where a breaker refused it for good: the error of the last call before, of whatever task of its type of agent."""
+    if refused.facts.get("error_type") != BreakerOpen.__name__:
+        return None
+    agent_type, ended_us = refused.facts.get("agent_type"), refused.until_us(0)
+    failed = [
+        span
+        for span in spans
+        if span.kind == "call" and "error" in span.facts and span.until_us(0) <= ended_us
+        if agent_type in (None, span.facts.get("type"))
+    ]
+    last = max(failed, key=lambda span: (span.until_us(0), span.id), default=None)
+    return None if last is None else str(last.facts["error"])
+
+
+def _unit_of(lap: Span) -> str:
+    """The id of the span of the unit that a lap is of."""
+    return lap.id.rpartition("!")[0]
 
 
 def task_of(span: Span) -> TaskId:

@@ -12,6 +12,7 @@ from coterie._rules.breaker import Forced, force, reset
 from coterie._rules.breaker_policy import CHANCES, BreakerPolicy
 from coterie._rules.decided import Decided, Operation, Signal, State
 from coterie._rules.pool import suspend
+from coterie.breaker.note import forget_note
 from coterie.cli.fleet.acting import Done, act, no_such
 from coterie.cli.fleet.breakers import BreakerRow, breaker_row
 from coterie.cli.fleet.drawing import state_text
@@ -65,6 +66,8 @@ async def _turn(store: StateStore, known: Known, *, name: str, demand: Demand, n
         stored = await names_of(store, "breakers")
         there = stored if demand == "forget" else {*stored, *known.breakers}
         raise no_such("circuit breaker", name, store, there, then=_advice(known, demand))
+    if demand == "forget":
+        await forget_note(store, name)
     lifted = await _lift(store, known, name) if turned.after.state not in ("open", "forced_open") else []
     was = Text("not stored yet") if turned.before is None else state_text(turned.before.state)
     now = Text("forgotten") if demand == "forget" else state_text(turned.after.state)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from coterie._rules.breaker import BreakerState, look
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.decided import State
 from coterie._rules.timeline import SECOND
+from coterie.breaker.note import Note
 from coterie.cli.fleet.reading import reading
 from coterie.cli.fleet.times import instant
+from coterie.markdown import harmless
 
-__all__ = ["BreakerRow", "breaker_row"]
+__all__ = ["BreakerRow", "breaker_row", "with_error"]
 
 # Reads any stored window of the last calls, whatever its size: it holds no more than its writer's policy allowed.
 _ANY_RING = BreakerPolicy(mode="count", window_calls=10_000, min_calls=1)
@@ -28,6 +30,7 @@ class BreakerRow:
     until_us: open until then, or a trial's deadline; None in other states.
     failures, calls: None where the policy is needed to count them, and not known.
     stored: False of a team's breaker that has had nothing to store yet.
+    error: what it opened after, while it is open or on trial, as far as that is known.
     """
 
     name: str
@@ -41,6 +44,12 @@ class BreakerRow:
     probes_out: int
     probes_settled: int
     stored: bool
+    error: str | None = None
+
+    @property
+    def is_tripped(self) -> bool:
+        """Whether it has opened by itself, and not closed since."""
+        return self.state in ("open", "half_open")
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -55,7 +64,18 @@ class BreakerRow:
             "opened_in_a_row": self.opened,
             "trial": {"running": self.probes_out, "ended": self.probes_settled} if self.state == "half_open" else None,
             "stored": self.stored,
+            "error": self.error,
         }
+
+
+def with_error(row: BreakerRow, note: Note | None) -> BreakerRow:
+    """The row with what its breaker opened after; unless the note is of an opening that it has closed since."""
+    if note is None or not row.is_tripped:
+        return row
+    is_older = row.since_us is not None and note.at_s * SECOND < row.since_us - _SAME_SECOND * SECOND
+    if is_older and row.state == "open" and row.opened == 1:
+        return row
+    return replace(row, error=harmless(note.error))
 
 
 def breaker_row(name: str, policy: BreakerPolicy | None, state: State | None, now: int) -> BreakerRow:

@@ -127,6 +127,7 @@ def _breaker_line(one: BreakerRow, head: Head) -> Text:
         f"for {since}" if since else "",
         _until(one, head),
         f"opened {one.opened} in a row" if one.opened > 1 else "",
+        f"after {one.error}" if one.error is not None else "",
     ]
     return Text.assemble(f"{one.name}  ", state_text(one.state), f"  {', '.join(filter(None, parts))}")
 
@@ -188,6 +189,9 @@ def _breakers(snapshot: Snapshot) -> Iterator[RenderableType]:
             str(one.generation),
         )
     yield table
+    for one in snapshot.breakers:
+        if one.error is not None:
+            yield Text(f"{one.name}: opened after {one.error}", style="yellow")
 
 
 def _since(one: BreakerRow, head: Head) -> str:

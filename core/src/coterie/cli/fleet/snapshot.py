@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from coterie._rules.decided import State
-from coterie.cli.fleet.breakers import BreakerRow, breaker_row
+from coterie.breaker.note import Note, read_note
+from coterie.cli.fleet.breakers import BreakerRow, breaker_row, with_error
 from coterie.cli.fleet.budgets import BudgetRow, budget_row
 from coterie.cli.fleet.known import Known
 from coterie.cli.fleet.limits import LimitRow, limit_row
@@ -155,7 +156,9 @@ async def take(store: StateStore, known: Known, kinds: Sequence[Kind], *, run: W
     return Snapshot(
         head=head,
         kinds=tuple(kinds),
-        breakers=_with_unstored(breakers, known, head, problems) if "breakers" in kinds else (),
+        breakers=_with_unstored(await _with_errors(store, breakers), known, head, problems)
+        if "breakers" in kinds
+        else (),
         pools=await read("pools", lambda name, *seen: pool_row(name, known.pool(name), *seen)),
         limits=await read("limits", lambda name, *seen: limit_row(name, known.limit(name), *seen)),
         retries=await read("retries", lambda name, *seen: retry_row(name, known.retries(name), *seen)),
@@ -164,8 +167,18 @@ async def take(store: StateStore, known: Known, kinds: Sequence[Kind], *, run: W
     )
 
 
+async def _with_errors(store: StateStore, rows: Sequence[BreakerRow]) -> tuple[BreakerRow, ...]:
+    """With what those have opened after that are not closed: of the others, nothing is asked."""
+    notes: dict[str, Note | None] = {}
+    tripped = [row.name for row in rows if row.is_tripped]
+    for first in range(0, len(tripped), _AT_ONCE):
+        some = tripped[first : first + _AT_ONCE]
+        notes |= zip(some, await asyncio.gather(*(read_note(store, name) for name in some)), strict=True)
+    return tuple(with_error(row, notes.get(row.name)) for row in rows)
+
+
 def _with_unstored(
-    stored: tuple[BreakerRow, ...], known: Known, head: Head, problems: Sequence[Problem]
+    stored: Sequence[BreakerRow], known: Known, head: Head, problems: Sequence[Problem]
 ) -> tuple[BreakerRow, ...]:
     """And the breakers of the team that have had nothing to store."""
     seen = {row.name for row in stored} | {problem.key.partition("/")[2] for problem in problems}

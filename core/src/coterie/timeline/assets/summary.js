@@ -67,6 +67,7 @@ function failureLine({ whole: { first_failure: failure }, origin, byId }, go) {
     ` after ${lasting(failure.at_us - origin)}: `,
     element("code", "", said.length > 400 ? `${said.slice(0, 400)}…` : said),
   );
+  if (failure.cause) line.append("; the last call before it: ", element("code", "", failure.cause));
   if (failure.blocked) line.append(` ${plural(failure.blocked, "task")} could not begin because of it.`);
   return line;
 }
@@ -95,12 +96,14 @@ function triedLine({ whole: { tried_again: tried } }) {
   const named = errors.slice(0, 2).map(([error, times]) => (times > 1 ? `${error} (${counted(times)} times)` : error));
   if (errors.length > 2) named.push(plural(errors.length - 2, "other error"));
   const why = named.length ? `: ${named.join(", ")}` : "";
-  if (tried.attempts) parts.push(`${plural(tried.attempts, "attempt")} failed and ${were} followed by another${why}`);
+  const refused = tried.given_up ?? 0;
+  const next = refused && refused === tried.attempts ? "refusals alone" : refused ? "another or a refusal" : "another";
+  if (tried.attempts) parts.push(`${plural(tried.attempts, "attempt")} failed and ${were} followed by ${next}${why}`);
   const by = sortedOf(tried.by ?? {}).slice(0, 4).map(([name, times]) => `${name} ${counted(times)}`);
   if (tried.refusals) parts.push(`${plural(tried.refusals, "refusal")}${by.length ? ` (${by.join(", ")})` : ""}`);
   const times = lost.reduce((sum, [, count]) => sum + count, 0);
   const workers = lost.slice(0, 4).map(([name]) => name).join(", ");
-  if (times) parts.push(`${plural(times, "attempt")} lost with their workers (${workers})`);
+  if (times) parts.push(`${plural(times, "attempt")} lost with ${times === 1 ? "its worker" : "their workers"} (${workers})`);
   return element("li", "", `Tried again: ${parts.join("; ")}.`);
 }
 
