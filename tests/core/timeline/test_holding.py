@@ -93,7 +93,7 @@ def test_the_breaker_that_holds_a_run_is_named_on_the_terminal_and_in_the_docume
     told = line_of(show(), "held")
     (now,) = json.loads(show("--json"))["now"]
 
-    assert re.search(r"a: breaker writer open for \d.* more$", told), told
+    assert re.search(r"a: breaker writer open for \d.* more, after OSError: down$", told), told
     assert now["held_by"].startswith("breaker writer open for")
 
 
@@ -123,6 +123,17 @@ def test_a_queue_that_holds_some_of_a_task_s_items_says_how_many():
     found = held(RUN, items, {"writer": "breaker writer open"}, queued)
 
     assert set(found.values()) == {"2 of 3 in the queue of workers; breaker writer open"}
+
+
+def test_what_workers_had_begun_that_are_gone_is_told_beside_the_queue():
+    task = Span("task/lint", "run", "lint", "task", 0, None, "running", "open", {"agent_type": "linter"})
+    queued = Queued({RUN: Counter({"lint": 7})}, frozenset({"linter"}), {RUN: Counter({"lint": 2})})
+
+    found = held(RUN, [task], {}, queued)
+
+    assert found == {
+        "task/lint": "7 of 9 in the queue of workers; 2 taken by workers that are gone; no worker serves it"
+    }
 
 
 async def test_a_store_that_does_not_answer_is_a_note(clean: str, monkeypatch: pytest.MonkeyPatch):

@@ -12,19 +12,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from coterie import ForEach, Intent, Orchestrator, Plan, Retry, Task, TaskContext, Team
-from coterie._rules.journal_text import Record
+from coterie import Orchestrator, Plan, Retry, Task, TaskContext, Team
 from coterie._rules.lap import Lap
 from coterie.cli.app import app
-from coterie.journal import Journal
-from coterie.journal.header import Header
-from coterie.journal.journal import status_text
-from coterie.journal.place import place_of
-from coterie.stores.opening import open_journal_store
 from coterie.timeline import document_of, timeline_of
+from tests.core.timeline.written import BEGUN_S, opened, write
 
 Shown = Callable[..., Any]
-BEGUN_S = 1_795_841_820.0
 PLAN = Plan(
     "crew",
     [
@@ -153,7 +147,7 @@ def test_a_page_that_cannot_be_written_is_misuse(ran, show: Shown):
 
 
 def test_the_slowest_come_first_on_demand(show: Shown, folder: Path):
-    write(folder, {"short": (0, 1), "long": (1, 9), "middle": (2, 5)})
+    write({"short": (0, 1), "long": (1, 9), "middle": (2, 5)})
 
     in_time, by_length = (rows_of(show("big", *more).stdout) for more in ((), ("--slowest",)))
 
@@ -162,7 +156,7 @@ def test_the_slowest_come_first_on_demand(show: Shown, folder: Path):
 
 
 def test_since_shows_what_went_on_in_the_last_time(show: Shown, folder: Path):
-    write(folder, {"old": (0, 10), "new": (0, 1000)})
+    write({"old": (0, 10), "new": (0, 1000)})
     age_s = round(now_s() - BEGUN_S - 500)
 
     rows = rows_of(show("big", "--since", f"{age_s}s").stdout)
@@ -173,7 +167,7 @@ def test_since_shows_what_went_on_in_the_last_time(show: Shown, folder: Path):
 def test_four_hundred_tasks_with_five_thousand_laps_fit_on_a_screen(show: Shown, folder: Path):
     laps = tuple(Lap("call", round((BEGUN_S + n) * 1e6), 500_000, {"attempt": n + 1}) for n in range(13))
     times = {f"t{n:03}": (float(n), n + 20.0) for n in range(400)}
-    write(folder, times, laps=laps, failed={"t123"})
+    write(times, laps=laps, failed={"t123"})
 
     lines = show("big").stdout.splitlines()
 
@@ -184,14 +178,14 @@ def test_four_hundred_tasks_with_five_thousand_laps_fit_on_a_screen(show: Shown,
 
 
 def test_every_row_is_shown_if_there_is_room_for_all(show: Shown, folder: Path):
-    write(folder, {f"t{n:03}": (float(n), n + 20.0) for n in range(60)})
+    write({f"t{n:03}": (float(n), n + 20.0) for n in range(60)})
 
     assert len(rows_of(show("big", "--limit", "60").stdout)) == 60
 
 
 def test_many_items_are_folded_and_what_failed_is_not(show: Shown, folder: Path):
     items = {f"{n:03}": (float(n), n + 1.0) for n in range(200)}
-    write(folder, {"each": (0, 0)}, items=items, failed={"each/150"})
+    write({"each": (0, 0)}, items=items, failed={"each/150"})
 
     text = show("big").stdout
 
@@ -202,14 +196,14 @@ def test_many_items_are_folded_and_what_failed_is_not(show: Shown, folder: Path)
 
 def test_depth_one_shows_tasks_alone_and_three_all(show: Shown, folder: Path):
     laps = (Lap("call", round(BEGUN_S * 1e6), 900_000), Lap("step", round(BEGUN_S * 1e6), 100_000, {"name": "look"}))
-    write(folder, {"a": (0, 1)}, laps=laps)
+    write({"a": (0, 1)}, laps=laps)
 
     assert len(rows_of(show("big", "--depth", "1").stdout)) == 1
     assert [row.split()[1] for row in rows_of(show("big", "--depth", "3").stdout)] == ["a", "call", "look"]
 
 
 def test_while_a_worker_is_at_it_he_is_named_and_what_waits_too(show: Shown, folder: Path):
-    write(folder, {"a": (0, 1)}, claimed="b", ahead=("c",), is_over=False)
+    write({"a": (0, 1)}, claimed="b", ahead=("c",), is_over=False)
 
     text = show("big").stdout
 
@@ -221,13 +215,24 @@ def test_while_a_worker_is_at_it_he_is_named_and_what_waits_too(show: Shown, fol
 
 
 def test_of_a_run_that_nobody_is_at_it_is_said_how_it_goes_on(show: Shown, folder: Path):
-    write(folder, {"a": (0, 1), "b": (0, 2)}, ahead=("c",), waits_for="a", is_over=False)
+    write({"a": (0, 1), "b": (0, 2)}, ahead=("c",), waits_for="a", is_over=False)
 
     text = show("big").stdout
 
     assert "coterie runs resume big" in line_of(text, "left")
     assert line_of(text, "no record").split()[2].startswith("c")
     assert "nobody at it" in line_of(text, "time")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [("a", "1 attempt lost with its worker (w-1)"), ("ab", "2 attempts lost with their worker (w-1)")],
+)
+def test_attempts_that_were_lost_are_told_with_whose_they_were(show: Shown, folder: Path, tasks: str, said: str):
+    lost = Lap("lost", round(BEGUN_S * 1e6), 500_000, {"worker": "w-1", "why": "lost"})
+    write(dict.fromkeys(tasks, (0.0, 1.0)), laps=(lost,))
+
+    assert line_of(show("big").stdout, "tried").rstrip().endswith(said)
 
 
 def now_s() -> float:
@@ -245,59 +250,3 @@ def in_journal(run: str) -> dict[str, Any]:
             await journal.aclose()
 
     return asyncio.run(read())
-
-
-def opened() -> Journal:
-    return Journal(open_journal_store(None, "default", durability="relaxed"))
-
-
-def write(
-    folder: Path,
-    times: dict[str, tuple[float, float]],
-    *,
-    items: dict[str, tuple[float, float]] | None = None,
-    laps: tuple[Lap, ...] = (),
-    failed: frozenset[str] | set[str] = frozenset(),
-    claimed: str | None = None,
-    ahead: tuple[str, ...] = (),
-    waits_for: str | None = None,
-    is_over: bool = True,
-) -> None:
-    """A run `big` of tasks that began and ended so many seconds after it was begun.
-
-    items: of the task `each`. claimed: a task that somebody is at, after all of these; ahead: tasks that wait
-    for it, or for waits_for.
-    """
-    foreach = ForEach(items=[{"key": key} for key in items], key="/key", tolerate_failures=1.0) if items else None
-    tasks = [Task(name, "work", foreach=foreach if name == "each" else None) for name in times]
-    if claimed is not None:
-        tasks.append(Task(claimed, "work", depends_on=list(times)))
-    tasks += [Task(name, "work", depends_on=[claimed or waits_for or "a"]) for name in ahead]
-    plan = Plan("big", tasks)
-    units = {f"task/{name}": (name, each) for name, each in times.items() if foreach is None or name != "each"}
-    units |= {f"item/each/{key}": (f"each/{key}", each) for key, each in (items or {}).items()}
-    texts: dict[str, str | None] = {
-        path: record(begun, ended, laps, is_failed=name in failed) for path, (name, (begun, ended)) in units.items()
-    }
-    last_s = BEGUN_S + max(ended for _, (_, ended) in units.values())
-    if is_over:
-        texts["status"] = status_text("partial" if failed else "succeeded", last_s, "local")
-
-    async def written() -> None:
-        journal = opened()
-        header = Header(plan.name, plan.hash, document=plan.to_dict(), begun_at=BEGUN_S)
-        await journal.begin("big", header, Intent())
-        await journal.store.write("big", texts)
-        if claimed is not None:
-            asked = journal.asked(Intent(), "fp", "somebody")
-            await journal.claim("big", place_of(claimed), asked, what=claimed, patience_s=0)
-        await journal.aclose()
-
-    asyncio.run(written())
-
-
-def record(begun_s: float, ended_s: float, laps: tuple[Lap, ...], *, is_failed: bool) -> str:
-    result: dict[str, Any] = {"state": "failed" if is_failed else "succeeded", "attempts": 1, "agent_id": "work"}
-    result["duration_s"] = ended_s - begun_s
-    result |= {"error": {"type": "E", "message": "m"}} if is_failed else {"output": {"value": None}}
-    return Record(0, "0" * 32, result, "local", BEGUN_S + ended_s, laps=laps).text()

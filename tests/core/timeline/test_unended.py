@@ -15,7 +15,7 @@ from coterie.timeline import document_of, timeline_of
 from coterie.timeline.sums import time_of_path, tried_again
 from tests.core.timeline.checks import checked
 from tests.core.timeline.crew import FAST, RUN, Crew, failing, half_done, span_of, within, work
-from tests.core.timeline.test_showing import BEGUN_S, record
+from tests.core.timeline.written import BEGUN_S, record
 
 
 async def begun(journal: Journal, *tasks: Task) -> None:
@@ -67,8 +67,8 @@ async def test_who_was_refused_and_then_waits_for_a_slot_is_noted_to_wait_for_it
 async def test_while_nobody_was_at_a_run_that_was_taken_over_nobody_is_said_to_have_been(journal: Journal):
     await begun(journal, work("a"), work("b", "a"), work("c", "b"))
     texts = {
-        "task/a": record(0, 10, (), is_failed=False),
-        "task/b": record(90, 100, (), is_failed=False),
+        "task/a": record(0, 10, ()),
+        "task/b": record(90, 100, ()),
         "status": '{"v":1,"status":"succeeded","at":%f,"by":"local"}' % (BEGUN_S + 100),
     }
     await journal.store.write(RUN, texts)
@@ -91,7 +91,7 @@ async def test_a_task_that_was_taken_over_was_nobody_s_between_the_two(journal: 
     laps = (lap("call", 5, 9, attempt=1, agent="w"), lap("claim", 80, 80, after="process 7", why="unfinished"))
     await begun(journal, work("a"))
     ended = '{"v":1,"status":"succeeded","at":%f,"by":"local"}' % (BEGUN_S + 81)
-    await journal.store.write(RUN, {"task/a": record(79, 81, laps, is_failed=False), "status": ended})
+    await journal.store.write(RUN, {"task/a": record(79, 81, laps), "status": ended})
 
     where = document_of(checked(await timeline_of(journal, RUN)))["where"]
 

@@ -107,6 +107,17 @@ def test_what_does_not_fit_is_counted_and_the_cursor_stays_in_sight():
     assert not any(line.startswith("run-00 ") for line in lines)
 
 
+def test_runs_that_differ_only_in_the_midst_of_their_names_are_told_apart():
+    names = [f"airflow.press.scheduled__2026-11-{day}T00:00:00+00:00" for day in range(20, 26)]
+    rows = tuple(a_run(name, plan="press", total=12, done=3, now="write 57/100 (6 in line)") for name in names)
+
+    lines = drawn(a_snapshot(runs=Section(rows)), View(whole=True))
+
+    shown = [line.split()[0] for line in lines if line.startswith("a")]
+    assert len(set(shown)) == len(names)
+    assert all(f"-{day}T00:00:00+00:00" in " ".join(shown) for day in range(20, 26))
+
+
 def test_one_section_alone_has_the_whole_terminal():
     lines = drawn(a_snapshot(), View(focus="queues", whole=True))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
-from coterie.cli.top.layout import BLOCKS, PLAIN, Column, allotted, bar, laid_out
+from coterie.cli.top.layout import BLOCKS, PLAIN, Column, allotted, bar, laid_out, told_apart
 
 COLUMNS = (
     Column("NAME", least=6),
@@ -60,6 +60,28 @@ def test_no_line_is_wider_than_the_terminal(cells, width):
     laid = laid_out(COLUMNS, rows(*cells), width)
 
     assert all(line.cell_len <= width for line in (laid.head, *laid.lines))
+
+
+@given(st.lists(st.text("aé日🙂 ", max_size=30), max_size=5), st.integers(1, 40))
+def test_what_is_cut_in_the_middle_has_the_width_and_both_ends(names, width):
+    for name, cut in zip(names, told_apart([Text(name) for name in names], width), strict=True):
+        assert cut.cell_len <= width
+        assert cut.plain == name or "…" in cut.plain
+        if width >= 3 and name.isascii():
+            assert (name[:1], name[-1:]) == (cut.plain[:1], cut.plain[-1:])
+
+
+def test_names_are_cut_where_they_stay_different():
+    days = [Text(f"scheduled__2026-11-{day}T00:00:00+00:00", "bold") for day in (27, 28)]
+
+    cut = told_apart([*days, Text("by hand")], 20)
+
+    assert [each.plain for each in cut] == ["s…-27T00:00:00+00:00", "s…-28T00:00:00+00:00", "by hand"]
+    assert cut[0].style == "bold" or cut[0].spans
+
+
+def test_names_that_stay_different_anywhere_are_cut_at_their_halves():
+    assert [cut.plain for cut in told_apart([Text("abcdefgh-1-hgfedcba")], 9)] == ["abcd…dcba"]
 
 
 @pytest.mark.parametrize(

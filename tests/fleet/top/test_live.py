@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.timeline.written import write
 from tests.fleet.top.terminal import GONE, SHOWN, Terminal
 from tests.support.redis_servers import valkey
 
@@ -100,6 +101,25 @@ def test_a_run_is_watched_opened_and_left(top, running, folder):
     assert "escape back" in tree
     assert "2 AGENTS" in back
     assert "1 succeeded" in ended
+
+
+def test_a_run_that_is_opened_in_a_small_terminal_has_all_columns(top, folder, monkeypatch):
+    monkeypatch.delenv("COTERIE_STORE")
+    items = {f"document-{n:02}": (n, n + 10.0) for n in range(12)}
+    write({"collect": (0.0, 0.4), "each": (0.0, 0.0), "publish": (20.0, 21.0)}, items=items)
+
+    terminal = top(size=(80, 24))
+    terminal.until(lambda frame: "big" in frame, "the run")
+    terminal.press("\r")
+    tree = terminal.until(lambda frame: "publish" in frame, "its tree").splitlines()
+    terminal.press("q")
+
+    assert terminal.ended() == 0
+    assert max(len(line) for line in tree) <= 80
+    assert any(re.fullmatch(r" {3}collect +✓ succeeded +400 ms +█+", line) for line in tree)
+    assert any(re.fullmatch(r"\* {2}each +✓ succeeded +21 s +█{20,} +12 items", line) for line in tree)
+    assert any(re.fullmatch(r" {3}publish +✓ succeeded +1.0 s +█+", line) for line in tree)
+    assert any(line.strip() == "7 succeeded; 10 s each" for line in tree)
 
 
 def test_keys_choose_sections_sort_and_pause(top, running):

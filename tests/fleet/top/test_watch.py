@@ -22,7 +22,9 @@ from coterie.ids import item_keys
 from coterie.journal import Intent, Journal
 from coterie.journal.header import Header
 from coterie.journal.place import Place, place_of
+from coterie.remote import Worker
 from tests.fleet.remote.fleet import Fleet, call_of
+from tests.fleet.remote.held import Held
 from tests.fleet.top.frames import whole
 from tests.fleet.top.world import Desk
 
@@ -138,6 +140,32 @@ async def test_what_lies_in_a_queue_is_told_from_what_is_at_work_and_why(desk, r
 
     assert (unserved.running, unserved.now) == (0, "lint: 3 in the queue (nobody serves it)")
     assert (served.running, served.now) == (1, "lint: 2 in the queue, 1 at work (breaker linter open)")
+
+
+async def test_what_workers_had_begun_that_are_gone_nobody_is_at(desk, remote):
+    held = Held("linter", capacity=2)
+    lint_all = Plan("p", [Task("lint", "linter", placement="remote", foreach=ForEach(items=[1, 2, 3]))])
+    await _claimed_by_a_scheduler(
+        Journal(desk.books), lint_all, [place_of("lint", key) for key in item_keys([1, 2, 3])]
+    )
+    watch = Watch(desk.places())
+
+    async with remote.held:
+        gone = Worker(await remote.runtime(held.team), worker_id="w-1", lease_s=1.0)
+        work = asyncio.create_task(gone.run())
+        for n in range(3):
+            await remote.calls.submit(call_of(Task("lint", "linter"), instance=str(n)))
+        before = await _run(watch, lambda row: row.running == 2)
+        # As if it were killed: nothing is heard of it any more, and it takes nothing.
+        gone._beat, gone._room = asyncio.Event().wait, lambda: 0
+        after = await _run(watch, lambda row: row.running == 0)
+        work.cancel()
+        await asyncio.wait({work})
+
+    assert before.now == "lint: 1 in the queue, 2 at work"
+    assert (after.queued, after.now) == (
+        1, "lint: 1 in the queue, 2 taken by workers that are gone (nobody serves it)"
+    )  # fmt: skip
 
 
 async def _claimed_by_a_scheduler(journal: Journal, plan: Plan, places: Sequence[Place]) -> None:

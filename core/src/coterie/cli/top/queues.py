@@ -69,6 +69,7 @@ class Queues:
             dead=0 if group is None else group.dead,
             oldest_us=found.since_us,
             calls=found.calls,
+            taken=found.taken,
         )
 
     async def _group(self, topic: TopicStatus, group: GroupStatus) -> GroupRow:

@@ -227,7 +227,7 @@ class AgentRow:
 class QueueRow:
     """The queue of remote tasks of one type. oldest_us: since when the one waits that came first, on the store's
     clock; None where that is not known. workers: that are alive, and serve the type; None where that cannot be told.
-    calls: how many wait, by run and task, as far as was read.
+    calls: how many wait, by run and task; taken: how many are begun, by run, task and worker; as far as was read.
     """
 
     agent_type: str
@@ -237,6 +237,7 @@ class QueueRow:
     oldest_us: int | None = None
     workers: int | None = None
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    taken: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""

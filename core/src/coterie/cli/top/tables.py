@@ -96,7 +96,7 @@ def _breaker(row: BreakerRow, now_us: int | None, _signs: Signs) -> Sequence[Tex
     counted = _UNKNOWN if row.calls is None or row.failures is None else ""
     if row.calls and row.failures is not None:
         counted = f"{row.failures:,} of {row.calls:,} ({100 * row.failures / row.calls:.0f} %)"
-    return Text(row.name), state_text(row.state), Text(since), Text(again), Text(counted)
+    return Text(row.name), state_text(row.state), Text(since), Text(again), Text(counted), Text(row.error or "")
 
 
 def _again(row: BreakerRow, now_us: int) -> str:
@@ -193,7 +193,7 @@ def _budgets(rows: Sequence[BudgetRow]) -> str:
 TABLES: Mapping[SectionName, Table] = {
     "runs": Table(
         (
-            Column("RUN", least=12),
+            Column("RUN", least=20, apart=True),
             Column("PLAN", least=6, drop=6),
             Column("STATE"),
             Column("ENDED", right=True),
@@ -224,9 +224,10 @@ TABLES: Mapping[SectionName, Table] = {
         (
             Column("BREAKER", least=10),
             Column("STATE"),
-            Column("SINCE", right=True, drop=1),
+            Column("SINCE", right=True, drop=2),
             Column("TRIES AGAIN", right=True),
-            Column("FAILED", right=True, drop=2),
+            Column("FAILED", right=True, drop=3),
+            Column("AFTER", least=16, drop=1),
         ),
         _breaker,
         lambda rows: _counted(rows, lambda row: str(row.state), "closed"),

@@ -1,4 +1,4 @@
-"""Which calls nobody has begun, and for how long: found by reading on in their queue, a little each time."""
+"""Which calls nobody has begun, and who has begun others: found by reading on in their queue, a little each time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ __all__ = ["Waiting", "Waits"]
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """since_us: since when the one waits that came first, on the store's clock; None: none was found. calls: how many
-    wait, by the run and the task that they are of, as far as was read.
+    wait, by the run and the task that they are of; taken: how many are begun, by the worker too; as far as was read.
     """
 
     since_us: int | None = None
     calls: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    taken: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
 
 class Waits:
@@ -48,15 +49,22 @@ class Waits:
         records = await asyncio.gather(*(self._open_call(logged) for logged in found.messages))
         since_us, is_behind = None, True
         # A call whose worker is lost is told anew, by another message.
-        waiting: dict[str, CallRecord] = {}
+        open_calls: dict[str, CallRecord] = {}
         for logged, known in zip(found.messages, records, strict=True):
             is_behind = is_behind and known is None
             if is_behind:
                 self._done[topic] = logged.position
-            if known is not None and known[1].phase == "queued":
-                since_us = logged.at if since_us is None else since_us
-                waiting[known[0]] = known[1]
-        return Waiting(since_us, Counter((record.run, record.task) for record in waiting.values()))
+            if known is not None:
+                open_calls[known[0]] = known[1]
+                if known[1].phase == "queued":
+                    since_us = logged.at if since_us is None else since_us
+        queued = [record for record in open_calls.values() if record.phase == "queued"]
+        taken = [record for record in open_calls.values() if record.phase == "running"]
+        return Waiting(
+            since_us,
+            Counter((record.run, record.task) for record in queued),
+            Counter((record.run, record.task, record.worker) for record in taken),
+        )
 
     async def _open_call(self, logged: Logged) -> tuple[str, CallRecord] | None:
         """The call that a message is about, by its id; None where it is over, or another round is."""

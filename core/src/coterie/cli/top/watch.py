@@ -96,7 +96,8 @@ class Watch:
         agents = agents_of(pools.result(), workers.value, workers.error)
         reasons = blocked(breakers.result().rows, agents.rows, limits.result().rows, self._types)
         queued = with_workers(found.rows, _serving(workers))
-        rows = tuple(placed(row, reasons, in_queues(queued)) for row in begun.rows)
+        lying = in_queues(queued, frozenset(each.id for each in workers.value if each.state == "lost"))
+        rows = tuple(placed(row, reasons, lying) for row in begun.rows)
         return Snapshot(
             head=self._head(asked, workers, is_told=begun.error is None),
             runs=replace(begun, rows=rows),

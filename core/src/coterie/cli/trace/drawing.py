@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from coterie.cli.runs.documents import run_state
 from coterie.cli.trace.bars import ASCII, BLOCKS, Scale, Signs, bar
+from coterie.cli.trace.columns import WIDEST_BAR, Cells, lines_of_row, names_apart, widths_for
 from coterie.cli.trace.notes import note_of, note_of_several
 from coterie.cli.trace.rows import Row
 from coterie.cli.trace.telling import Told
@@ -21,18 +22,18 @@ from coterie.timeline.tree import Timeline
 
 __all__ = ["Canvas", "canvas_for", "draw_lines", "draw_tree", "title_of", "title_of_span"]
 
-_NAME_CHARS = 48
-_NARROWEST, _WIDEST = 16, 48
-# What the columns beside the bar take of a terminal, about.
-_BESIDE = 84
+_NAME_CHARS = 200
+_INDENT = 2
+_UNITS = ("task", "item", "undo", "visit")
 _MARKS = {**MARKS, "due": "▷", "asking": "?", "interrupted": "■", "open": "?", "refused": "↻"}
 
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """What all rows share. spans: by id; within: by their parent's id."""
+    """What all rows share. width: of the terminal. spans: by id; within: by their parent's id."""
 
     now_us: int
+    width: int
     scale: Scale
     signs: Signs
     spans: Mapping[str, Span]
@@ -52,12 +53,11 @@ class Canvas:
 
 def canvas_for(console: Console, timeline: Timeline, top: Span, *, since_us: int | None) -> Canvas:
     """A scale from the beginning of `top`, or from since_us, to its end."""
-    width = _WIDEST if not console.is_terminal else max(_NARROWEST, min(_WIDEST, console.width - _BESIDE))
     begun_us = top.begun_us if since_us is None else max(top.begun_us, since_us)
-    scale = Scale(begun_us, max(begun_us, top.until_us(timeline.now_us)), width)
+    scale = Scale(begun_us, max(begun_us, top.until_us(timeline.now_us)), WIDEST_BAR)
     signs = BLOCKS if console.encoding.lower().startswith("utf") else ASCII
     spans = {span.id: span for span in timeline.spans}
-    return Canvas(timeline.now_us, scale, signs, spans, children_of(timeline.spans))
+    return Canvas(timeline.now_us, console.width, scale, signs, spans, children_of(timeline.spans))
 
 
 def draw_lines(title: Text, lines: Sequence[Told]) -> RenderableType:
@@ -84,41 +84,65 @@ def title_of_span(timeline: Timeline, span: Span) -> Text:
 
 def draw_tree(canvas: Canvas, rows: Sequence[Row]) -> RenderableType:
     """The rows with their bars, and what the signs mean."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("", no_wrap=True)
-    table.add_column("task", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("took", justify="right", no_wrap=True)
-    length = took(canvas.scale.ended_us - canvas.scale.begun_us)
-    table.add_column(f"0{length.rjust(canvas.scale.width - 1)}", no_wrap=True)
-    table.add_column("", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*_cells(canvas, row))
+    title = Cells(Text(), Text("task", "dim"), Text("state", "dim"), Text("took", "dim"), Text())
+    cells = [title, *(_cells(canvas, row) for row in rows)]
+    widths = widths_for(cells, canvas.width)
+    canvas = replace(canvas, scale=replace(canvas.scale, width=widths.bar))
+    bars = [_scale_title(canvas.scale), *(_bar(canvas, row) for row in rows)]
+    lines = [
+        line
+        for row, name, drawn in zip(cells, names_apart(cells, widths.name), bars, strict=True)
+        for line in lines_of_row(row, name, drawn, widths, canvas.width)
+    ]
+    for line in lines:
+        line.no_wrap, line.overflow = True, "crop"
+    return Group(*lines, Text("\n".join(_legend(canvas)), style="dim"))
+
+
+def _scale_title(scale: Scale) -> Text:
+    length = took(scale.ended_us - scale.begun_us)
+    return Text(f"0{length.rjust(scale.width - 1)}" if len(length) < scale.width - 1 else "0", style="dim")
+
+
+def _legend(canvas: Canvas) -> Iterator[str]:
+    """What the signs mean, in as many lines as it takes."""
     signs = canvas.signs
-    legend = (
-        f"* the end waited for it   {signs.work} at work   {signs.waiting} waiting   "
-        f"{signs.ready} could have begun   {signs.goes_on} goes on"
-    )
+    parts = [
+        "* the end waited for it",
+        f"{signs.work} at work",
+        f"{signs.waiting} waiting",
+        f"{signs.ready} could have begun",
+        f"{signs.goes_on} goes on",
+    ]
     if any(span.time == "open" for span in canvas.spans.values()):
-        legend += f"   {signs.open} waiting or at work"
-    return Group(table, Text(legend, style="dim"))
+        parts.append(f"{signs.open} waiting or at work")
+    line = parts[0]
+    for part in parts[1:]:
+        longer = f"{line}   {part}"
+        if len(longer) > canvas.width:
+            yield line
+        line = part if len(longer) > canvas.width else longer
+    yield line
 
 
-def _cells(canvas: Canvas, row: Row) -> tuple[Text, ...]:
+def _bar(canvas: Canvas, row: Row) -> Text:
+    return Text(canvas.bar(row), style="dim" if row.is_folded else "cyan")
+
+
+def _cells(canvas: Canvas, row: Row) -> Cells:
     span, style = row.span, "bold" if row.critical else ""
     took_us = sum(each.until_us(canvas.now_us) - each.begun_us for each in row.spans)
-    return (
-        Text("*" if row.critical else " ", style="bold"),
-        Text("  " * row.level + _name(row), style=style),
-        _state(row),
+    return Cells(
+        star=Text("*" if row.critical else "", style="bold"),
+        name=Text(_said(_name(row), canvas.signs), style=style),
+        state=_state(row, canvas.signs),
         # What went on side by side does not add up.
-        Text("" if row.is_folded and row.span.kind in _UNITS else took(took_us)),
-        Text(canvas.bar(row), style="cyan" if not row.is_folded else "dim"),
-        Text(note_of_several(row.spans, canvas.now_us) if row.is_folded else note_of(span), style=_note_style(row)),
+        took=Text("" if row.is_folded and row.span.kind in _UNITS else took(took_us)),
+        note=Text(
+            note_of_several(row.spans, canvas.now_us) if row.is_folded else note_of(span), style=_note_style(row)
+        ),
+        indent=_INDENT * row.level,
     )
-
-
-_UNITS = ("task", "item", "undo", "visit")
 
 
 def _name(row: Row) -> str:
@@ -132,11 +156,18 @@ def _name(row: Row) -> str:
     return f"{what} ({len(row.spans):,} times)" if len(names) == 1 else f"… {len(row.spans):,} {what}"
 
 
-def _state(row: Row) -> Text:
+def _said(text: str, signs: Signs) -> str:
+    """A text as the terminal says it: whatever is replaced there is a cell wide, as is what stands for a cut."""
+    if signs is BLOCKS:
+        return text
+    return "…".join(part.encode("ascii", "replace").decode() for part in text.split("…"))
+
+
+def _state(row: Row, signs: Signs) -> Text:
     state = row.span.state
     if row.is_folded or state is None:
         return Text("")
-    mark = _MARKS.get(state, "")
+    mark = "" if signs is ASCII else _MARKS.get(state, "")
     return Text(f"{mark} {clipped(state, 20)}".strip(), style=STYLES.get(state, "cyan"))
 
 

@@ -16,7 +16,7 @@ from coterie.cli.fleet.known import Known
 from coterie.cli.fleet.reach import Reach
 from coterie.cli.fleet.times import span as lasting
 from coterie.cli.runs.place import JournalPlace
-from coterie.cli.top.blocking import Queued, blocked, in_queues
+from coterie.cli.top.blocking import Queued, blocked, in_queues, taken_by_lost
 from coterie.cli.top.names import Names, Remembering
 from coterie.cli.top.queues import Queues, with_workers
 from coterie.cli.top.shared import Shared, trip
@@ -53,25 +53,27 @@ async def with_holds(place: JournalPlace, timeline: Timeline) -> Timeline:
 
 
 def held(run: str, waiting: Sequence[Span], reasons: Mapping[AgentType, str], queued: Queued) -> dict[str, str]:
-    """By the ids of spans that go on, what holds them. reasons: by agent type. queued: calls that nobody has begun."""
-    calls = queued.calls.get(run, Counter[str]())
+    """By the ids of spans that go on, what holds them. reasons: by agent type. queued: calls that nobody is at."""
+    calls, lost = queued.calls.get(run, Counter[str]()), queued.lost.get(run, Counter[str]())
     of_task = Counter[str]()
     for span in waiting:
         of_task[task_of(span)] += max(1, int(span.facts.get("items", 1)) - int(span.facts.get("ended_items", 0)))
     found: dict[str, str] = {}
     for span in waiting:
         agent_type, count = str(span.facts.get("agent_type", "")), calls[task_of(span)]
-        lying = _lying(count, of_task[task_of(span)])
-        unserved = "no worker serves it" if count and agent_type in queued.unserved else ""
-        if told := "; ".join(filter(None, (lying, unserved, reasons.get(agent_type, "")))):
+        lying, gone = _lying(count, of_task[task_of(span)], lost[task_of(span)]), taken_by_lost(lost[task_of(span)])
+        unserved = "no worker serves it" if (lying or gone) and agent_type in queued.unserved else ""
+        if told := "; ".join(filter(None, (lying, gone, unserved, reasons.get(agent_type, "")))):
             found[span.id] = told
     return found
 
 
-def _lying(count: int, total: int) -> str:
+def _lying(count: int, total: int, lost: int) -> str:
     if not count:
         return ""
-    return "in the queue of workers" if count >= total else f"{count:,} of {total:,} in the queue of workers"
+    # Of a foreach whose items are not known, all there is to count is what was handed to workers.
+    total = max(total, count + lost)
+    return "in the queue of workers" if count == total else f"{count:,} of {total:,} in the queue of workers"
 
 
 async def _looked(
@@ -89,14 +91,20 @@ async def _looked(
     serving = Counter(name for each in workers if each.state == "alive" for name in each.types)
     reasons = blocked(breakers.rows, pools.rows, limits.rows, agents)
     for agent_type, why in reasons.items():
-        reasons[agent_type] = why + _for_how_long(breakers.rows, {agent_type, *agents.get(agent_type, ())}, now_us)
-    return reasons, in_queues(with_workers(queues.rows, serving))
+        reasons[agent_type] = why + _open_for(breakers.rows, {agent_type, *agents.get(agent_type, ())}, now_us)
+    lost = frozenset(each.id for each in workers if each.state == "lost")
+    return reasons, in_queues(with_workers(queues.rows, serving), lost)
 
 
-def _for_how_long(breakers: Iterable[BreakerRow], names: AbstractSet[str], now_us: int) -> str:
-    """For how much longer the first of these breakers is open."""
-    ends = [row.until_us for row in breakers if row.state in _AWAY and row.name in names and row.until_us is not None]
-    return f" for {lasting(min(ends) - now_us)} more" if ends else ""
+def _open_for(breakers: Iterable[BreakerRow], names: AbstractSet[str], now_us: int) -> str:
+    """For how much longer the first of these breakers is open, and after which error."""
+    away = [row for row in breakers if row.state in _AWAY and row.name in names]
+    ends = [row for row in away if row.until_us is not None]
+    first = min(ends, key=lambda row: row.until_us or 0, default=None)
+    if first is None:
+        return ""
+    after = f", after {first.error}" if first.error is not None else ""
+    return f" for {lasting((first.until_us or 0) - now_us)} more{after}"
 
 
 def _agents_of(spans: Iterable[Span]) -> dict[AgentType, list[AgentId]]:

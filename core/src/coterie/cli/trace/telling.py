@@ -11,7 +11,7 @@ from coterie.cli.trace.words import TIME_WORDS, share, shortened, took
 from coterie.cli.words import clipped, count_of
 from coterie.timeline.critical import Critical, Piece
 from coterie.timeline.span import Span, Time
-from coterie.timeline.sums import first_failure, spending, task_of, time_of_path, time_of_work, tried_again
+from coterie.timeline.sums import cause_of, first_failure, spending, task_of, time_of_path, time_of_work, tried_again
 from coterie.timeline.tree import Timeline
 
 __all__ = ["Told", "lines_of", "lines_of_span"]
@@ -58,7 +58,7 @@ def lines_of_span(timeline: Timeline, critical: Critical, top: Span) -> list[Tol
     found.append(Told("time", _shares(times, max(length_us, sum(times.values()))) + beside))
     if "error_type" in top.facts:
         error = clipped(f"{top.facts['error_type']}: {top.facts.get('error_message', '')}", _MESSAGE_CHARS)
-        found.append(Told("failed", error, bad=True))
+        found.append(Told("failed", error + _caused(cause_of(top, timeline.spans)), bad=True))
     found += _waited_for(timeline, top)
     if top.id in critical.slack:
         slack_us = critical.slack[top.id]
@@ -148,8 +148,13 @@ def _failed(timeline: Timeline) -> Iterator[Told]:
     after = took(max(0, (first.span.ended_us or 0) - timeline.root.begun_us))
     name = first.task_id if first.span.name == first.task_id else f"{first.task_id} {first.span.name}"
     error = clipped(f"{first.type}: {first.message}", _MESSAGE_CHARS)
+    error += _caused(first.cause)
     blocked = f"; {count_of(first.blocked, 'task')} never began because of it" if first.blocked else ""
     yield Told("failed", f"{name} first, after {after}: {error}{blocked}", bad=True)
+
+
+def _caused(cause: str | None) -> str:
+    return "" if cause is None else f"; the last call before it: {clipped(cause, _MESSAGE_CHARS)}"
 
 
 def _tried_again(spans: Sequence[Span]) -> Iterator[Told]:
@@ -157,13 +162,16 @@ def _tried_again(spans: Sequence[Span]) -> Iterator[Told]:
     parts = []
     if again.attempts:
         were = "attempt failed and was" if again.attempts == 1 else "attempts failed and were"
-        parts.append(f"{again.attempts:,} {were} followed by another{_errors(again.errors)}")
+        by_what = "refusals alone" if again.given_up == again.attempts else "another"
+        by_what += " or a refusal" if 0 < again.given_up < again.attempts else ""
+        parts.append(f"{again.attempts:,} {were} followed by {by_what}{_errors(again.errors)}")
     if again.refusals:
         by = ", ".join(f"{name} {count:,}" for name, count in list(again.refusals.items())[:_NAMES])
         parts.append(f"{count_of(sum(again.refusals.values()), 'refusal')} ({by})")
     if again.lost:
-        workers = ", ".join(list(again.lost)[:_NAMES])
-        parts.append(f"{count_of(sum(again.lost.values()), 'attempt')} lost with their workers ({workers})")
+        lost, workers = sum(again.lost.values()), ", ".join(list(again.lost)[:_NAMES])
+        whose = "its worker" if lost == 1 else "their worker" if len(again.lost) == 1 else "their workers"
+        parts.append(f"{count_of(lost, 'attempt')} lost with {whose} ({workers})")
     if parts:
         yield Told("tried", "; ".join(parts))
 
