@@ -15,9 +15,10 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_runs import aresume_flow_run
 
+from prefect_coterie.people.showing import has_form
 from tests.prefect.runs import PATIENCE_S, eventually, flow_run
 
-__all__ = ["Said", "answer", "asked_in", "begun", "coterie", "named", "question", "until"]
+__all__ = ["Said", "answer", "answerable", "asked_in", "begun", "coterie", "named", "question", "until"]
 
 
 @asynccontextmanager
@@ -46,11 +47,25 @@ async def named(name: str, *, besides: UUID | None = None) -> FlowRun:
     return (await eventually(ask, bool))[0]
 
 
-async def until(flow_run_id: UUID, state: str) -> FlowRun:
-    """The flow run, once it is in the state of that name."""
-    return await eventually(
-        lambda: flow_run(flow_run_id), lambda run: run.state is not None and run.state.name == state
+async def until(flow_run_id: UUID, state: str, *, besides: UUID | None = None) -> FlowRun:
+    """The flow run, once it is in a state of that name, other than `besides`; if it asks, once it can be answered."""
+    run = await eventually(
+        lambda: flow_run(flow_run_id),
+        lambda run: run.state is not None and run.state.name == state and run.state_id != besides,
     )
+    return await answerable(run)
+
+
+async def answerable(run: FlowRun) -> FlowRun:
+    """The flow run, once the server has its form: since Prefect 3.9 that is a moment after it begins to wait."""
+
+    async def shown() -> bool:
+        async with get_client() as client:
+            return await has_form(client, run)
+
+    if run.state is not None and run.state.state_details.run_input_keyset:
+        await eventually(shown, bool)
+    return run
 
 
 async def asked_in(flow_run_id: UUID, visit: int, *, again: int = 0, state: str = "Paused") -> FlowRun:
@@ -61,7 +76,7 @@ async def asked_in(flow_run_id: UUID, visit: int, *, again: int = 0, state: str 
         shown = run.state is not None and run.state.name == state
         return shown and bool(keyset) and keyset["schema"].endswith(f"-visit-{visit}-{again}-schema")
 
-    return await eventually(lambda: flow_run(flow_run_id), asks)
+    return await answerable(await eventually(lambda: flow_run(flow_run_id), asks))
 
 
 async def question(run: FlowRun) -> tuple[dict[str, Any], str]:

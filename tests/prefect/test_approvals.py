@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -15,15 +16,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from httpx import ConnectError
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 
 from coterie import Approval, Approvals, ArtifactStore, Decision, Plan, Ref, Task, TaskResult, WorkflowResult
 from coterie.errors import PolicyError
 from coterie.journal import Journal
 from coterie.stores.opening import open_journal_store
 from prefect_coterie import plan_to_flow
-from prefect_coterie.people import standstill
+from prefect_coterie.people import inquiry, standstill
 from tests.prefect import billed
 from tests.prefect.asking import TEAM, finished, publishing, publishing_flow, two_signatures_flow
 from tests.prefect.billed import bills
@@ -93,6 +95,19 @@ async def test_a_person_decides_by_the_form_of_the_flow_run(run_id: str, ledger:
     assert all(one.state is not None and one.state.is_completed() for one in runs.values())
 
 
+async def test_a_program_answers_as_the_how_to_shows(run_id: str, ledger: Path):
+    page = (REPOSITORY / "docs" / "how-to" / "run-on-prefect.md").read_text()
+    (shown,) = re.findall(r"```python\n(# approve\.py\n.*?)```", page, re.DOTALL)
+    asking = plan_to_flow(Plan("shown", [Task("ask", "editor", approval=Approval("Go on?"))]), team=TEAM, poll_s=0.2)
+    async with begun(asking, run_id) as (flow_run_id, running):
+        await until(flow_run_id, "Paused")
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", shown, str(flow_run_id))
+        assert await process.wait() == 0
+
+    decision = Decision.from_dict(await output_of((await result_of(running.result(), ledger))["ask"], ledger))
+    assert replace(decision, at=0) == Decision("approve", "ann", 0, "well done", {})
+
+
 async def test_whoever_rejects_fails_the_task_and_what_depends_on_it(run_id: str, ledger: Path):
     async with begun(publishing_flow, run_id) as (flow_run_id, running):
         await until(flow_run_id, "Paused")
@@ -112,10 +127,7 @@ async def test_what_lacks_is_asked_for_again_and_the_form_says_so(run_id: str):
     async with begun(publishing_flow, run_id) as (flow_run_id, running):
         shown = await until(flow_run_id, "Paused")
         await answer(flow_run_id, choice="approve", who="ann")
-        again = await eventually(
-            lambda: flow_run(flow_run_id), lambda run: run.state_name == "Paused" and run.state_id != shown.state_id
-        )
-        _, text = await question(again)
+        _, text = await question(await until(flow_run_id, "Paused", besides=shown.state_id))
         await answer(flow_run_id, choice="approve", who="ann", values={"copies": 1, "format": "html"})
 
     assert running.result().is_completed()
@@ -174,7 +186,62 @@ async def test_what_the_command_line_answers_lets_others_begin_while_the_flow_ru
 async def test_a_pause_that_is_settled_before_the_server_says_that_it_is_one_is_left(
     run_id: str, monkeypatch: pytest.MonkeyPatch
 ):
-    slow = [3.0]
+    texts = told_late_that_it_is_paused(monkeypatch)
+    async with begun(two_signatures_flow, run_id) as (flow_run_id, running):
+        shown = await unanswerable(flow_run_id)
+        async with approvals() as there:
+            await there.answer(run_id, "legal" if "legal" in texts[0] else "style", "approve", by="cleo")
+        await until(flow_run_id, "Paused", besides=shown.state_id)
+        await answer(flow_run_id, choice="approve", who="ann")
+
+    assert running.result().is_completed()
+
+
+async def test_an_answer_before_the_form_is_shown_is_taken_or_refused_and_never_lost(
+    run_id: str, ledger: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told_late_that_it_is_paused(monkeypatch)
+    given: dict[str, Any] = {"choice": "approve", "who": "ann", "values": {"copies": 3}}
+    async with begun(publishing_flow, run_id) as (flow_run_id, running):
+        await unanswerable(flow_run_id)
+        try:
+            await answer(flow_run_id, **given)
+        except RuntimeError:
+            # Whoever gave it is told, and gives it again.
+            await until(flow_run_id, "Paused")
+            await answer(flow_run_id, **given)
+
+    result = await result_of(running.result(), ledger)
+    assert (await output_of(result["sign-off"], ledger))["by"] == "ann"
+    assert paid() == ["draft", "send"]
+
+
+async def test_a_form_is_shown_though_the_server_is_away_when_the_flow_run_has_just_been_paused(
+    run_id: str, monkeypatch: pytest.MonkeyPatch
+):
+    away = 2
+
+    class Away(PrefectClient):
+        async def create_flow_run_input(self, *arguments: Any, **more: Any) -> None:
+            nonlocal away
+            if away:
+                away -= 1
+                raise ConnectError("no server")
+            await super().create_flow_run_input(*arguments, **more)
+
+    monkeypatch.setattr(standstill, "get_client", lambda: Away(os.environ["PREFECT_API_URL"]))
+    async with begun(publishing_flow, run_id) as (flow_run_id, running):
+        await logged(flow_run_id, "server is away")
+        await until(flow_run_id, "Paused")
+        await answer(flow_run_id, choice="approve", who="ann", values={"copies": 3})
+
+    assert running.result().is_completed()
+    assert away == 0
+
+
+def told_late_that_it_is_paused(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The flow learns of its first pause 3 s after the server. The texts that it shows."""
+    slow, texts = [3.0], []
 
     class Slow(PrefectClient):
         async def set_flow_run_state(self, flow_run_id: UUID | str, state: State[Any], force: bool = False) -> Any:
@@ -183,17 +250,19 @@ async def test_a_pause_that_is_settled_before_the_server_says_that_it_is_one_is_
                 await asyncio.sleep(slow.pop())
             return answer
 
-    monkeypatch.setattr(standstill, "get_client", lambda: Slow(os.environ["PREFECT_API_URL"]))
-    async with begun(two_signatures_flow, run_id) as (flow_run_id, running):
-        _, text = await question(shown := await until(flow_run_id, "Paused"))
-        async with approvals() as there:
-            await there.answer(run_id, "legal" if "legal" in text else "style", "approve", by="cleo")
-        await eventually(
-            lambda: flow_run(flow_run_id), lambda run: run.state_name == "Paused" and run.state_id != shown.state_id
-        )
-        await answer(flow_run_id, choice="approve", who="ann")
+        async def create_flow_run_input(self, flow_run_id: UUID, key: str, value: str, sender: Any = None) -> None:
+            if key.endswith("-description"):
+                texts.append(json.loads(value))
+            await super().create_flow_run_input(flow_run_id, key, value, sender)
 
-    assert running.result().is_completed()
+    for module in (inquiry, standstill):
+        monkeypatch.setattr(module, "get_client", lambda: Slow(os.environ["PREFECT_API_URL"]))
+    return texts
+
+
+async def unanswerable(flow_run_id: UUID) -> FlowRun:
+    """The flow run, once it is paused, whether or not it has its form."""
+    return await eventually(lambda: flow_run(flow_run_id), lambda run: run.state_name == "Paused")
 
 
 async def test_an_answer_by_the_form_after_one_by_the_command_line_is_refused_and_says_so(run_id: str, ledger: Path):

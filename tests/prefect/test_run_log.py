@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.context import TaskRunContext
@@ -13,6 +17,7 @@ from prefect.logging.handlers import APILogHandler, set_api_log_sink
 
 from coterie import Plan, Retry, Runtime, Task, Team
 from prefect_coterie.run_log import tell_run_log
+from tests.prefect.runs import logged
 
 KEY = "sk-live-0123456789abcdef"
 
@@ -79,13 +84,33 @@ async def test_outside_of_a_run_nothing_is_sent(sent, team):
     assert sent == []
 
 
-async def test_who_has_named_our_loggers_to_prefect_gets_each_line_once(sent, team):
-    logging.getLogger("coterie").addHandler(APILogHandler())
+@pytest.mark.parametrize("names", [["coterie"], ["coterie.task"], ["coterie", "coterie.task"]])
+async def test_who_has_named_our_loggers_to_prefect_gets_the_same_lines_once(sent, team, names):
+    logging.getLogger("coterie").setLevel(logging.NOTSET)
+    # As Prefect does for `PREFECT_LOGGING_EXTRA_LOGGERS`.
+    theirs = APILogHandler()
+    for name in names:
+        logging.getLogger(name).addHandler(theirs)
+    tell_run_log()
     tell_run_log()
     with in_task_run():
         await work(team)
 
-    assert len([line for line in sent if "task.failed" in line["message"]]) == 1
+    messages = [line["message"] for line in sent]
+    assert [message.split()[0] for message in messages] == ["an", "task.retrying", "an", "task.failed"]
+    assert all("[run=prefect.r1 task=t" in message for message in messages)
+    assert all(theirs not in logging.getLogger(name).handlers for name in names)
+
+
+async def test_a_level_of_prefect_s_handler_stays(sent, team):
+    theirs = APILogHandler(logging.WARNING)
+    logging.getLogger("coterie").addHandler(theirs)
+    tell_run_log()
+    with in_task_run():
+        await work(team)
+
+    assert {line["level"] for line in sent} <= {logging.WARNING, logging.ERROR}
+    assert sent
 
 
 def test_a_level_that_is_set_stays(sent):
@@ -93,3 +118,37 @@ def test_a_level_that_is_set_stays(sent):
     tell_run_log()
 
     assert logging.getLogger("coterie").level == logging.ERROR
+
+
+TALKS = """
+import asyncio
+
+from coterie import Plan, Task, Team
+from prefect_coterie import plan_to_flow
+
+team = Team("t")
+
+
+@team.agent("talks")
+async def talks(task_input, ctx):
+    ctx.logger.info("an agent's own word")
+
+
+talk = plan_to_flow(Plan("talk", [Task("t", "talks")]), team=team)
+print(asyncio.run(talk(return_state=True)).state_details.flow_run_id)
+"""
+
+
+@pytest.mark.prefect
+@pytest.mark.parametrize("named", [None, "coterie", "coterie,coterie.task"])
+async def test_an_agent_s_word_is_in_the_log_on_the_server_once_whether_or_not_prefect_knows_our_loggers(named):
+    environment = {**os.environ, **({} if named is None else {"PREFECT_LOGGING_EXTRA_LOGGERS": named})}
+    command = [sys.executable, "-c", TALKS]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+
+    lines = await logged(UUID(done.stdout.split()[-1]), "an agent's own word")
+
+    (line,) = lines
+    assert "task=t attempt=1 agent=talks]" in line

@@ -7,6 +7,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from coterie.journal import Journal
 from coterie.stores.journal_memory import MemoryJournalStore
 from coterie.stores.opening import open_journal_store
 from prefect_coterie import wake_suspended
+from prefect_coterie.people import waking
 from prefect_coterie.people.standstill import start_again
 from prefect_coterie.people.waking import needs_somebody
 from tests.prefect import billed
@@ -195,9 +197,7 @@ async def test_two_who_are_asked_by_a_suspended_plan_answer_one_after_another(se
     flow_run_id = await started(served, "suspended-signatures", run_id)
     first = await until(flow_run_id, "Suspended")
     await answer(flow_run_id, choice="approve", who="ann")
-    second = await eventually(
-        lambda: flow_run(flow_run_id), lambda run: run.state_name == "Suspended" and run.state_id != first.state_id
-    )
+    second = await until(flow_run_id, "Suspended", besides=first.state_id)
     (_, one), (_, other) = await question(first), await question(second)
     before = paid()
     await answer(flow_run_id, choice="approve", who="ben")
@@ -220,9 +220,7 @@ async def test_an_answer_from_elsewhere_to_what_is_not_shown_wakes_a_suspended_p
 
     assert await wake_suspended() == [flow_run_id]
 
-    again = await eventually(
-        lambda: flow_run(flow_run_id), lambda run: run.state_name == "Suspended" and run.state_id != shown.state_id
-    )
+    again = await until(flow_run_id, "Suspended", besides=shown.state_id)
     assert await question(again) == await question(shown)
     assert await wake_suspended() == []
     assert paid() == sorted(["aside", "aside-too", f"after-{other}"])
@@ -231,6 +229,30 @@ async def test_an_answer_from_elsewhere_to_what_is_not_shown_wakes_a_suspended_p
     assert ended.state is not None
     assert ended.state.is_completed()
     assert paid() == ["after-legal", "after-style", "aside", "aside-too"]
+
+
+async def test_who_was_lost_before_the_form_was_shown_is_woken_and_asks_again(
+    served: None, run_id: str, monkeypatch: pytest.MonkeyPatch
+):
+    flow_run_id = await started(served, "suspended-plan", run_id)
+    shown = await until(flow_run_id, "Suspended")
+    assert shown.state is not None
+    keyset = shown.state.state_details.run_input_keyset
+    assert keyset is not None
+    async with get_client() as client:
+        await client.delete_flow_run_input(flow_run_id, keyset["schema"])
+
+    assert await wake_suspended() == []
+    monkeypatch.setattr(waking, "_SHOWN_AFTER", timedelta(0))
+    assert await wake_suspended() == [flow_run_id]
+
+    await until(flow_run_id, "Suspended", besides=shown.state_id)
+    assert await wake_suspended() == []
+    await answer(flow_run_id, choice="approve", who="ann", values={"copies": 2})
+    ended = await final(flow_run_id)
+    assert ended.state is not None
+    assert ended.state.is_completed()
+    assert [task for task, _ in bills()] == ["draft", "send"]
 
 
 async def test_who_retries_a_run_that_was_rejected_is_asked_anew(served: None, run_id: str):

@@ -13,12 +13,12 @@ from prefect.logging import get_logger, get_run_logger
 
 from coterie.errors import PolicyError
 from coterie.journal import Intent
+from prefect_coterie.demand import demand_of
 from prefect_coterie.location import check_state_reach
 from prefect_coterie.source import StoreSource, block_of_store, namespace_of, store_or_default
 from prefect_coterie.state_block import CoterieStore
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun
     from prefect.task_runners import TaskRunner
 
     from coterie import Team
@@ -37,17 +37,20 @@ class Journalled:
     intent: Intent
 
 
-def intent_here(*, force: str | None = None, allow_changes: bool = False) -> Intent:
+async def intent_here(*, force: str | None = None, allow_changes: bool = False) -> Intent:
     """That of the surrounding run.
 
     Prefect's own retries, and a flow run that is started again after its process was lost, are told of what is finished
     and of what failed. Only where a person retries a failed flow run is what failed tried again.
 
     force: a demand to do everything anew, whoever finished it; the same in every retry of the run.
+
+    Raises:
+        Unavailable: Prefect's server does not tell whether a person has.
     """
     flow, task = FlowRunContext.get(), TaskRunContext.get()
     if flow is not None and flow.flow_run is not None:
-        name, demand = f"prefect.{flow.flow_run.id}", _demand(flow.flow_run)
+        name, demand = f"prefect.{flow.flow_run.id}", await demand_of(flow.flow_run)
     elif task is not None:
         name, demand = f"prefect.{task.task_run.flow_run_id or task.task_run.id}", 0
     else:
@@ -90,12 +93,6 @@ async def journal_of(
 def _by_default(team: CoterieTeam | Team) -> CoterieStore:
     own: CoterieStore | None = getattr(team, "store", None)
     return store_or_default(own, namespace_of(team))
-
-
-def _demand(flow_run: FlowRun) -> int:
-    """Which of the run's tries a person asked for last, as far as this one is it; Prefect's own retries are none."""
-    asked = flow_run.empirical_policy.retry_type == "reschedule"
-    return flow_run.run_count if asked else 0
 
 
 def _logger() -> _Logger:

@@ -81,7 +81,7 @@ async def run_machine(
     check_person(person, "person")
     name = check_workflow_id(workflow_id or workflow_id_here())
     source = await team_of(team)
-    intent = intent_here(force=force, allow_changes=allow_changes)
+    intent = await intent_here(force=force, allow_changes=allow_changes)
     journal = await journal_of(store, source, intent, None, kept=True)
     if journal is None:
         raise PolicyError(

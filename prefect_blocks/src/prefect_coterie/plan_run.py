@@ -97,7 +97,7 @@ async def run_plan(
     known = open_team(source)
     known.check(plan)
     runner = context.task_runner if submit else None
-    intent = intent_here(force=force, allow_changes=allow_changes)
+    intent = await intent_here(force=force, allow_changes=allow_changes)
     journal = await journal_of(store, source, intent, runner, kept=not submit)
     if asks and approvals == "suspend" and journal is None:
         raise PolicyError(

@@ -76,7 +76,7 @@ async def arun_agent(
         await check_state_reach(state, runner_here(), kept=False)
     calls = await calls_of(store, known, [wanted], runner_here())
     place, name = await artifacts_of(artifacts), workflow_id or workflow_id_here()
-    journal = await journal_of(store, known, intent_here(force=force), runner_here(), kept=False)
+    journal = await journal_of(store, known, await intent_here(force=force), runner_here(), kept=False)
     job = Job(known, place, name, dict(params or {}), state, journal, calls)
     instance = instance_here(agent_type, wanted.input) if plan_task is None else None
     return _record_or_raise(await perform(wanted, job, records, instance=instance))

@@ -23,8 +23,9 @@ from coterie.errors import ClaimedElsewhere, LeaseLost, Misuse, NotAsked, PlanCh
 from coterie.ids import TaskId
 from coterie.journal.approval import ApprovalFile
 from prefect_coterie.people.form import choice, filled_in, plain, values_of
-from prefect_coterie.people.inquiry import LOOK_S, Answer, Inquiry, Question
-from prefect_coterie.people.standstill import KEY_PREFIX, Person, flow_run_here
+from prefect_coterie.people.inquiry import LOOK_S, Answer, Inquiry
+from prefect_coterie.people.showing import KEY_PREFIX, Question
+from prefect_coterie.people.standstill import Person, flow_run_here
 from prefect_coterie.session import Job, session
 
 __all__ = ["People", "still_asked"]

@@ -7,21 +7,20 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
-from prefect.input import RunInput
 
-from coterie import JsonValue
-from prefect_coterie.people.standstill import Person, flow_run_here, pause, response_of, show, start_again, suspend
+from prefect_coterie.people.showing import Question, response_of, show
+from prefect_coterie.people.standstill import Person, flow_run_here, pause, start_again, suspend
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
-__all__ = ["LOOK_S", "Answer", "Inquiry", "Question", "ended"]
+__all__ = ["LOOK_S", "Answer", "Inquiry", "ended"]
 
 T = TypeVar("T")
 
@@ -39,18 +38,6 @@ class Answer:
     name: str
     values: Mapping[str, Any]
     at: float
-
-
-class Question(NamedTuple):
-    """What a person is shown: the fields, and a text in Markdown.
-
-    line: what is asked, in one line of the log. about: what `wake_suspended` is told of it.
-    """
-
-    form: type[RunInput]
-    text: str
-    line: str
-    about: Mapping[str, JsonValue]
 
 
 _Ask: TypeAlias = Callable[[], Awaitable[Question]]
@@ -110,17 +97,18 @@ class Inquiry:
                     await asyncio.Event().wait()
                 name = f"{self._key}-{self._round + 1}"
                 asked = await question()
-                await show(name, asked.form, asked.text, asked.about)
+                async with get_client() as client:
+                    await show(client, flow_run_here().id, name, asked)
                 if how == "pause":
-                    await pause(name, poll_s=self._poll_s, about=asked.line)
+                    await pause(name, asked, poll_s=self._poll_s)
                     return await self._last()
-                raise Pause(state=await _finished(_suspended(name, asked.line, is_settled)))
+                raise Pause(state=await _finished(_suspended(name, asked, is_settled)))
 
     async def _last(self) -> Answer | None:
         """The last answer that was not given yet; None if there is none."""
-        found, number = None, self._round
+        found, number, run_id = None, self._round, flow_run_here().id
         async with get_client() as client:
-            while (given := await response_of(client, name := f"{self._key}-{number + 1}")) is not None:
+            while (given := await response_of(client, run_id, name := f"{self._key}-{number + 1}")) is not None:
                 number += 1
                 told = given.created
                 found = Answer(name, json.loads(given.value), told.timestamp() if told is not None else 0.0)
@@ -145,8 +133,8 @@ async def _until(is_settled: _Look) -> None:
         look_s = min(look_s * _GROWTH, _LONGEST_LOOK_S)
 
 
-async def _suspended(name: str, line: str, is_settled: _Look) -> State[Any]:
-    state = await suspend(name, about=line)
+async def _suspended(name: str, question: Question, is_settled: _Look) -> State[Any]:
+    state = await suspend(name, question)
     if await is_settled():
         # Nobody would notice once this process has ended.
         await start_again(flow_run_here().id, state)

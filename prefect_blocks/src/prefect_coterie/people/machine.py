@@ -22,8 +22,9 @@ from pydantic import create_model
 from coterie import Field, JsonValue, MachineStatus, StateMachine, StateMachineRun
 from coterie.errors import ArtifactError, MissingOutput, Misuse, Unavailable, UnknownRun
 from prefect_coterie.people.form import MOST_BYTES, choice, filled_in, plain, values_of
-from prefect_coterie.people.inquiry import LOOK_S, Answer, Inquiry, Question, ended
-from prefect_coterie.people.standstill import KEY_PREFIX, Person, flow_run_here
+from prefect_coterie.people.inquiry import LOOK_S, Answer, Inquiry, ended
+from prefect_coterie.people.showing import KEY_PREFIX, Question
+from prefect_coterie.people.standstill import Person, flow_run_here
 from prefect_coterie.publication import PublishMachine
 
 __all__ = ["Attendant", "attended"]

@@ -8,47 +8,33 @@ lost.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, get_args
 from uuid import UUID, uuid4
 
-from httpx import HTTPError, HTTPStatusError, codes
+from httpx import HTTPError, HTTPStatusError
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
-from prefect.input import RunInput, keyset_from_base_key
+from prefect.input import keyset_from_base_key
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Paused, Running, Scheduled, Suspended
 
-from coterie import JsonValue
 from coterie.errors import Misuse, PolicyError
+from prefect_coterie.people.showing import Question, show_again
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun, FlowRunInput, State
+    from prefect.client.schemas.objects import FlowRun, State
 
-__all__ = [
-    "KEY_PREFIX",
-    "Person",
-    "about_of",
-    "check_person",
-    "flow_run_here",
-    "pause",
-    "response_of",
-    "show",
-    "start_again",
-    "suspend",
-]
+__all__ = ["Person", "check_person", "flow_run_here", "pause", "start_again", "suspend"]
 
 # How a flow run waits for a person. pause: with a form; the process stays. suspend: with a form; the process ends, and
 # another one goes on with the answer. wait: without a form, for what is decided elsewhere.
 Person: TypeAlias = Literal["pause", "suspend", "wait"]
 
-# Of the names of all forms.
-KEY_PREFIX = "coterie-"
 _LEAVE_S = 10.0
+# Between two attempts while the server is away.
+_AGAIN_S = 2.0
 
 
 def check_person(how: str, what: str) -> None:
@@ -80,42 +66,10 @@ def flow_run_here() -> FlowRun:
     return context.flow_run
 
 
-async def show(name: str, form: type[RunInput], text: str, about: Mapping[str, JsonValue]) -> None:
-    """Have the server know a form, before the flow run waits for it. about: for `about_of`."""
-    run_id, keys = flow_run_here().id, keyset_from_base_key(name)
-    async with get_client() as client:
-        await _put(client, run_id, keys["schema"], partial(form.asave, keys))
-        for key, value in ((keys["description"], text), (_about_key(name), about)):
-            write = partial(client.create_flow_run_input, run_id, key, json.dumps(value))
-            await _put(client, run_id, key, write)
+async def pause(name: str, question: Question, *, poll_s: float) -> None:
+    """Pause the flow run with this question, which was shown by this name, until it is resumed.
 
-
-async def response_of(client: PrefectClient, name: str) -> FlowRunInput | None:
-    """What was filled in, if anything was."""
-    found = await client.filter_flow_run_input(flow_run_here().id, f"{name}-response", 1, set())
-    return found[0] if found else None
-
-
-async def about_of(client: PrefectClient, run: FlowRun) -> dict[str, Any] | None:
-    """What a waiting flow run says of its question; None if it is none of coterie's."""
-    keyset = run.state.state_details.run_input_keyset if run.state is not None else None
-    schema = (keyset or {}).get("schema", "")
-    if not schema.startswith(KEY_PREFIX):
-        return None
-    try:
-        text = await client.read_flow_run_input(run.id, _about_key(schema.removesuffix("-schema")))
-    except HTTPStatusError as error:
-        if error.response.status_code == codes.NOT_FOUND:
-            return None
-        raise
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-async def pause(name: str, *, poll_s: float, about: str) -> None:
-    """Pause the flow run with the form of this name until it is resumed. Cancelled, it ends the pause.
-
-    about: one line for the log, that says what is asked.
+    Cancelled, it ends the pause.
 
     Raises:
         Abort: somebody ended the flow run, or started it again elsewhere.
@@ -127,7 +81,8 @@ async def pause(name: str, *, poll_s: float, about: str) -> None:
         proposing = asyncio.ensure_future(_propose(client, run_id, state))
         try:
             await asyncio.shield(proposing)
-            get_run_logger().info("paused: %s; resume the flow run with the answer", about)
+            await _keep_shown(client, run_id, name, question)
+            get_run_logger().info("paused: %s; resume the flow run with the answer", question.line)
             await _resumed(client, run_id, mark, poll_s)
         except asyncio.CancelledError:
             await asyncio.wait({proposing})
@@ -136,10 +91,8 @@ async def pause(name: str, *, poll_s: float, about: str) -> None:
             raise
 
 
-async def suspend(name: str, *, about: str) -> State[Any]:
-    """Suspend the flow run with the form of this name: for whoever raises `Pause` with this state then.
-
-    about: as for `pause`.
+async def suspend(name: str, question: Question) -> State[Any]:
+    """Suspend the flow run with this question, shown by this name: for whoever raises `Pause` with this state then.
 
     Not to be cancelled: a flow run that the server takes for suspended must end.
 
@@ -147,9 +100,11 @@ async def suspend(name: str, *, about: str) -> State[Any]:
         Abort: as `pause`.
     """
     state: State[Any] = Suspended(pause_key=str(uuid4()), state_details=_details(name))
+    run_id = flow_run_here().id
     async with get_client() as client:
-        await _propose(client, flow_run_here().id, state)
-    get_run_logger().info("suspended: %s; resume the flow run with the answer", about)
+        await _propose(client, run_id, state)
+        await _keep_shown(client, run_id, name, question)
+    get_run_logger().info("suspended: %s; resume the flow run with the answer", question.line)
     return state
 
 
@@ -163,6 +118,23 @@ async def start_again(run_id: UUID, suspended: State[Any]) -> bool:
             return False
         answer = await client.set_flow_run_state(run_id, resuming)
     return answer.status == SetStateStatus.ACCEPT
+
+
+async def _keep_shown(client: PrefectClient, run_id: UUID, name: str, question: Question) -> None:
+    """Once the flow run waits, nobody could answer without the form: tried until the server has it."""
+    away = False
+    while True:
+        try:
+            await show_again(client, run_id, name, question)
+        except HTTPError as error:
+            if isinstance(error, HTTPStatusError) and not error.response.is_server_error:
+                raise
+            if not away:
+                get_run_logger().warning("the server is away, shown the form as soon as it answers: %s", error)
+            away = True
+            await asyncio.sleep(_AGAIN_S)
+        else:
+            return
 
 
 async def _resumed(client: PrefectClient, run_id: UUID, mark: str, poll_s: float) -> None:
@@ -208,21 +180,6 @@ async def _end(client: PrefectClient, run_id: UUID, state: State[Any] | None) ->
     if state is not None and state.is_cancelling():
         await client.set_flow_run_state(run_id, Cancelled(message="it was cancelled while it waited for a person"))
     raise Abort(f"the flow run does not wait for a person: it is {state.name if state is not None else 'gone'!r}")
-
-
-async def _put(client: PrefectClient, run_id: UUID, key: str, write: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await write()
-    except HTTPStatusError as error:
-        if error.response.status_code != codes.CONFLICT:
-            raise
-        # Of whoever showed the same question before, and was lost, or woken.
-        await client.delete_flow_run_input(run_id, key)
-        await write()
-
-
-def _about_key(name: str) -> str:
-    return f"{name}-about"
 
 
 def _details(name: str) -> dict[str, Any]:
