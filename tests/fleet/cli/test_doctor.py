@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +21,20 @@ from tests.fleet.cli.commands import fails
 from tests.fleet.cli.deployment import only
 from tests.fleet.cli.places import PASSWORD, lived
 from tests.support.redis_servers import SYNCED, valkey
+
+DYING = """
+import os
+import signal
+from coterie import Plan, Task, Team
+
+team = Team("dying")
+
+@team.agent("dies")
+def dies(task_input):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+plan = Plan("dying", [Task("t", "dies")])
+"""
 
 
 def test_a_healthy_deployment_has_nothing_wrong(at, examined):
@@ -211,6 +227,18 @@ def test_dead_letters_wait(at, examined):
 
     assert finding["found"] == "1 wait: 1 of orders (billing)"
     assert "coterie dlq list --all-topics" in finding["remedy"]
+
+
+def test_a_run_whose_process_was_killed(at, examined, folder):
+    (folder / "dying.py").write_text(DYING)
+    command = ["run", "dying:plan", "--team", "dying:team", "--run-id", "night", "--artifacts", f"{folder}/shared"]
+    done = subprocess.run([sys.executable, "-m", "coterie", *command], cwd=folder, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    finding = only(examined(code=0), "interrupted runs", "warning")
+
+    assert finding["found"] == "nobody is at 'night': begun, and not ended"
+    assert "coterie runs resume RUN" in finding["remedy"]
 
 
 def test_breakers_that_are_open_or_forced(at, examined):

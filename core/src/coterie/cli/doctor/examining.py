@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from coterie.cli.doctor.artifacts import check_artifacts
 from coterie.cli.doctor.events import check_dead_letters, check_log_store
 from coterie.cli.doctor.finding import Finding, because, fault, skipped, worst
-from coterie.cli.doctor.journal import check_durability, check_journal, check_leftovers
+from coterie.cli.doctor.journal import check_durability, check_interrupted, check_journal, check_leftovers
 from coterie.cli.doctor.place import Place
 from coterie.cli.doctor.settings import check_home, check_variables
 from coterie.cli.doctor.state import check_breakers, check_clock, check_rights, check_state_store, check_versions
@@ -44,6 +44,7 @@ CHECKS = (
     Check("workers", check_workers, ("state store",)),
     Check("breakers", check_breakers, ("state store",)),
     Check("dead letters", check_dead_letters, ("log store",)),
+    Check("interrupted runs", check_interrupted, ("journal",)),
     Check("undone runs", check_leftovers, ("journal",)),
 )
 

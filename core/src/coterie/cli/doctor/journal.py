@@ -14,9 +14,11 @@ from coterie.stores.redis.failures import JOURNAL_RIGHTS, translated
 from coterie.stores.redis.policy import RedisJournalPolicy
 from coterie.stores.redis.standing import Facts, could_lose_runs, judge
 
-__all__ = ["check_durability", "check_journal", "check_leftovers", "durability_of"]
+__all__ = ["check_durability", "check_interrupted", "check_journal", "check_leftovers", "durability_of"]
 
 _RUNS = 200
+# So many of a scheduler's runs are read as a whole.
+_LOOKED_INTO = 20
 
 
 def _wanted() -> str:
@@ -100,6 +102,28 @@ async def _facts(address: Address, namespace: str, *, strict: bool) -> Facts:
         await route.aclose()
         if durable is not None:
             await durable.aclose()
+
+
+async def check_interrupted(place: Place) -> Finding:
+    """Runs that nobody is at although they have not ended: their process died, or was killed."""
+    from coterie.journal.view import list_runs, view_run
+
+    if _wanted() == "off":
+        return skipped("COTERIE_JOURNAL is off")
+    async with place.journal() as journal:
+        runs, _ = await list_runs(journal, limit=_RUNS, with_calls=False)
+        found = [run for run in runs if run.state == "interrupted"]
+        left = [run.workflow_id for run in found if run.header.scheduler is None]
+        # A scheduler is at none between two tasks. Where one has died in a task, its claim is left.
+        for run in [run for run in found if run.header.scheduler is not None][:_LOOKED_INTO]:
+            units = (await view_run(journal, run.workflow_id)).units
+            left += [run.workflow_id] if any(unit.claim is not None for unit in units) else []
+    if not left:
+        return ok(f"none of the last {len(runs)} runs was left half done" if runs else "there is no run")
+    return warning(
+        f"nobody is at {listed(left, 5)}: begun, and not ended",
+        "'coterie runs show RUN' says whose; go on there or with 'coterie runs resume RUN', or end it: 'coterie reap'",
+    )
 
 
 async def check_leftovers(place: Place) -> Finding:

@@ -187,7 +187,7 @@ async def check_breakers(place: Place) -> list[Finding]:
 
 _FOR_BREAKERS = {
     "forced_open": "somebody has forced it: 'coterie breakers auto NAME' ends that",
-    "open": "its agents failed: mend them; it tries again by itself, 'coterie breakers' says after which error, and when",
+    "open": "its agents failed: mend them; it tries again by itself; 'coterie breakers' says after which error, when",
     "half_open": "it tries whether its agents are well again; look once more in a moment",
     "disabled": "calls are let through uncounted: 'coterie breakers auto NAME' ends that",
     "metrics_only": "calls are counted, and none is refused: 'coterie breakers auto NAME' ends that",
