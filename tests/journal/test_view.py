@@ -285,6 +285,12 @@ def test_waits_side_by_side_count_once_and_none_counts_while_somebody_works():
     assert unit_with(laps, duration_s=100.0).work_s == 40.0
 
 
+def test_somebody_works_though_another_process_waits_for_the_work():
+    unit = unit_with([lap("call", 0, 40), lap("claim", 10, 30)], duration_s=5.0)
+
+    assert (unit.work_s, unit.waited_s) == (40.0, 0.0)
+
+
 @pytest.mark.parametrize("more", [0, 3])
 def test_where_it_is_not_told_when_an_agent_was_at_it_all_but_waiting_is_work(more: int):
     calls = [lap("call", 90, 100)] if more else []

@@ -125,7 +125,12 @@ class Runtime:
                     self._store_url, self.namespace, named_by=self._store_named_by
                 )
             self._remote = RemoteCalls(
-                store, self.log, artifacts=self.artifacts, namespace=self.namespace, bus=self.bus
+                store,
+                self.log,
+                artifacts=self.artifacts,
+                namespace=self.namespace,
+                bus=self.bus,
+                on_event=self.orchestrator.tell,
             )
         return self._remote
 

@@ -54,3 +54,32 @@ def test_own_time_is_what_nothing_within_took_however_that_overlaps():
     work = time_of_work([unit, *steps], 100)
 
     assert work == {"agent": 40 + 40 - 5, "coterie": 40, "artifact": 5}
+
+
+def stretches(*laps: Lap) -> list[tuple[str, str, int, int | None]]:
+    """Of the spans: which lap's, in which other's, from when to when; in the order of their beginnings."""
+    found = lap_spans(laps, "task/a")
+    return [(s.id.partition("!")[2], str(s.parent).partition("!")[2], s.begun_us, s.ended_us) for s in found]
+
+
+def test_who_waits_for_a_claim_while_the_work_goes_on_waits_beside_it_alone():
+    claim, queue, call = Lap("claim", 20, 300), Lap("queue", 0, 50), Lap("call", 60, 40)
+
+    assert stretches(claim, queue, call) == [
+        ("1", "", 0, 50),
+        ("0", "", 50, 60),
+        ("2", "", 60, 100),
+        ("0~1", "", 100, 320),
+    ]
+
+
+def test_who_joins_a_call_at_work_has_not_waited_at_all():
+    claim, call, wait = Lap("claim", 20, 30), Lap("call", 0, 100), Lap("wait", 60, 50, {"for": "store"})
+
+    assert stretches(claim, call, wait) == [("1", "", 0, 100), ("0", "1", 20, 20), ("2", "", 100, 110)]
+
+
+def test_a_wait_for_the_store_is_none_after_a_refusal():
+    spans = lap_spans([Lap("wait", 0, 10, {"for": "store"}), Lap("wait", 10, 10, {"for": "refusal"})], "task/a")
+
+    assert [span.time for span in spans] == ["store", "wait"]

@@ -1,4 +1,7 @@
-"""`python caller_process.py URL NOTES GO`: a run whose one task is performed elsewhere, kept in a journal."""
+"""`python caller_process.py URL NOTES GO [WHOLE]`: a run whose one task is performed elsewhere, kept in a journal.
+
+WHOLE: "" to have claimed the task alone, as a scheduler's worker has.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,17 @@ def caller() -> Team:
     return team
 
 
-async def main(url: str, notes: str, go: str) -> None:
+async def ask(runtime: Runtime, asked: Plan, *, whole: bool) -> None:
+    """Have the run done, as coterie's own engine does or as a scheduler."""
+    if whole:
+        await runtime.orchestrator.execute_workflow(asked, workflow_id=WORKFLOW_ID)
+    else:
+        await runtime.orchestrator.execute_task(asked.tasks[0], workflow_id=WORKFLOW_ID, plan=asked)
+
+
+async def main(url: str, notes: str, go: str, whole: str = "whole") -> None:
     async with Runtime(caller(), store=url, journal=True) as runtime:
-        await runtime.orchestrator.execute_workflow(plan(notes, go), workflow_id=WORKFLOW_ID)
+        await ask(runtime, plan(notes, go), whole=bool(whole))
 
 
 if __name__ == "__main__":

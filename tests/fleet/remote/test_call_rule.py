@@ -299,3 +299,26 @@ def check(before: CallRecord | None, after: CallRecord | None) -> None:
         # What is still to be done must be there to be read.
         assert after.call == ASKED.call
         assert not after.result
+
+
+def test_a_record_says_for_how_long_its_end_could_not_be_recorded(book: Book):
+    book.submit()
+    token = begun(book.begin()).record.token
+
+    assert book.do(rule.finish, token=token, result="R", unsaid_us=SECOND)
+    assert book.do(rule.finish, token=token, result="R", unsaid_us=2 * SECOND), "its answer was lost"
+    assert book.record.unsaid_us == SECOND
+
+
+def test_a_record_of_an_end_that_was_recorded_at_once_or_by_an_earlier_version_says_nothing_of_that(book: Book):
+    book.submit()
+    book.finish(begun(book.begin()).record.token)
+
+    assert "unsaid" not in (book.state or {})
+    assert book.record.unsaid_us == 0
+
+
+def test_who_joins_a_call_is_told_whose_it_was(book: Book):
+    joined = [book.submit(owner=owner) for owner in ("anna", "anna", "bert", "bert", "carl")]
+
+    assert [each.before for each in joined] == ["", "", "anna", "", "bert"]

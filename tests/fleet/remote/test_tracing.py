@@ -7,6 +7,7 @@ from typing import Any
 
 from coterie import Orchestrator, Plan, Retry, Task, TaskContext, Team
 from coterie.journal import Journal
+from coterie.journal.insisting import Stretch
 from coterie.journal.view import view_run
 from coterie.remote import serving
 from coterie.remote.call import CallStatus
@@ -100,7 +101,11 @@ async def test_an_unsampled_caller_has_no_spans_made_at_the_worker(spans):
 def test_laps_travel_with_the_outcome():
     laps = (Lap("call", 5, 6, {"agent": "a"}), Lap("backoff", 11, 2))
 
-    read = Outcome.from_json(Outcome(TaskResult("t", "succeeded"), laps=laps, more=3, is_traced=True).to_json())
+    away = (Stretch(1, 3), Stretch(4, 5))
+    told = Outcome(TaskResult("t", "succeeded"), laps=laps, more=3, is_traced=True, away=away)
 
-    assert (read.laps, read.more, read.is_traced) == (laps, 3, True)
+    read = Outcome.from_json(told.to_json())
+
+    assert (read.laps, read.more, read.is_traced, read.away) == (laps, 3, True, away)
+    assert Outcome.from_json(Outcome(TaskResult("t", "succeeded")).to_json()).away == ()
     assert CallStatus.__dataclass_fields__["laps"].default == ()

@@ -53,10 +53,13 @@ class Asked(NamedTuple):
 
 
 class Submitted(NamedTuple):
-    """record: as it is now. is_new: whether it was not there, or had come to nothing."""
+    """record: as it is now. is_new: whether it was not there, or had come to nothing. before: whose it was, if it was
+    another's.
+    """
 
     record: CallRecord
     is_new: bool
+    before: str = ""
 
 
 class Begun(NamedTuple):
@@ -80,20 +83,22 @@ def submit(state: State | None, now: int, *, call_id: str, asked: Asked) -> Deci
     """Ask for a call. One that is queued, running, or has a result is joined: then only its owner changes."""
     time = moment(state, now)
     if state is not None and (state["phase"] in ("queued", "running") or state.get("result")):
-        if state["phase"] == "done" or state.get("owner") == asked.owner:
-            return Decided(state, _submitted(state, is_new=False))
+        is_own = state.get("owner") == asked.owner
+        before = "" if is_own else str(state.get("owner", ""))
+        if state["phase"] == "done" or is_own:
+            return Decided(state, _submitted(state, is_new=False, before=before))
         joined = {**state, **time.stamp(), "owner": asked.owner}
-        return Decided(joined, _submitted(joined, is_new=False))
-    before = state or {"round": 0, "token": -1}
+        return Decided(joined, _submitted(joined, is_new=False, before=before))
+    earlier = state or {"round": 0, "token": -1}
     new: State = {
         **time.stamp(),
         "phase": "queued",
         "type": asked.agent_type,
         "call": asked.call,
         "owner": asked.owner,
-        "round": _int(before, "round") + 1,
+        "round": _int(earlier, "round") + 1,
         # Whoever is still at work on an earlier round is past it.
-        "token": _int(before, "token") + 1,
+        "token": _int(earlier, "token") + 1,
         "since": _instant(time),
         "patience": asked.patience_us,
         "priority": asked.priority,
@@ -154,10 +159,14 @@ def begin(
     return Decided(begun, Begun(record, waited_us, lost), _told(call_id, "running"))
 
 
-def finish(state: State | None, now: int, *, call_id: str, token: int, result: str) -> Decided[bool]:
+def finish(
+    state: State | None, now: int, *, call_id: str, token: int, result: str, unsaid_us: int = 0
+) -> Decided[bool]:
     """Record the result; whether it counts: nobody else has begun the call since, nor cancelled it.
 
     Asked again, as when the answer was lost, it answers the same.
+
+    unsaid_us: for how long it could not be recorded.
     """
     if state is not None and state.get("result") == result and _is_held(state, token, "done"):
         return Decided(state, True)  # noqa: FBT003  # the result of the decision
@@ -169,6 +178,8 @@ def finish(state: State | None, now: int, *, call_id: str, token: int, result: s
         "phase": "done",
         "result": result,
     }
+    if unsaid_us > 0:
+        done["unsaid"] = unsaid_us
     return Decided(done, True, _told(call_id, "done"))  # noqa: FBT003  # the result of the decision
 
 
@@ -261,10 +272,10 @@ def expire(state: State | None, now: int, *, call_id: str) -> Decided[CallRecord
     return Decided(late, call_record(late), _told(call_id, "done"))
 
 
-def _submitted(state: State, *, is_new: bool) -> Submitted:
+def _submitted(state: State, *, is_new: bool, before: str = "") -> Submitted:
     record = call_record(state)
     assert record is not None
-    return Submitted(record, is_new)
+    return Submitted(record, is_new, before)
 
 
 def _cancelled(state: State, now: int, *, call_id: str, by: str) -> Decided[CallRecord | None]:

@@ -28,7 +28,8 @@ class CallRecord:
     they stay when its document is gone.
     past: what earlier attempts went through, see `coterie._rules.call_course`. free_us: since when nobody has had it,
     after an attempt. held_us: until when nobody was to take it up, and held_for: why. lost_us: when it was given to
-    others, as nothing was heard of who had it.
+    others, as nothing was heard of who had it. unsaid_us: for how long its end could not be recorded, for the store's
+    sake; of earlier versions 0.
     """
 
     phase: CallPhase
@@ -57,6 +58,7 @@ class CallRecord:
     held_us: int = 0
     held_for: str = ""
     lost_us: int = 0
+    unsaid_us: int = 0
 
 
 def call_record(state: State | None) -> CallRecord | None:
@@ -97,4 +99,5 @@ def call_record(state: State | None) -> CallRecord | None:
         instant("held"),
         found.get("held_for", ""),
         instant("lost"),
+        int(found.get("unsaid", 0)),
     )

@@ -7,7 +7,8 @@ one process has claimed as a whole (`RunBook`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -15,14 +16,16 @@ from typing import Protocol
 from coterie._rules.journal import Granted, Replayed
 from coterie._rules.refusal import RefusalText
 from coterie._rules.timeline import SECOND
+from coterie._rules.written import Changed
 from coterie.attempt import Ended
 from coterie.context import TaskContext
-from coterie.errors import Unavailable
+from coterie.errors import CoterieError, Unavailable
 from coterie.events import Listener
 from coterie.ids import WorkflowId
 from coterie.journal.approval import ApprovalFile
 from coterie.journal.ending import Ending
 from coterie.journal.handing_back import handed_back, seen_through
+from coterie.journal.insisting import noted_wait
 from coterie.journal.intent import Intent
 from coterie.journal.journal import Journal
 from coterie.journal.outputs import gone_outputs
@@ -37,6 +40,8 @@ from coterie.result import TaskResult
 from coterie.slots import TypeSlots
 
 __all__ = ["Book", "TaskBook", "begin", "finished", "once"]
+
+_log = logging.getLogger("coterie.journal")
 
 # A claim that takes less was not waited for: between two looks at one that is held lies more.
 _WAITED_US = 25_000
@@ -235,10 +240,28 @@ class TaskBook:
     async def finish(self, unit: Unit, context: TaskContext, ended: Ended) -> Ended:
         """See `Book.finish`."""
         self._pulse.drop(unit)
-        ended, text = self._ending.written(unit, context, ended, self._journal.clock.now())
+        at, trail = self._journal.clock.now(), context.trail
+        ended, text = self._ending.written(unit, context, ended, at)
         texts = {unit.record: text, unit.pulse: None}
+        began_us = trail.now_us() if trail is not None else 0
         await self._journal.store.write(self._run, texts, guard=unit.guard)
+        if trail is not None and noted_wait(trail, began_us):
+            _, longer = self._ending.written(unit, context, ended, at)
+            await self._tell_the_wait(unit, text, longer)
         return ended
+
+    async def _tell_the_wait(self, unit: Unit, text: str, longer: str) -> None:
+        """Have the record say that it could not be written for long, if it still is the one that was written."""
+
+        def decide(texts: Mapping[str, str | None], _: int) -> Changed[None]:
+            same = texts[unit.guard.path] == unit.guard.text and texts[unit.record] == text
+            return Changed({unit.record: longer} if same else {}, None)
+
+        try:
+            await self._journal.store.change(self._run, (unit.guard.path, unit.record), decide)
+        except CoterieError as error:
+            # It is for people; the end itself is recorded.
+            _log.debug("journal.wait_not_told %s: %s", unit.name, error)
 
     async def give_up(self, unit: Unit) -> None:
         """See `Book.give_up`."""

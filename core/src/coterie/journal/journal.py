@@ -45,6 +45,7 @@ class Journal:
 
     lease_s: for how long a claim is believed without a word from who holds it, in seconds; he says so three times in
     that time. A process of the same machine that is known to have ended is not waited for.
+    outage: of its store, as far as it is insisted on.
 
     Raises:
         PolicyError: a lease too short to be renewed.
@@ -56,7 +57,7 @@ class Journal:
         self.store: JournalStore = store
         self.lease_s = lease_s
         self.clock: Clock = clock or SystemClock()
-        self._outage = Outage(_log, "journal.store_away", "journal.store_back")
+        self.outage = Outage(_log, "journal.store_away", "journal.store_back", now=self.clock.now)
         self._left = LeftClaims(lease_s)
 
     def __repr__(self) -> str:
@@ -65,7 +66,7 @@ class Journal:
     def insisting(self, seconds: float) -> Journal:
         """The same, for work that writes what it did for as long as `seconds`, though the store be away."""
         same = copy(self)
-        same.store = InsistingStore(self.store, seconds, self._outage)
+        same.store = InsistingStore(self.store, seconds, self.outage)
         return same
 
     def asked(self, intent: Intent, fingerprint: str = "", owner: str | None = None) -> Asked:

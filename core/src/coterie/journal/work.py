@@ -9,7 +9,7 @@ from coterie._rules.journal_text import Record
 from coterie._rules.lap import Lap
 from coterie._rules.timeline import SECOND
 
-__all__ = ["Effort", "effort_of"]
+__all__ = ["Effort", "effort_of", "is_of_who_asks"]
 
 _WAITS = frozenset({"claim", "queue", "limit", "refused", "wait", "backoff"})
 
@@ -29,8 +29,9 @@ class _Stretch(NamedTuple):
 def effort_of(record: Record) -> Effort:
     """What a record tells. What went on side by side counts once.
 
-    Somebody worked while an agent was at it. Where the laps do not tell when one was, all of the unit's time that was
-    no waiting counts as work; none does of a foreach as a whole, which is what its items come to.
+    Somebody worked while an agent was at it, and did not wait itself. Where the laps do not tell when one was, all of
+    the unit's time that was no waiting counts as work; none does of a foreach as a whole, which is what its items come
+    to.
     """
     if record.result.get("items"):
         return Effort(0.0, 0.0)
@@ -38,8 +39,14 @@ def effort_of(record: Record) -> Effort:
     waits = _joined(lap for lap in record.laps if lap.kind in _WAITS)
     ended_us = round(record.at * SECOND)
     whole = [_Stretch(ended_us - round(record.result.get("duration_s", 0.0) * SECOND), ended_us)]
-    at_it = calls if calls and not record.more else whole
-    return Effort(_without(at_it, waits) / SECOND, _without(waits, calls) / SECOND)
+    is_told = bool(calls) and not record.more
+    own = _joined(lap for lap in record.laps if lap.kind in _WAITS and not is_of_who_asks(lap)) if is_told else waits
+    return Effort(_without(calls if is_told else whole, own) / SECOND, _without(waits, calls) / SECOND)
+
+
+def is_of_who_asks(lap: Lap) -> bool:
+    """Whether it is a wait of whoever asked for the work: a worker may be at it meanwhile, for who asked before."""
+    return lap.kind == "claim" or (lap.kind == "wait" and lap.facts.get("for") == "store")
 
 
 def _joined(laps: Iterable[Lap]) -> list[_Stretch]:

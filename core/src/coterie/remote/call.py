@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self, TypeAlias, get_args
 
@@ -15,6 +15,7 @@ from coterie._rules.lap import Lap
 from coterie.context import Run, TaskContext
 from coterie.errors import CoterieError, Misuse, NoReply
 from coterie.ids import ItemKey, TaskId, WorkflowId, check_name, check_workflow_id, content_hash, item_name
+from coterie.journal.insisting import Stretch
 from coterie.journal.intent import Intent
 from coterie.ref import Ref
 from coterie.remote.course import at_worker
@@ -255,7 +256,9 @@ class CallStatus:
     worker begins it. result, usage: once it is done, unless `given_up` says why there is none: "abandoned", "late".
     reason: of that, or who has cancelled it. submitted_at, begun_at: seconds since the epoch; None: not yet.
     patience_s: for how long nobody may begin it. course: what it went through before that worker had it. laps, more:
-    what it went through there, as of `Trail`; is_traced: whether that worker has made spans of it.
+    what it went through there, as of `Trail`; is_traced: whether that worker has made spans of it. unsaid: how long
+    its end could not be recorded then, as the store was away; away: when it was before. joined: whose it was, where
+    another's was submitted again.
     """
 
     id: str
@@ -275,6 +278,9 @@ class CallStatus:
     more: int = 0
     is_traced: bool = False
     course: Course = UNKNOWN
+    unsaid: Lap | None = None
+    away: tuple[Stretch, ...] = ()
+    joined: str = ""
 
     def late(self) -> NoReply:
         """What it is to have been begun by nobody in time."""
@@ -292,6 +298,8 @@ class CallStatus:
     def of(cls, call_id: str, record: CallRecord) -> CallStatus:
         """What a record says; an outcome that lies elsewhere is not looked up."""
         outcome = Outcome.from_json(record.result) if record.result else None
+        course = course_of(record)
+        laps = at_worker(outcome.laps, record.worker, course.laps) if outcome is not None else ()
         return cls(
             call_id,
             record.phase,
@@ -306,11 +314,20 @@ class CallStatus:
             record.submitted_us / 1e6,
             record.begun_us / 1e6 if record.begun_us else None,
             record.patience_us / 1e6,
-            at_worker(outcome.laps, record.worker) if outcome is not None else (),
+            laps,
             outcome.more if outcome is not None else 0,
             outcome is not None and outcome.is_traced,
-            course_of(record),
+            course,
+            _unsaid(record, laps),
+            outcome.away if outcome is not None else (),
         )
+
+
+def _unsaid(record: CallRecord, laps: Sequence[Lap]) -> Lap | None:
+    """From the end of the work on."""
+    if not record.unsaid_us or not laps:
+        return None
+    return Lap("wait", max(lap.ended_us for lap in laps), record.unsaid_us, {"for": "store"})
 
 
 def reference_of(text: str) -> Ref | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,8 @@ from coterie._rules.timeline import micros
 from coterie.artifacts import ArtifactStore
 from coterie.clock import Clock
 from coterie.errors import CallAbandoned, CallCancelled, NoReply, TopicFull
-from coterie.journal.insisting import Outage
+from coterie.events import Listener
+from coterie.journal.insisting import Alarm, Outage
 from coterie.ports import LogStore, StateStore
 from coterie.remote.absence import Absence
 from coterie.remote.announcer import Announcer
@@ -37,7 +39,7 @@ class RemoteCalls:
     """Calls of workers, through a state store, which decides, and a log store, which brings them to workers.
 
     store, log, artifacts, namespace: the same as the workers'. bus: where it is told what is asked for. Neither is
-    closed here.
+    closed here. on_event: told of `state.store_failed` and `state.store_recovered`.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class RemoteCalls:
         namespace: str = "default",
         bus: EventBus | None = None,
         clock: Clock | None = None,
+        on_event: Listener | None = None,
     ) -> None:
         self.store = store
         self.log = log
@@ -58,8 +61,10 @@ class RemoteCalls:
         self._clock = clock
         self._announcer = Announcer(bus)
         self._absence = Absence(store)
+        self.alarm = Alarm("calls", on_event)
         # Of all who ask for a call, or perform one, through this: an outage is one, however many wait for its end.
-        self.outage = Outage(_log, "call.store_away", "call.store_back")
+        now = time.time if clock is None else clock.now
+        self.outage = Outage(_log, "call.store_away", "call.store_back", now=now, alarm=self.alarm)
 
     def __repr__(self) -> str:
         return f"RemoteCalls({self.store!r}, {self.log!r}, namespace={self.namespace!r})"
@@ -93,7 +98,7 @@ class RemoteCalls:
                 # Before its message: a worker may have it the moment that it is there.
                 self._announcer.created(call, found.record)
             await self._tell(call.id, found)
-        return await self._status(call.id, found.record)
+        return replace(await self._status(call.id, found.record), joined=found.before)
 
     async def look(self, call_id: str) -> CallStatus | None:
         """How a call stands; None where there is none, or none any more."""

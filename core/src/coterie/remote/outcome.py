@@ -9,6 +9,7 @@ from typing import Any
 
 from coterie._rules.lap import Lap, laps_of, laps_text
 from coterie.errors import CoterieError, Misuse
+from coterie.journal.insisting import Stretch
 from coterie.ref import Ref
 from coterie.result import ItemResult, TaskResult
 from coterie.usage import Usage
@@ -20,7 +21,8 @@ __all__ = ["Outcome", "result_from_dict", "result_to_dict"]
 class Outcome:
     """result: of the task. usage: over all attempts. worker: who says so. laps, more: as of `Trail`.
 
-    is_traced: whether the worker has made spans of the laps.
+    is_traced: whether the worker has made spans of the laps. away: when the store was before it began, as far as the
+    worker knows; those of earlier versions do not.
     """
 
     result: TaskResult
@@ -29,6 +31,7 @@ class Outcome:
     laps: tuple[Lap, ...] = ()
     more: int = 0
     is_traced: bool = False
+    away: tuple[Stretch, ...] = ()
 
     def to_json(self) -> str:
         """The document."""
@@ -38,6 +41,8 @@ class Outcome:
             document["tl"] = laps_text(self.laps, self.more)
         if self.is_traced:
             document["traced"] = True
+        if self.away:
+            document["away"] = self.away
         text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode(errors="backslashreplace").decode()
 
@@ -56,6 +61,7 @@ class Outcome:
                 document["worker"],
                 *laps_of(document.get("tl")),
                 is_traced=document.get("traced") is True,
+                away=tuple(Stretch(int(began_us), int(ended_us)) for began_us, ended_us in document.get("away", ())),
             )
         except CoterieError:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,9 +12,9 @@ from coterie._json import JsonValue
 from coterie._rules import call as rule
 from coterie._rules.call import Begun, CallRecord, Dropped
 from coterie._rules.call_course import Why
-from coterie._rules.decided import Decide
+from coterie._rules.decided import Decide, Decided, State
 from coterie._rules.log import Delivery
-from coterie._rules.timeline import SECOND
+from coterie._rules.timeline import SECOND, micros
 from coterie.errors import (
     ClaimedElsewhere,
     CoterieError,
@@ -26,7 +27,7 @@ from coterie.errors import (
     Refused,
     Unavailable,
 )
-from coterie.journal.insisting import insisted, insisting
+from coterie.journal.insisting import AWAY_US, Outage, Stretch, insisted, insisting
 from coterie.policies import Policies
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call
@@ -64,10 +65,17 @@ POOL_LOOK_S = 0.5
 
 
 class Performer:
-    """Performs the calls of one worker, one job each."""
+    """Performs the calls of one worker, one job each. outage: what it knows of one when it takes them."""
 
     def __init__(
-        self, orchestrator: Orchestrator, calls: RemoteCalls, announcer: Announcer, *, worker_id: str, session: str
+        self,
+        orchestrator: Orchestrator,
+        calls: RemoteCalls,
+        announcer: Announcer,
+        *,
+        worker_id: str,
+        session: str,
+        outage: Outage,
     ) -> None:
         self._orchestrator = orchestrator
         self._calls = calls
@@ -75,6 +83,7 @@ class Performer:
         self._announcer = announcer
         self._worker_id = worker_id
         self._session = session
+        self._outage = outage
         self._beside = Work()
         self._withheld = Withheld(calls.log, orchestrator.pipeline.gate)
         # It has refused to be used: before anything else is taken, it is looked at.
@@ -104,7 +113,8 @@ class Performer:
         if begun.lost is not None:
             # It cannot tell that itself.
             self._tell("task.returned", job, call, why="lost", worker=begun.lost.worker, attempt=begun.lost.token)
-        job.course = AtWork.begun(begun.record, self._orchestrator.now, is_recorded=call.keeps == "result")
+        is_recorded, away = call.keeps == "result", self._away_before()
+        job.course = AtWork.begun(begun.record, self._orchestrator.now, is_recorded=is_recorded, away=away)
         queued_s = job.delivery.logged.at / SECOND
         self._tell("task.assigned", job, call, delivery=job.delivery.number, queued_at=queued_s)
         _log.info("task.begun %s of %s", call.named, call.workflow_id)
@@ -234,7 +244,7 @@ class Performer:
         if job.stop:
             job.work.cancel()
         await asyncio.wait({job.work})
-        return job.work.result()
+        return replace(job.work.result(), away=job.course.away)
 
     async def _stopped(self, job: Job, call: Call) -> None:
         if job.stop == "drained":
@@ -259,8 +269,7 @@ class Performer:
         except (OversizedMessage, ValueError) as error:
             outcome = self._failed(call, error)
             text = outcome.to_json()
-        decide = partial(rule.finish, call_id=call.id, token=job.token, result=text)
-        counts: bool = await self._insist(call.id, decide, _INSIST_ON_ENDS_S)
+        counts = await self._recorded(job, call, text)
         if not counts:
             await self._let_go(job, call)
             what = _named(call)
@@ -276,6 +285,18 @@ class Performer:
         self._tell(name, job, call, state=result.state, attempts=result.attempts, error=why)
         told = result.state if why is None else f"{result.state}: {why}"
         _log.info("task.finished %s of %s: %s", call.named, call.workflow_id, told)
+
+    async def _recorded(self, job: Job, call: Call, text: str) -> bool:
+        """Whether the end counts; the record says for how long the store was away meanwhile."""
+        loop = asyncio.get_running_loop()
+        ended_at = loop.time()
+
+        def decide(state: State | None, now: int) -> Decided[bool]:
+            waited_us = micros(loop.time() - ended_at)
+            unsaid_us = waited_us if waited_us >= AWAY_US else 0
+            return rule.finish(state, now, call_id=call.id, token=job.token, result=text, unsaid_us=unsaid_us)
+
+        return await self._insist(call.id, decide, _INSIST_ON_ENDS_S)
 
     async def _forget(self, call_id: str) -> None:
         """What was kept for it is of no more use; nobody waits for that."""
@@ -293,6 +314,11 @@ class Performer:
             if taken_over or record.phase == "queued":
                 return
         job.queue.done(job.position)
+
+    def _away_before(self) -> list[Stretch]:
+        """When nothing could be taken, or told, as the store was away."""
+        known = (self._outage.stretches(), self._calls.outage.stretches(), self._orchestrator.journal_away())
+        return [stretch for each in known for stretch in each]
 
     async def _refuse(self, job: Job, call: Call, refusal: Refused) -> None:
         delay_s = refusal.retry_after_s

@@ -26,7 +26,7 @@ from coterie.ref import Ref
 from coterie.remote.agent import RemoteAgent
 from coterie.remote.call import Call, CallItem, CallStatus
 from coterie.remote.calls import RemoteCalls
-from coterie.remote.course import note_course
+from coterie.remote.course import note_course, note_unheard
 from coterie.remote.returns import Returns
 from coterie.slots import Slot
 from coterie.task import Task
@@ -102,8 +102,14 @@ def _note(context: TaskContext, status: CallStatus) -> None:
     if status.begun_at is None:
         trail.since("queue", int(status.submitted_at * 1e6), priority=context.task.priority, place="worker")
         return
-    note_course(trail, status.course)
+    away = context.run.remote().outage.stretches() if context.run.remote is not None else []
+    note_course(trail, status.course, [*away, *status.away])
     trail.extend(status.laps, status.more, is_traced=status.is_traced)
+    unsaid = () if status.unsaid is None else (status.unsaid,)
+    trail.extend(unsaid)
+    # A worker of an earlier version does not say when its agent was at work.
+    if status.laps:
+        note_unheard(trail, max(lap.ended_us for lap in (*status.laps, *unsaid)), away)
 
 
 def _result_of(status: CallStatus) -> TaskResult:
@@ -145,33 +151,43 @@ async def _called(context: TaskContext, agent: Agent) -> CallStatus:
 async def _submitted(context: TaskContext, calls: RemoteCalls, call: Call, owner: str) -> None:
     trail = context.trail
     began_us = trail.now_us() if trail is not None else 0
-    had_to_wait = await _submitted_at_last(calls, call, owner)
-    if trail is not None and had_to_wait:
+    status, held_up_by = await _submitted_at_last(calls, call, owner)
+    if trail is None:
+        return
+    if isinstance(held_up_by, TopicFull):
+        trail.since("queue", began_us, priority=call.task.priority, place="worker")
+    elif held_up_by is not None:
         trail.since("wait", began_us, **{"for": "store"})
+    if status.joined and all(lap.kind != "claim" for lap in trail.laps):
+        # Of a run that one process has as a whole, nothing else tells that another had asked for this.
+        trail.note("claim", trail.now_us(), 0, after=told(status.joined), why="unfinished")
 
 
-async def _submitted_at_last(calls: RemoteCalls, call: Call, owner: str) -> bool:
-    """Whether it had to be tried again."""
-    is_first = True
+async def _submitted_at_last(
+    calls: RemoteCalls, call: Call, owner: str
+) -> tuple[CallStatus, Unavailable | TopicFull | None]:
+    """How it stands, and why it had to be tried again, if it had."""
+    held_up_by: Unavailable | TopicFull | None = None
     loop = asyncio.get_running_loop()
     wait_s, give_up_at = _FIRST_RETRY_S, loop.time() + INSIST_S
     full_at = loop.time() + call.patience_s
     while True:
+        asked_at = loop.time()
         try:
-            await calls.submit(call, owner=owner)
+            status = await calls.submit(call, owner=owner)
         except (Unavailable, TopicFull) as error:
+            held_up_by = error
             if loop.time() + wait_s > (full_at if isinstance(error, TopicFull) else give_up_at):
                 raise
             if isinstance(error, TopicFull):
                 _log.warning("task.not_submitted %s: asking again in %.1f s: %s", call.task.id, wait_s, error)
                 longest_s = _LONGEST_FULL_S
             else:
-                calls.outage.failed(call.id, error)
+                calls.outage.failed(call.id, error, after_s=loop.time() - asked_at)
                 longest_s = _LONGEST_RETRY_S
         else:
             calls.outage.answered()
-            return not is_first
-        is_first = False
+            return status, held_up_by
         await asyncio.sleep(wait_s)
         wait_s = min(2 * wait_s, longest_s)
 

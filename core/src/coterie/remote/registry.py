@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import socket
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from coterie.journal.owner import is_known_dead, told
 from coterie.ports import LogStore, StateStore
 from coterie.remote.queue import GROUP, topic_of
 
-__all__ = ["KEEP_S", "Registration", "WorkerStatus", "bury", "list_workers", "release_here", "worker_key"]
+__all__ = ["KEEP_S", "Registration", "WorkerStatus", "bury", "list_workers", "name_here", "release_here", "worker_key"]
 
 _log = logging.getLogger("coterie.remote")
 
@@ -28,6 +31,12 @@ KEEP_S = 86_400.0
 def worker_key(worker_id: str) -> str:
     """Of its registration; and the channel on which it is told of cancelled calls."""
     return f"worker/{worker_id}"
+
+
+def name_here() -> str:
+    """A name for a worker of this process: of the machine's name, and chance."""
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60].strip("-_") or "worker"
+    return f"{host}-{os.getpid()}-{os.urandom(2).hex()}"
 
 
 def release_here() -> str:

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from coterie._json import JsonValue
+from coterie._rules.timeline import SECOND, micros
 from coterie.artifacts import using_artifacts
 from coterie.attempt import Ended, note_call, perform, wait_for_slot
 from coterie.context import Run, TaskContext
@@ -19,12 +20,13 @@ from coterie.foreach import item_context
 from coterie.ids import AgentType
 from coterie.journal import Intent
 from coterie.journal.book import TaskBook, once
+from coterie.journal.insisting import Stretch
 from coterie.journal.place import book_of_call
 from coterie.policies import Policies
 from coterie.result import TaskResult
 from coterie.slots import TypeSlots
 from coterie.telemetry.recording import open_trace
-from coterie.trail import Trail
+from coterie.trail import Lap, Trail
 from coterie.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -55,6 +57,11 @@ class Serving(Workplace):
     def now(self) -> float:
         """Seconds since the epoch, as its runs tell them."""
         return self._clock.now()
+
+    def tell(self, event: Event) -> None:
+        """Tell whoever listens, if anybody does."""
+        if self._listener is not None:
+            self._listener(event)
 
     def policies_of(self, agent_type: AgentType) -> Policies | None:
         """How the agents of a type are protected, if they are."""
@@ -107,7 +114,10 @@ class Serving(Workplace):
         self._tell_of(call, "task.started")
 
         async def work() -> Ended:
-            return await perform(context, await wait_for_slot(context, pool), self._clock, self._listener)
+            done = await perform(context, await wait_for_slot(context, pool), self._clock, self._listener)
+            # At once: until it is recorded, the store may be away for long.
+            _note_only_call(context, done)
+            return done
 
         with using_artifacts(run.artifacts), self._call():
             async with self._steps_of(call, run, attempt):
@@ -115,21 +125,18 @@ class Serving(Workplace):
                 # Whoever waits for it notes them.
                 run.is_noted_elsewhere = True
                 ended = await once(context, pool, work)
+        trail = context.noted
         if isinstance(ended, TaskResult):
             self._tell_end_of(call, ended)
-            return Outcome(replace(ended, replayed=False), context.usage)
+            _note_replayed(trail, ended)
+            return Outcome(replace(ended, replayed=False), context.usage, **_noted_on(trail))
         if isinstance(ended.error, (Unavailable, WorkTakenOver)):
             raise ended.error
         if isinstance(ended.error, PolicyError):
             await self.rely_on_journal()
         result = as_result(task.id, ended, self._clock.now() - self._clock.monotonic())
         self._tell_end_of(call, result)
-        trail = context.trail
-        if trail is not None and attempt > 1 and all(lap.kind != "call" for lap in trail.laps):
-            # Beside earlier attempts, an only call does not speak for itself.
-            note_call(trail, context, ended.duration_s, ended.error)
-        laps, more = (tuple(trail.laps), trail.more) if trail is not None else ((), 0)
-        return Outcome(result, context.usage, laps=laps, more=more, is_traced=run.trace is not None)
+        return Outcome(result, context.usage, **_noted_on(trail), is_traced=run.trace is not None)
 
     def _tell_end_of(self, call: Call, result: TaskResult) -> None:
         fields = {"state": result.state, "duration_s": result.duration_s, "attempt": result.attempts}
@@ -160,6 +167,10 @@ class Serving(Workplace):
             await self.look_at_journal()
         except PolicyError as error:
             raise Unavailable(f"the journal of this worker cannot be used: {error}") from error
+
+    def journal_away(self) -> list[Stretch]:
+        """When the journal's store was away, as far as work here had to wait for it."""
+        return [] if self.keeping is None else self.keeping.journal.outage.stretches()
 
     async def hand_back_left(self) -> None:
         """Let others have what was given up while the journal's store was away.
@@ -208,3 +219,27 @@ class Serving(Workplace):
             yield
         finally:
             await book.aclose()
+
+
+class _Noted(TypedDict):
+    laps: tuple[Lap, ...]
+    more: int
+
+
+def _noted_on(trail: Trail | None) -> _Noted:
+    return {"laps": (), "more": 0} if trail is None else {"laps": tuple(trail.laps), "more": trail.more}
+
+
+def _note_only_call(context: TaskContext, ended: Ended) -> None:
+    """Note the call of an agent that has just ended, unless each is noted: whoever asked can measure his wait alone."""
+    trail, error = context.trail, ended.error
+    came_to_nothing = not ended.attempts or isinstance(error, (Refused, Unavailable, WorkTakenOver))
+    if trail is not None and not came_to_nothing and all(lap.kind != "call" for lap in trail.laps):
+        note_call(trail, context, ended.duration_s, error)
+
+
+def _note_replayed(trail: Trail | None, ended: TaskResult) -> None:
+    """Note the work of an earlier attempt that had come to its end, and could not say so."""
+    if trail is not None and ended.started_at is not None:
+        facts = {"agent": ended.agent_id, "attempt": ended.attempts}
+        trail.note("call", int(ended.started_at * SECOND), micros(ended.duration_s), **facts)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import re
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,7 +22,7 @@ from coterie.remote.health import Health
 from coterie.remote.neighbours import Neighbours
 from coterie.remote.performing import Job, Performer
 from coterie.remote.queue import call_key
-from coterie.remote.registry import Registration, worker_key
+from coterie.remote.registry import Registration, name_here, worker_key
 from coterie.remote.taking import TypeQueue, take_round
 from coterie.shutdown import check_timeout_s
 from coterie.task import Task
@@ -101,7 +98,7 @@ class Worker:
             raise PolicyError(f"the worker has capacity {capacity!r}; give a whole number >= 1")
         self.capacity = most if capacity is None else capacity
         self.types = tuple(sorted(slots))
-        self.id = check_name(worker_id or _own_name(), "the worker's id")
+        self.id = check_name(worker_id or name_here(), "the worker's id")
         self.session = new_owner()
         self._lease_s = lease_s
         self._once = once
@@ -114,15 +111,24 @@ class Worker:
         self._calls = runtime.remote
         self._announcer = Announcer(self._calls.bus)
         self._registration = Registration(self._calls.store, self.id, self.session, self.types, lease_s=lease_s)
-        self._performer = Performer(orchestrator, self._calls, self._announcer, worker_id=self.id, session=self.session)
+        alarm, now = self._calls.alarm, orchestrator.now
+        alarm.on_event = alarm.on_event or orchestrator.tell
+        self._outage = Outage(_log, "worker.store_away", "worker.store_back", now=now, alarm=alarm)
+        self._silence = Outage(_log, "worker.not_heard", "worker.heard_again", now=now, alarm=alarm)
+        self._performer = Performer(
+            orchestrator,
+            self._calls,
+            self._announcer,
+            worker_id=self.id,
+            session=self.session,
+            outage=self._outage,
+        )
         self._jobs: dict[asyncio.Task[None], Job] = {}
         self._beside = Work()
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
         self._is_registered = False
-        self._outage = Outage(_log, "worker.store_away", "worker.store_back")
-        self._silence = Outage(_log, "worker.not_heard", "worker.heard_again")
         self._neighbours = Neighbours(self._calls.log, self._registration, self._announcer)
         self._slots = slots
         self._queues = [
@@ -392,8 +398,3 @@ class Worker:
 def _warm_up() -> None:
     """Build what reads documents, before the first task waits for it."""
     Call.from_json(Call(id="none", workflow_id="none", task=Task("none", "none")).to_json())
-
-
-def _own_name() -> str:
-    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60].strip("-_") or "worker"
-    return f"{host}-{os.getpid()}-{os.urandom(2).hex()}"

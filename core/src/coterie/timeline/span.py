@@ -13,9 +13,9 @@ __all__ = ["ROOT", "Fact", "Span", "Time", "children_of", "in_order", "task_span
 
 Fact: TypeAlias = str | int | float | bool
 # What time goes to. agent: somebody worked. open: it has not ended, and whether it waits or somebody is at it only its
-# process knows. ready: it could have begun, and had not. event: a machine waits. closing: all tasks had ended, and the
-# run had not. nobody: nobody was at the run. lost: a worker had it, and nothing came of that. coterie: what is none of
-# these.
+# process knows. ready: it could have begun, and had not. event: a machine waits. store: it did not answer. closing: all
+# tasks had ended, and the run had not. nobody: nobody was at the run. lost: a worker had it, and nothing came of that.
+# coterie: what is none of these.
 Time: TypeAlias = Literal[
     "agent",
     "open",
@@ -23,6 +23,7 @@ Time: TypeAlias = Literal[
     "limit",
     "backoff",
     "wait",
+    "store",
     "lost",
     "artifact",
     "claim",
@@ -86,9 +87,9 @@ class Span:
         return max(self.begun_us, now_us) if self.ended_us is None else self.ended_us
 
 
-def time_of(kind: str) -> Time:
+def time_of(kind: str, facts: Mapping[str, Fact] = MappingProxyType({})) -> Time:
     """What a span of that kind counts as; also of kinds that only a newer coterie notes."""
-    return _TIMES.get(kind, "coterie")
+    return "store" if kind == "wait" and facts.get("for") == "store" else _TIMES.get(kind, "coterie")
 
 
 def task_span_id(task_id: TaskId) -> str:

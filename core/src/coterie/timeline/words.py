@@ -17,6 +17,7 @@ TIME_WORDS: Mapping[Time, str] = MappingProxyType(
         "limit": "held back by rate limits",
         "backoff": "back-off between attempts",
         "wait": "waiting after refusals",
+        "store": "waiting for the store",
         "lost": "lost with a worker",
         "artifact": "reading and writing artifacts",
         "claim": "waiting for another process",

@@ -10,7 +10,7 @@ from coterie.timeline.span import Span
 
 __all__ = ["ASCII", "BLOCKS", "Scale", "Signs", "bar"]
 
-_WAITS = frozenset({"queue", "limit", "backoff", "wait", "claim", "person", "ready", "event", "nobody"})
+_WAITS = frozenset({"queue", "limit", "backoff", "wait", "store", "claim", "person", "ready", "event", "nobody"})
 _NOTHING, _READY, _OPEN, _WAITING, _WORK = range(5)
 
 

@@ -100,7 +100,7 @@ function closeButton(close) {
 
 /** Names come from the run: what is not a plain word becomes no class and no variable of the style sheet. */
 const KNOWN_TIMES = new Set([
-  ...["agent", "open", "queue", "limit", "backoff", "wait", "lost", "artifact", "claim"],
+  ...["agent", "open", "queue", "limit", "backoff", "wait", "store", "lost", "artifact", "claim"],
   ...["person", "undo", "ready", "event", "closing", "coterie", "nobody"],
 ]);
 
@@ -123,7 +123,8 @@ const TIME_TOLD = {
   queue: "waiting for a slot: or for the lease of an agent",
   limit: "held back by rate limits",
   backoff: "back-off between attempts",
-  wait: "waiting after refusals: or for the store",
+  wait: "waiting after refusals",
+  store: "waiting for the store: it was away, so that nothing could be taken, recorded or heard of",
   lost: "lost with a worker: it was killed, cut off or stopped before the end",
   artifact: "reading and writing artifacts",
   claim: "waiting for another process: it had the claim",
