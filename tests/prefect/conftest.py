@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +44,9 @@ def server() -> Iterator[PrefectServer]:
 
 
 def pytest_unconfigure() -> None:
+    # The same, for what is collected after the last test: there, no filter of a test's holds.
+    warnings.filterwarnings("ignore", "unclosed", ResourceWarning)
+    gc.collect()
     if _server is not None:
         shutil.rmtree(_server.home, ignore_errors=True)
 
