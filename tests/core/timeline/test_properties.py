@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from itertools import pairwise
 
 import pytest
@@ -22,6 +23,11 @@ from tests.core.timeline.worlds import NOW_S, World, schedules, worlds
 CALM = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+def laps_in(timeline: Timeline) -> int:
+    """How many laps it tells of: what lies beside others may be told in several pieces."""
+    return len({re.sub(r"~\d+$", "", span.id) for span in timeline.spans if "!" in span.id})
+
+
 @CALM
 @given(worlds())
 def test_spans_lie_within_their_parents_and_the_path_leads_from_begin_to_end(world: World):
@@ -34,7 +40,7 @@ def test_spans_lie_within_their_parents_and_the_path_leads_from_begin_to_end(wor
 def test_that_holds_of_thousands(world: World):
     timeline = checked(timeline_in(world))
 
-    assert sum("!" in span.id for span in timeline.spans) == world.laps
+    assert laps_in(timeline) == world.laps
 
 
 @CALM
@@ -42,7 +48,7 @@ def test_that_holds_of_thousands(world: World):
 def test_no_lap_is_lost(world: World):
     timeline = timeline_in(world)
 
-    assert sum("!" in span.id for span in timeline.spans) == world.laps
+    assert laps_in(timeline) == world.laps
 
 
 @CALM

@@ -53,7 +53,7 @@ def _beside(lap: Lap, others: Sequence[Lap]) -> list[Lap]:
     """The parts of a wait in which none of the others went on; if there are none, that it was."""
     parts, cursor_us = list[Lap](), lap.at_us
     for other in others:
-        if other.ended_us <= cursor_us or other.at_us >= lap.ended_us:
+        if not other.took_us or other.ended_us <= cursor_us or other.at_us >= lap.ended_us:
             continue
         if other.at_us > cursor_us:
             parts.append(lap._replace(at_us=cursor_us, took_us=other.at_us - cursor_us))
