@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from coterie._rules.quota import Quota
 from coterie._rules.retry_budget import RetryAllowance
 from coterie.clock import SystemClock
 from coterie.errors import (
-    AgentThrottled,
     AgentUnavailable,
     BreakerOpen,
     BudgetExhausted,
@@ -24,54 +23,16 @@ from coterie.errors import (
     QuotaSpent,
     Refused,
     StepFailed,
-    Unavailable,
     UnknownAgent,
     UnknownAgentType,
 )
-from coterie.policies import Fallback, Policies, Spend
+from coterie.policies import Fallback, Policies
 from coterie.slots import Slots
 from coterie.stores.memory import MemoryStateStore
 from coterie.testing import FaultyStateStore
+from tests.core.pipeline.scripted import Script, run, team_of
 
 QUICK = BreakerPolicy(failure_threshold=2, success_threshold=1, timeout_s=0.05, jitter=0.0)
-
-
-class Script:
-    """An agent that does what it is told, call by call; the last instruction holds on."""
-
-    def __init__(self, *steps: Any) -> None:
-        self.steps = list(steps)
-        self.calls = 0
-
-    async def __call__(self, task_input: Mapping[str, Any], ctx: TaskContext) -> Any:
-        self.calls += 1
-        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
-        if isinstance(step, Exception):
-            raise step
-        return await step(ctx) if callable(step) else step
-
-
-def team_of(policies: Policies, **agents: Script) -> Team:
-    """Agents called x1, x2 serve x; any other name is its own type."""
-    team = Team("gated", policies={"x": policies})
-    for name, script in agents.items():
-        team.add(Agent(name, "x" if name.startswith("x") else name, script, capacity=4))
-    return team
-
-
-async def run(
-    team: Team, count: int = 1, *, store: MemoryStateStore | None = None, events: list[Event] | None = None, **task: Any
-) -> list[Any]:
-    """The results of so many equal tasks, one after the other."""
-    orchestrator = Orchestrator(team, store=store, on_event=events.append if events is not None else None)
-    try:
-        waits = task.pop("waits", True)
-        return [
-            await orchestrator.execute_task(Task("t", "x", **task), waits=waits, workflow_id="run")
-            for _ in range(count)
-        ]
-    finally:
-        await orchestrator.pipeline.aclose()
 
 
 # Breakers
@@ -378,162 +339,6 @@ async def test_work_whose_lease_was_lost_meanwhile_is_kept(manual_clock: Any):
     (result,) = await run(team_of(Policies(pool=PoolPolicy()), x1=script), store=store)
 
     assert (result.output, script.calls) == ("paid for", 1)
-
-
-# Limits and budgets
-
-
-async def test_a_limit_refuses_what_is_too_soon():
-    policies = Policies(limits={"requests": Quota(rate_per_s=0.01, burst=3)}, max_wait_s=0, max_hold_s=0)
-    script = Script("fine")
-
-    results = await run(team_of(policies, x1=script), 5)
-
-    assert [one.state for one in results] == ["succeeded"] * 3 + ["failed"] * 2
-    assert results[-1].error.type == "QuotaSpent"
-    assert script.calls == 3
-
-
-async def test_a_throttled_agent_pauses_the_limiter_and_not_the_breaker():
-    policies = Policies(
-        limits={"requests": Quota(rate_per_s=1000, burst=100)},
-        breaker=BreakerPolicy(failure_threshold=1),
-        max_wait_s=0,
-        max_hold_s=0,
-    )
-    script = Script(AgentThrottled("slow down", status=429, retry_after_s=60))
-
-    results = await run(team_of(policies, x1=script), 2)
-
-    assert [one.error.type for one in results] == ["AgentThrottled", "QuotaSpent"]
-    assert script.calls == 1
-
-
-@pytest.mark.parametrize(
-    ("used", "calls"),
-    [
-        pytest.param(0, 3, id="an agent that reports nothing is charged its upper bound"),
-        pytest.param(10, 10, id="one that reports is charged what it used"),
-    ],
-)
-async def test_a_run_stops_when_its_budget_is_used_up(used: int, calls: int):
-    async def work(ctx: TaskContext) -> str:
-        if used:
-            ctx.report_usage(requests=1, input_tokens=used - 3, output_tokens=3)
-        return "fine"
-
-    script = Script(work)
-    policies = Policies(budgets=[Spend(name="tokens", limit=100 if used else 30, per_call=10, per_run=True)])
-
-    results = await run(team_of(policies, x1=script), calls + 2)
-
-    assert [one.state for one in results] == ["succeeded"] * calls + ["failed"] * 2
-    assert results[-1].error.type == "BudgetExhausted"
-    assert script.calls == calls
-
-
-async def test_a_run_without_money_opens_no_breaker_for_others():
-    script = Script("fine")
-    spend = Spend(name="tokens", limit=10, per_call=10, per_run=True)
-    policies = Policies(budgets=[spend], breaker=BreakerPolicy(failure_threshold=1), max_wait_s=0)
-
-    results = await run(team_of(policies, x1=script), 4)
-
-    assert [one.error.type for one in results[1:]] == ["BudgetExhausted"] * 3
-
-
-async def test_a_store_that_fails_before_the_call_is_no_failure_of_the_agent():
-    script = Script("fine")
-    store = FaultyStateStore(MemoryStateStore())
-    spend = Spend(name="tokens", limit=100, per_call=10)
-    policies = Policies(budgets=[spend], breaker=BreakerPolicy(failure_threshold=1), max_wait_s=0)
-    orchestrator = Orchestrator(team_of(policies, x1=script), store=store)
-    gate = orchestrator.pipeline.gate("x")
-    assert gate is not None
-    await orchestrator.execute_task(Task("t", "x"))
-
-    store.down = "refusing"
-    with pytest.raises(Unavailable):
-        await orchestrator.execute_task(Task("t", "x"))
-
-    breaker = gate.tools.breaker("x1")
-    assert breaker is not None
-    assert breaker.get_state().state == "closed"
-    store.down = None
-    await orchestrator.pipeline.aclose()
-
-
-async def test_who_waits_for_the_limit_makes_no_slow_call():
-    script = Script("fine")
-    slow = BreakerPolicy(mode="count", window_calls=2, min_calls=2, slow_call_s=0.1, slow_rate=0.5)
-    policies = Policies(breaker=slow, limits={"requests": Quota(rate_per_s=4, burst=1)}, max_wait_s=0, max_hold_s=5)
-
-    results = await run(team_of(policies, x1=script), 4)
-
-    assert [one.state for one in results] == ["succeeded"] * 4
-
-
-@pytest.mark.parametrize(
-    ("unit", "reported"),
-    [("money", {"input_tokens": 500}), ("tokens", {"requests": 1}), ("tokens", {"cost_micros": 5})],
-)
-async def test_what_is_not_reported_in_a_budgets_own_unit_is_charged_at_its_bound(unit: Any, reported: dict[str, int]):
-    async def work(ctx: TaskContext) -> str:
-        ctx.report_usage(**reported)
-        return "fine"
-
-    most = {"limit": "0.30", "per_call": "0.10"} if unit == "money" else {"limit": 30, "per_call": 10}
-    policies = Policies(budgets=[Spend(name="b", unit=unit, **most)])
-
-    results = await run(team_of(policies, x1=Script(work)), 4, store=MemoryStateStore())
-
-    assert [one.state for one in results] == ["succeeded"] * 3 + ["failed"]
-
-
-async def test_money_is_counted_in_micros_and_shared_by_name():
-    async def work(ctx: TaskContext) -> str:
-        ctx.report_usage(cost_micros=400_000)
-        return "fine"
-
-    script = Script(work)
-    policies = Policies(budgets=[Spend(name="money", unit="money", limit="1.00", per_call="0.50")])
-    store = MemoryStateStore()
-
-    results = await run(team_of(policies, x1=script), 2, store=store) + await run(
-        team_of(policies, x1=script), 1, store=store
-    )
-
-    assert [one.state for one in results] == ["succeeded", "succeeded", "failed"]
-
-
-async def test_whoever_was_turned_away_is_not_charged():
-    script = Script(AgentUnavailable("busy", status=503))
-    policies = Policies(budgets=[Spend(name="tokens", limit=10, per_call=10)])
-
-    results = await run(team_of(policies, x1=script), 4)
-
-    assert {one.error.type for one in results} == {"AgentUnavailable"}
-
-
-async def test_a_refused_call_leaves_nothing_held():
-    policies = Policies(
-        limits={"requests": Quota(rate_per_s=0.001, burst=1)},
-        budgets=[Spend(name="first", limit=100, per_call=50), Spend(name="second", limit=10, per_call=10)],
-        max_wait_s=0,
-        max_hold_s=0,
-    )
-
-    async def work(ctx: TaskContext) -> None:
-        ctx.report_usage(input_tokens=1)
-        raise ValueError("fails, but was paid for")
-
-    store = MemoryStateStore()
-    await run(team_of(policies, x1=Script(work)), store=store)
-    await run(team_of(policies, x1=Script(work)), 3, store=store)
-
-    state, _ = await store.read("budget/first")
-    assert state is not None
-    assert (state["spent"], state["holds"]) == (1, {})
 
 
 # Retries
