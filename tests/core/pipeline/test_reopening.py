@@ -111,18 +111,23 @@ async def test_those_who_wait_look_once_together():
 
 
 async def test_who_waits_no_longer_leaves_nobody_looking():
+    looked = asyncio.Event()
+
     async def look() -> bool:
+        looked.set()
         return False
 
     gate, before = Reopening(look), asyncio.all_tasks()
 
     assert await gate.wait(3 * LOOK_S) is False
+    looked.clear()
     stopped = asyncio.create_task(gate.wait(3600))
-    await asyncio.sleep(LOOK_S)
+    await looked.wait()
     stopped.cancel()
-    await asyncio.wait([stopped])
-    await asyncio.sleep(0)
+    left = asyncio.all_tasks() - before
 
+    async with asyncio.timeout(30):
+        await asyncio.wait(left)
     assert asyncio.all_tasks() == before
 
 
