@@ -17,7 +17,7 @@ from coterie import ForEach, Plan, Retry, Runtime, Task, Team
 from coterie.breaker import BreakerPolicy, CircuitBreaker
 from coterie.cli.logs import LoggedProgress
 from coterie.errors import Unavailable
-from coterie.journal.insisting import Outage
+from coterie.journal.outage import Outage
 from coterie.shared_state import warn
 from coterie.telemetry import logs
 from coterie.telemetry.log_lines import ConsoleFormatter, JsonFormatter, ShowFields

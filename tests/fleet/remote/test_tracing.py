@@ -7,7 +7,7 @@ from typing import Any
 
 from coterie import Orchestrator, Plan, Retry, Task, TaskContext, Team
 from coterie.journal import Journal
-from coterie.journal.insisting import Stretch
+from coterie.journal.outage import Stretch
 from coterie.journal.view import view_run
 from coterie.remote import serving
 from coterie.remote.call import CallStatus

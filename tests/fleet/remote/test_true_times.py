@@ -16,7 +16,7 @@ from coterie._rules.call_course import Course
 from coterie._rules.lap import Lap
 from coterie.errors import Unavailable
 from coterie.journal import Journal, insisting
-from coterie.journal.insisting import Outage, Stretch
+from coterie.journal.outage import Outage, Stretch
 from coterie.journal.view import UnitView, view_run
 from coterie.remote import Worker, course, performing, waiting
 from coterie.remote.course import note_course

@@ -25,9 +25,9 @@ from coterie.ids import WorkflowId
 from coterie.journal.approval import ApprovalFile
 from coterie.journal.ending import Ending
 from coterie.journal.handing_back import handed_back, seen_through
-from coterie.journal.insisting import noted_wait
 from coterie.journal.intent import Intent
 from coterie.journal.journal import Journal
+from coterie.journal.outage import noted_wait
 from coterie.journal.outputs import gone_outputs
 from coterie.journal.owner import told
 from coterie.journal.place import place_of, unit_name

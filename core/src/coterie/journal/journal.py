@@ -21,9 +21,10 @@ from coterie.clock import Clock, SystemClock
 from coterie.errors import ClaimedElsewhere, PolicyError
 from coterie.ids import RunStatus, WorkflowId
 from coterie.journal.header import Header, check_header, read_header
-from coterie.journal.insisting import InsistingStore, Outage
+from coterie.journal.insisting import InsistingStore
 from coterie.journal.intent import Intent
 from coterie.journal.left import LeftClaim, LeftClaims
+from coterie.journal.outage import Outage
 from coterie.journal.owner import is_known_dead, new_owner, told
 from coterie.ports import JournalStore
 

@@ -15,8 +15,8 @@ from coterie._rules.lap import Lap
 from coterie.context import Run, TaskContext
 from coterie.errors import CoterieError, Misuse, NoReply
 from coterie.ids import ItemKey, TaskId, WorkflowId, check_name, check_workflow_id, content_hash, item_name
-from coterie.journal.insisting import Stretch
 from coterie.journal.intent import Intent
+from coterie.journal.outage import Stretch
 from coterie.ref import Ref
 from coterie.remote.course import at_worker
 from coterie.remote.outcome import Outcome, result_from_dict, result_to_dict

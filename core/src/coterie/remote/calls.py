@@ -17,7 +17,7 @@ from coterie.artifacts import ArtifactStore
 from coterie.clock import Clock
 from coterie.errors import CallAbandoned, CallCancelled, NoReply, TopicFull
 from coterie.events import Listener
-from coterie.journal.insisting import Alarm, Outage
+from coterie.journal.outage import Alarm, Outage
 from coterie.ports import LogStore, StateStore
 from coterie.remote.absence import Absence
 from coterie.remote.announcer import Announcer

@@ -11,7 +11,7 @@ from coterie._rules.call_record import CallRecord
 from coterie._rules.lap import Fact, Lap
 from coterie._rules.timeline import micros
 from coterie.errors import ClaimedElsewhere, PoolBusy, Refused
-from coterie.journal.insisting import AWAY_US, Stretch
+from coterie.journal.outage import AWAY_US, Stretch
 from coterie.journal.place import book_of_call
 from coterie.trail import LONGEST_TEXT, Trail
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from coterie._rules.lap import Lap, laps_of, laps_text
 from coterie.errors import CoterieError, Misuse
-from coterie.journal.insisting import Stretch
+from coterie.journal.outage import Stretch
 from coterie.ref import Ref
 from coterie.result import ItemResult, TaskResult
 from coterie.usage import Usage

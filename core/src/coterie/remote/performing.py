@@ -27,7 +27,8 @@ from coterie.errors import (
     Refused,
     Unavailable,
 )
-from coterie.journal.insisting import AWAY_US, Outage, Stretch, insisted, insisting
+from coterie.journal.insisting import insisted, insisting
+from coterie.journal.outage import AWAY_US, Outage, Stretch
 from coterie.policies import Policies
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call

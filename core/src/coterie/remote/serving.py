@@ -20,7 +20,7 @@ from coterie.foreach import item_context
 from coterie.ids import AgentType
 from coterie.journal import Intent
 from coterie.journal.book import TaskBook, once
-from coterie.journal.insisting import Stretch
+from coterie.journal.outage import Stretch
 from coterie.journal.place import book_of_call
 from coterie.policies import Policies
 from coterie.result import TaskResult

@@ -13,7 +13,8 @@ from coterie._rules import call as rule
 from coterie._rules.call import CallRecord
 from coterie._rules.worker import worker_record
 from coterie.errors import CallAbandoned, TopicFull, Unavailable
-from coterie.journal.insisting import Outage, insisted
+from coterie.journal.insisting import insisted
+from coterie.journal.outage import Outage
 from coterie.ports import LogStore, StateStore
 from coterie.remote.absence import Absence
 from coterie.remote.announcer import Announcer

@@ -14,7 +14,7 @@ from coterie._rules import call as rule
 from coterie._rules.log import Delivery
 from coterie.errors import CoterieError, Misuse, PolicyError, Unavailable, WorkerIdTaken
 from coterie.ids import AgentType, check_name
-from coterie.journal.insisting import Outage
+from coterie.journal.outage import Outage
 from coterie.journal.owner import new_owner
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call
