@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rich.console import Console
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,17 +22,20 @@ from coterie.cli.person import login_name
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.session import JournalMode
 from coterie.cli.streams import write_json
-from coterie.cli.summary import output_console, print_listing
+from coterie.cli.summary import output_console
 from coterie.cli.words import answer_line
 from coterie.errors import Misuse
 from coterie.journal import Journal
 from coterie.journal.view import view_run
 from coterie.ports import JournalStore
 
-__all__ = ["Reply", "answer_command", "approval_document", "approvals_command", "asked_lines"]
+__all__ = ["Reply", "answer_command", "approval_document", "approvals_command", "asked_lines", "print_asked"]
 
 # How a run stands that goes on when somebody has it go on.
 _LEFT = ("waiting", "open", "interrupted", "cancelled", "lost")
+# A terminal that leaves less for what people read is too narrow for a table.
+_READABLE_CHARS = 20
+_ANY_WIDTH = 10_000
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -51,7 +57,7 @@ def approvals_command(place: JournalPlace, *, run: str | None, limit: int, as_js
         line = f"no task waits for an approval in {where}; state machines that wait are in 'coterie runs'"
         console.print(line, markup=False, soft_wrap=True)
         return 0
-    print_listing(console, _table(pending, now_s, on_terminal=console.is_terminal))
+    print_asked(console, pending, now_s)
     if run is not None:
         for one in pending:
             console.print("")
@@ -150,25 +156,61 @@ def asked_lines(one: PendingApproval) -> list[str]:
     return lines
 
 
-def _table(pending: Sequence[PendingApproval], now_s: float, *, on_terminal: bool) -> Table:
-    table = Table(box=None, pad_edge=False)
-    # An address is too long for most terminals.
-    whole = ("run", "task") if on_terminal else ("run", "task", "at")
-    for title in ("run", "task", "question", "for", "asked", "left", "at"):
-        table.add_column(title, overflow="fold", no_wrap=title in whole)
+def print_asked(console: Console, pending: Sequence[PendingApproval], now_s: float) -> None:
+    """A line for each; where a terminal leaves the questions too little room, each has lines of its own."""
+    on_terminal = console.is_terminal
+    table = _table(pending, now_s, on_terminal=on_terminal)
+    needs = Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table)
+    if not on_terminal:
+        console.width = max(console.width, needs.maximum)
+    if not on_terminal or needs.minimum <= console.width:
+        console.print(table)
+        return
     for one in pending:
-        people = ", ".join(one.approval.assignees) or one.role
-        left = "" if one.until is None else span(round(max(0.0, one.until - now_s) * SECOND))
-        table.add_row(
-            Text(one.workflow_id),
-            Text(one.task_id),
-            Text(one.approval.question),
-            Text(people),
-            f"{span(round(max(0.0, now_s - one.asked_at) * SECOND))} ago",
-            left,
-            Text("" if one.place == "process" else f"{one.place} {one.where}".rstrip(), style="dim"),
-        )
+        about = [f"for {_people(one)}", f"asked {_asked_ago(one, now_s)}"]
+        about += [f"{left} left"] if (left := _left(one, now_s)) else []
+        about += [f"at {place}"] if (place := _place(one)) else []
+        head = Text.assemble((f"{one.workflow_id}  {one.task_id}", "bold"), (f"  {', '.join(about)}", "dim"))
+        console.print(head, soft_wrap=True)
+        console.print(Padding(Text(one.approval.question), (0, 0, 0, 2)))
+
+
+def _table(pending: Sequence[PendingApproval], now_s: float, *, on_terminal: bool) -> Table:
+    """For programs, each has a line and every column is there; people are spared the columns that nobody fills."""
+    columns: dict[str, Callable[[PendingApproval], str]] = {
+        "run": lambda one: one.workflow_id,
+        "task": lambda one: one.task_id,
+        "question": lambda one: one.approval.question,
+        "for": _people,
+        "asked": lambda one: _asked_ago(one, now_s),
+        "left": lambda one: _left(one, now_s),
+        "at": _place,
+    }
+    shown = {title: told for title, told in columns.items() if not on_terminal or any(told(one) for one in pending)}
+    table = Table(box=None, pad_edge=False)
+    for title in shown:
+        wraps = on_terminal and title in ("question", "for", "at")
+        least = _READABLE_CHARS if wraps and title != "for" else None
+        table.add_column(title, overflow="fold", no_wrap=not wraps, min_width=least)
+    for one in pending:
+        table.add_row(*(Text(told(one), style="dim" if title == "at" else "") for title, told in shown.items()))
     return table
+
+
+def _people(one: PendingApproval) -> str:
+    return ", ".join(one.approval.assignees) or one.role
+
+
+def _asked_ago(one: PendingApproval, now_s: float) -> str:
+    return f"{span(round(max(0.0, now_s - one.asked_at) * SECOND))} ago"
+
+
+def _left(one: PendingApproval, now_s: float) -> str:
+    return "" if one.until is None else span(round(max(0.0, one.until - now_s) * SECOND))
+
+
+def _place(one: PendingApproval) -> str:
+    return "" if one.place == "process" else f"{one.place} {one.where}".rstrip()
 
 
 def _choice(approval: Approval, reply: Reply) -> str:
