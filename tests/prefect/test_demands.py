@@ -10,20 +10,15 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from prefect import get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Completed, Crashed, Failed, Paused, Pending, Running, Scheduled, Suspended
 
 from prefect_coterie.demand import last_demand
-from tests.prefect import billed
 from tests.prefect.billed import bills
+from tests.prefect.deployments import REPOSITORY, billed_folder, final, prefect, started
 from tests.prefect.runs import eventually, flow_run
-from tests.prefect.test_deployment import final, prefect
 
 pytestmark = [pytest.mark.prefect]
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 BEGUN = [Scheduled(), Pending(), Running()]
 
@@ -59,10 +54,7 @@ def test_a_run_that_had_ended_and_is_scheduled_again_was_asked_for(states: list[
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    found = tmp_path_factory.mktemp("demands")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(billed.FOLDER, str(found))
-        patch.setenv("COTERIE_ARTIFACTS", f"file://{found}/artifacts")
+    with billed_folder(tmp_path_factory, "demands") as found:
         yield found
 
 
@@ -82,20 +74,8 @@ def failing(folder: Path) -> Iterator[Path]:
     order.unlink(missing_ok=True)
 
 
-async def started(name: str) -> UUID:
-    async with get_client() as client:
-
-        async def deployed() -> bool:
-            try:
-                await client.read_deployment_by_name(name)
-            except ObjectNotFound:
-                return False
-            return True
-
-        await eventually(deployed, bool)
-        deployment = await client.read_deployment_by_name(name)
-        given = {"coterie_run_id": f"retried.{uuid.uuid4()}"}
-        return (await client.create_flow_run_from_deployment(deployment.id, parameters=given)).id
+async def begun(deployment: str) -> UUID:
+    return await started(deployment, coterie_run_id=f"retried.{uuid.uuid4()}")
 
 
 async def retry(flow_run_id: UUID) -> str:
@@ -120,7 +100,7 @@ def tasks() -> list[str]:
 
 
 async def test_a_retry_by_the_command_tries_again_what_failed_as_often_as_it_is_typed(served: None, failing: Path):
-    flow_run_id = await started("ordered-chain/served")
+    flow_run_id = await begun("ordered-chain/served")
     assert (await final(flow_run_id)).state_name == "Failed"
     assert tasks() == ["first", "second"]
 
@@ -133,7 +113,7 @@ async def test_a_retry_by_the_command_tries_again_what_failed_as_often_as_it_is_
 
 
 async def test_what_prefect_retries_by_itself_is_told_the_failure_again(served: None):
-    flow_run_id = await started("retried-chain/served")
+    flow_run_id = await begun("retried-chain/served")
 
     assert (await final(flow_run_id)).state_name == "Failed"
 

@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from uuid import UUID
 
 import pytest
 from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import FlowRun
 from prefect.flows import load_flow_from_entrypoint
 
-from tests.prefect.runs import eventually, flow_run
+from tests.prefect.deployments import REPOSITORY, final, prefect, started
+from tests.prefect.runs import eventually
 
 pytestmark = pytest.mark.prefect
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@contextmanager
-def prefect(*arguments: str, cwd: Path = REPOSITORY) -> Iterator[subprocess.Popen[bytes]]:
-    """A Prefect command that goes on until the block ends, then is interrupted."""
-    environment = {**os.environ, "PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    process = subprocess.Popen([sys.executable, *arguments], cwd=cwd, env=environment, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout=30)
-        finally:
-            with_group(process, signal.SIGKILL)
-            process.wait()
-
-
-def with_group(process: subprocess.Popen[bytes], number: int) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return
-
-
-async def final(flow_run_id: UUID) -> FlowRun:
-    def ended(found: FlowRun) -> bool:
-        return found.state is not None and found.state.is_final()
-
-    return await eventually(lambda: flow_run(flow_run_id), ended)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +51,7 @@ async def test_every_example_is_deployed(deployed: None):
 
 async def test_a_worker_runs_a_deployment(deployed: None):
     with prefect("-m", "prefect", "worker", "start", "--pool", "coterie", "--run-once"):
-        async with get_client() as client:
-            deployment = await client.read_deployment_by_name("hello-plan/by-hand")
-            started = await client.create_flow_run_from_deployment(deployment.id, parameters={"name": "worker"})
-
-        ended = await final(started.id)
+        ended = await final(await started("hello-plan/by-hand", name="worker"))
 
     assert ended.state is not None
     assert ended.state.is_completed()

@@ -23,6 +23,7 @@ from coterie.journal import Journal
 from coterie.journal.view import RunView, view_run
 from coterie.stores.opening import open_journal_store
 from prefect_coterie import shutdown
+from tests.prefect.deployments import started
 from tests.prefect.runs import eventually, flow_run
 from tests.prefect.stopping import FOLDER, RUN_ID
 
@@ -158,13 +159,12 @@ async def test_a_second_signal_cuts_the_time_short(tmp_path: Path):
 async def test_a_flow_run_that_a_person_cancels_stops_at_once(tmp_path: Path):
     async with process(tmp_path, "serve", "only"):
         async with get_client() as client:
-            deployment = await eventually(_deployment, lambda found: found is not None)
-            begun = await client.create_flow_run_from_deployment(deployment, parameters={"coterie_run_id": RUN_ID})
+            begun = await started("only_flow/stopping", coterie_run_id=RUN_ID)
             await called(tmp_path, "ends")
-            await client.set_flow_run_state(begun.id, Cancelling())
+            await client.set_flow_run_state(begun, Cancelling())
 
         # Where Prefect tells the process twice, it says that it crashed, before whoever cancelled it has the last word.
-        await eventually(lambda: flow_run(begun.id), is_cancelled)
+        await eventually(lambda: flow_run(begun), is_cancelled)
         await called(tmp_path, "ends", "cancelled")
 
     left = await journalled(tmp_path)
@@ -173,16 +173,6 @@ async def test_a_flow_run_that_a_person_cancels_stops_at_once(tmp_path: Path):
 
 def is_cancelled(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_cancelled()
-
-
-async def _deployment():
-    from prefect.exceptions import ObjectNotFound
-
-    async with get_client() as client:
-        try:
-            return (await client.read_deployment_by_name("only_flow/stopping")).id
-        except ObjectNotFound:
-            return None
 
 
 def test_a_loop_that_somebody_blocks_keeps_no_process_alive(monkeypatch: pytest.MonkeyPatch):

@@ -11,11 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from prefect import flow, get_client
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -24,6 +22,7 @@ from coterie.errors import Misuse, PolicyError, StepFailed
 from coterie.task import Placement
 from prefect_coterie import CoterieStore, arun_agent, await_for_event, plan_to_flow, submit_remote
 from tests.prefect.asking_workers import FOLDER
+from tests.prefect.deployments import started
 from tests.prefect.elsewhere import SPREAD, TEAM, notes, sums
 from tests.prefect.runs import eventually, flow_run, run, task_runs
 from tests.support.redis_servers import SYNCED, valkey
@@ -168,21 +167,12 @@ async def test_a_flow_run_that_is_cancelled_ends_the_agent_at_the_worker(
 ):
     with worker(url, store_url):
         async with asking("serve", name, tmp_path), get_client() as client:
-            deployment = await eventually(lambda: deployed(FLOWS[name]), lambda found: found is not None)
-            begun = await client.create_flow_run_from_deployment(deployment)
+            begun = await started(f"{FLOWS[name]}/asking")
             await noted(tmp_path, "begun")
-            await client.set_flow_run_state(begun.id, Cancelling())
+            await client.set_flow_run_state(begun, Cancelling())
 
             await noted(tmp_path, "begun", "cancelled")
-            await eventually(lambda: flow_run(begun.id), lambda found: found.state.is_cancelled())
-
-
-async def deployed(flow_name: str) -> UUID | None:
-    async with get_client() as client:
-        try:
-            return (await client.read_deployment_by_name(f"{flow_name}/asking")).id
-        except ObjectNotFound:
-            return None
+            await eventually(lambda: flow_run(begun), lambda found: found.state.is_cancelled())
 
 
 async def test_a_retried_flow_run_is_told_what_the_worker_has_done(url: str, store_url: str, tmp_path: Path):

@@ -14,7 +14,6 @@ from uuid import UUID
 import pytest
 from prefect import flow, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import AwaitingRetry
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -23,9 +22,9 @@ from coterie import ArtifactStore, Orchestrator, Ref, SagaResult, TaskResult
 from coterie.journal import Intent, Journal
 from coterie.stores.opening import open_journal_store
 from prefect_coterie import plan_to_flow, run_plan
+from tests.prefect.deployments import final, prefect, started
 from tests.prefect.provisioned import chain_flow
 from tests.prefect.runs import eventually, flow_run, logged, task_runs
-from tests.prefect.test_deployment import final, prefect
 from tests.support import provisioning
 from tests.support.provisioning import TEAM_PATH, chain, keys, ledger, order
 
@@ -180,7 +179,7 @@ async def test_who_retries_the_flow_run_has_what_stands_tried_again_and_once_not
     order(provider, "+app", "fail")
     order(provider, "-net", "fail")
     with prefect("-m", "tests.prefect.provisioned"):
-        flow_run_id = await started(provider)
+        flow_run_id = await provisioning_run(provider)
         left = await final(flow_run_id)
         order(provider, "-net", "")
         undone = await retried(flow_run_id)
@@ -194,19 +193,8 @@ async def test_who_retries_the_flow_run_has_what_stands_tried_again_and_once_not
     assert (anew.state_name, ledger(provider)[7:]) == ("Completed", FORWARD)
 
 
-async def started(provider: Path) -> UUID:
-    """A run of the deployment, once that is there."""
-
-    async def deployments() -> list[DeploymentResponse]:
-        async with get_client() as client:
-            return [
-                one for one in await client.read_deployments() if one.entrypoint and "provisioned" in one.entrypoint
-            ]
-
-    (deployment,) = await eventually(deployments, bool)
-    async with get_client() as client:
-        given = {"coterie_run_id": new_id(), "folder": str(provider)}
-        return (await client.create_flow_run_from_deployment(deployment.id, parameters=given)).id
+async def provisioning_run(provider: Path) -> UUID:
+    return await started("chain-flow/served", coterie_run_id=new_id(), folder=str(provider))
 
 
 async def retried(flow_run_id: UUID) -> FlowRun:

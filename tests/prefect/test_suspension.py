@@ -15,7 +15,6 @@ from uuid import UUID
 import pytest
 from prefect import flow, get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Running, Suspended
 
 from coterie import Approvals, Orchestrator, StateMachineRun, Task, Team
@@ -26,11 +25,10 @@ from prefect_coterie import wake_suspended
 from prefect_coterie.people import waking
 from prefect_coterie.people.standstill import start_again
 from prefect_coterie.people.waking import needs_somebody
-from tests.prefect import billed
 from tests.prefect.billed import bills
+from tests.prefect.deployments import billed_folder, final, prefect, started
 from tests.prefect.people import answer, asked_in, question, until
 from tests.prefect.runs import eventually, flow_run
-from tests.prefect.test_deployment import final, prefect
 
 pytestmark = [pytest.mark.prefect]
 
@@ -43,10 +41,7 @@ def nothing() -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Of the agents of all these tests: they work in the processes that are served."""
-    found = tmp_path_factory.mktemp("suspension")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(billed.FOLDER, str(found))
-        patch.setenv("COTERIE_ARTIFACTS", f"file://{found}/artifacts")
+    with billed_folder(tmp_path_factory, "suspension") as found:
         yield found
 
 
@@ -54,21 +49,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def served(server: object, folder: Path) -> Iterator[None]:
     with prefect("-m", "tests.prefect.suspending"):
         yield
-
-
-async def started(served: None, name: str, run_id: str) -> UUID:
-    async with get_client() as client:
-
-        async def deployed() -> bool:
-            try:
-                await client.read_deployment_by_name(f"{name}/served")
-            except ObjectNotFound:
-                return False
-            return True
-
-        await eventually(deployed, bool)
-        deployment = await client.read_deployment_by_name(f"{name}/served")
-        return (await client.create_flow_run_from_deployment(deployment.id, parameters={"coterie_run_id": run_id})).id
 
 
 @asynccontextmanager
@@ -100,7 +80,7 @@ def run_id(folder: Path) -> str:
 
 
 async def test_a_suspended_review_goes_on_with_the_answer_and_with_what_is_sent_elsewhere(served: None, run_id: str):
-    flow_run_id = await started(served, "suspended-review", run_id)
+    flow_run_id = await started("suspended-review/served", coterie_run_id=run_id)
     await asked_in(flow_run_id, 2, state="Suspended")
     await answer(flow_run_id, event="revise", who="ann", payload={"comment": ", shorter"})
     await asked_in(flow_run_id, 4, state="Suspended")
@@ -142,7 +122,7 @@ async def test_a_run_that_this_journal_knows_otherwise_is_left_alone_and_keeps_n
 
 
 async def test_whoever_answers_a_suspended_review_that_has_moved_on_wakes_it(served: None, run_id: str):
-    flow_run_id = await started(served, "suspended-review", run_id)
+    flow_run_id = await started("suspended-review/served", coterie_run_id=run_id)
     await asked_in(flow_run_id, 2, state="Suspended")
     async with machine_of(run_id) as run:
         await run.send("approve", {"level": 2}, who="cleo")
@@ -157,7 +137,7 @@ async def test_whoever_answers_a_suspended_review_that_has_moved_on_wakes_it(ser
 
 
 async def test_a_time_out_of_a_suspended_review_is_taken_when_it_is_woken(served: None, run_id: str):
-    flow_run_id = await started(served, "timed-review", run_id)
+    flow_run_id = await started("timed-review/served", coterie_run_id=run_id)
     await until(flow_run_id, "Suspended")
 
     async def woken() -> list[UUID]:
@@ -173,7 +153,7 @@ async def test_a_time_out_of_a_suspended_review_is_taken_when_it_is_woken(served
 
 
 async def test_a_suspended_plan_replays_what_is_finished_and_goes_on_with_the_decision(served: None, run_id: str):
-    flow_run_id = await started(served, "suspended-plan", run_id)
+    flow_run_id = await started("suspended-plan/served", coterie_run_id=run_id)
     await until(flow_run_id, "Suspended")
     await answer(flow_run_id, choice="approve", who="ann", values={"copies": 2})
 
@@ -185,7 +165,7 @@ async def test_a_suspended_plan_replays_what_is_finished_and_goes_on_with_the_de
 
 
 async def test_a_plan_that_would_be_paid_for_again_is_not_suspended(served: None, run_id: str):
-    ended = await final(await started(served, "unkept-plan", run_id))
+    ended = await final(await started("unkept-plan/served", coterie_run_id=run_id))
 
     assert ended.state is not None
     assert ended.state.is_failed()
@@ -194,7 +174,7 @@ async def test_a_plan_that_would_be_paid_for_again_is_not_suspended(served: None
 
 
 async def test_two_who_are_asked_by_a_suspended_plan_answer_one_after_another(served: None, run_id: str):
-    flow_run_id = await started(served, "suspended-signatures", run_id)
+    flow_run_id = await started("suspended-signatures/served", coterie_run_id=run_id)
     first = await until(flow_run_id, "Suspended")
     await answer(flow_run_id, choice="approve", who="ann")
     second = await until(flow_run_id, "Suspended", besides=first.state_id)
@@ -211,7 +191,7 @@ async def test_two_who_are_asked_by_a_suspended_plan_answer_one_after_another(se
 
 
 async def test_an_answer_from_elsewhere_to_what_is_not_shown_wakes_a_suspended_plan(served: None, run_id: str):
-    flow_run_id = await started(served, "suspended-signatures", run_id)
+    flow_run_id = await started("suspended-signatures/served", coterie_run_id=run_id)
     _, text = await question(shown := await until(flow_run_id, "Suspended"))
     other = "style" if "legal" in text else "legal"
     assert await wake_suspended() == []
@@ -234,7 +214,7 @@ async def test_an_answer_from_elsewhere_to_what_is_not_shown_wakes_a_suspended_p
 async def test_who_was_lost_before_the_form_was_shown_is_woken_and_asks_again(
     served: None, run_id: str, monkeypatch: pytest.MonkeyPatch
 ):
-    flow_run_id = await started(served, "suspended-plan", run_id)
+    flow_run_id = await started("suspended-plan/served", coterie_run_id=run_id)
     shown = await until(flow_run_id, "Suspended")
     assert shown.state is not None
     keyset = shown.state.state_details.run_input_keyset
@@ -256,7 +236,7 @@ async def test_who_was_lost_before_the_form_was_shown_is_woken_and_asks_again(
 
 
 async def test_who_retries_a_run_that_was_rejected_is_asked_anew(served: None, run_id: str):
-    flow_run_id = await started(served, "suspended-plan", run_id)
+    flow_run_id = await started("suspended-plan/served", coterie_run_id=run_id)
     before = await until(flow_run_id, "Suspended")
     await answer(flow_run_id, choice="reject", who="ann")
     rejected = await final(flow_run_id)
@@ -280,7 +260,7 @@ async def test_who_retries_a_run_that_was_rejected_is_asked_anew(served: None, r
 async def test_a_paused_run_whose_process_was_killed_asks_the_same_when_it_is_retried(
     served: None, run_id: str, folder: Path
 ):
-    flow_run_id = await started(served, "paused-review", run_id)
+    flow_run_id = await started("paused-review/served", coterie_run_id=run_id)
     await asked_in(flow_run_id, 2)
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
     await eventually(lambda: flow_run(flow_run_id), lambda run: run.state is not None and run.state.is_crashed())
