@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import pytest
@@ -12,7 +12,6 @@ from coterie.ports import LogStore
 from coterie.stores.redis.log import RedisLogStore, open_redis_log
 from coterie.testing.clock import ManualClock
 from tests.fleet.bus.many_histories import ManyHistories
-from tests.support.redis_servers import SYNCED, redis62, valkey, valkey_cluster, valkey_sentinels
 
 
 class RedisContract(ManyHistories):
@@ -37,47 +36,6 @@ class RedisContract(ManyHistories):
 
 def micros_of(clock: ManualClock) -> Callable[[], int]:
     return lambda: round(clock.now() * 1_000_000)
-
-
-@pytest.fixture(scope="module")
-def valkey_url() -> Iterator[str]:
-    with valkey() as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
-def old_protocol_url(valkey_url: str) -> str:
-    return f"{valkey_url}?protocol=2"
-
-
-@pytest.fixture(scope="module")
-def redis62_url() -> Iterator[str]:
-    with redis62() as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
-def synced_url() -> Iterator[str]:
-    with valkey(arguments=SYNCED) as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
-def third_database_url() -> Iterator[str]:
-    with valkey(user="fleet") as server:
-        yield server.url.removesuffix("0") + "3"
-
-
-@pytest.fixture(scope="module")
-def cluster_url() -> Iterator[str]:
-    with valkey_cluster() as cluster:
-        yield cluster.url
-
-
-@pytest.fixture(scope="module")
-def sentinel_url() -> Iterator[str]:
-    with valkey_sentinels() as sentinels:
-        yield sentinels.url
 
 
 class TestValkey(RedisContract):

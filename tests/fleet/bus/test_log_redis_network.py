@@ -13,7 +13,7 @@ from coterie.errors import Unavailable
 from coterie.stores.redis import RedisJournalPolicy
 from coterie.stores.redis.log import RedisLogStore, open_redis_log
 from coterie.testing.log_handles import TOPIC, Bell, append, group_of, ids, positions, read_all, take
-from tests.fleet.stores.redis_waiting import WEDGED_S, eventually
+from tests.fleet.stores.redis_waiting import all_closed, eventually
 from tests.support.redis_servers import HOST, Server, valkey
 from tests.support.tcp_proxy import TcpProxy
 
@@ -37,16 +37,13 @@ async def proxy(server: Server) -> AsyncIterator[TcpProxy]:
 
 @pytest.fixture
 async def opened() -> AsyncIterator[Callable[..., RedisLogStore]]:
-    stores = []
+    async with all_closed() as stores:
 
-    def open_one(url: str, *, namespace: str | None = None) -> RedisLogStore:
-        stores.append(open_redis_log(url, namespace or uuid.uuid4().hex, policy=HASTY))
-        return stores[-1]
+        def open_one(url: str, *, namespace: str | None = None) -> RedisLogStore:
+            stores.append(store := open_redis_log(url, namespace or uuid.uuid4().hex, policy=HASTY))
+            return store
 
-    yield open_one
-    for store in stores:
-        async with asyncio.timeout(WEDGED_S):
-            await store.aclose()
+        yield open_one
 
 
 @pytest.fixture

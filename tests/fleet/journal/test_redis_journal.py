@@ -36,12 +36,6 @@ class RedisContract(JournalStoreContract):
 
 
 @pytest.fixture(scope="module")
-def synced_url() -> Iterator[str]:
-    with valkey(arguments=SYNCED) as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
 def old_protocol_url(synced_url: str) -> str:
     return f"{synced_url}?protocol=2"
 

@@ -3,50 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from coterie.errors import Unavailable
-from coterie.stores.redis import RedisJournalPolicy, RedisJournalStore, open_redis_journal
+from coterie.stores.redis import RedisJournalPolicy
 from coterie.testing.journal_handles import count_up, look, put
 from tests.fleet.stores.redis_waiting import WEDGED_S, eventually, until
-from tests.support.redis_servers import HOST, SYNCED, Server, valkey
+from tests.support.redis_servers import HOST, Server
 from tests.support.tcp_proxy import TcpProxy
-
-# Short, so that tests of silence are; a loop that is held up for so long is none of this file's.
-HASTY = RedisJournalPolicy(
-    connect_timeout_s=0.5, op_timeout_s=0.5, update_timeout_s=1.0, ping_every_s=0.1, close_timeout_s=0.2
-)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server that the test may harm."""
-    with valkey(arguments=SYNCED) as running:
-        yield running
 
 
 @pytest.fixture
 async def proxy(server: Server) -> AsyncIterator[TcpProxy]:
     async with TcpProxy(server.port) as running:
         yield running
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[Callable[..., RedisJournalStore]]:
-    stores = []
-
-    def open_one(url: str, *, namespace: str | None = None, policy: RedisJournalPolicy = HASTY) -> RedisJournalStore:
-        stores.append(open_redis_journal(url, namespace or uuid.uuid4().hex, policy=policy))
-        return stores[-1]
-
-    yield open_one
-    for store in stores:
-        async with asyncio.timeout(WEDGED_S):
-            await store.aclose()
 
 
 @pytest.mark.parametrize(

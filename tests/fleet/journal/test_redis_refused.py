@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,42 +11,16 @@ import redis
 
 from coterie.errors import StateFormatError, Unavailable
 from coterie.ports import JournalStore
-from coterie.stores.redis import RedisJournalPolicy, RedisJournalStore, open_redis_journal
 from coterie.testing.journal_handles import count_up, look
 from tests.fleet.stores.redis_waiting import WEDGED_S, eventually, until, until_unavailable
 from tests.support.redis_servers import HOST, SYNCED, Server, redis62, valkey
 
-# Short, so that tests of silence are; a loop that is held up for so long is none of this file's.
-HASTY = RedisJournalPolicy(
-    connect_timeout_s=0.5, op_timeout_s=0.5, update_timeout_s=1.0, ping_every_s=0.1, close_timeout_s=0.2
-)
 SERVERS = pytest.mark.parametrize("start", [valkey, redis62], ids=["Valkey", "Redis 6.2"])
 WRITES = pytest.mark.parametrize(
     "write",
     [lambda store: store.write("one", {"a": "2", "b": "2"}), lambda store: store.change("one", ["n"], count_up())],
     ids=["write", "change"],
 )
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server that the test may harm."""
-    with valkey(arguments=SYNCED) as running:
-        yield running
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[Callable[..., RedisJournalStore]]:
-    stores = []
-
-    def open_one(url: str, *, namespace: str | None = None, policy: RedisJournalPolicy = HASTY) -> RedisJournalStore:
-        stores.append(open_redis_journal(url, namespace or uuid.uuid4().hex, policy=policy))
-        return stores[-1]
-
-    yield open_one
-    for store in stores:
-        async with asyncio.timeout(WEDGED_S):
-            await store.aclose()
 
 
 async def everything(store: JournalStore) -> list[Any]:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
 from coterie._rules.decided import Decided, State
 from coterie._rules.timeline import moment
 from coterie.errors import Unavailable
 from coterie.ports import StateStore
 
-__all__ = ["KEY", "WEDGED_S", "add", "eventually", "total", "until", "until_unavailable"]
+__all__ = ["KEY", "WEDGED_S", "add", "all_closed", "eventually", "total", "until", "until_unavailable"]
 
 # Longer than anything takes that is not wedged.
 WEDGED_S = 30.0
 KEY = "limit/counter"
+
+
+class Closed(Protocol):
+    """A store, a log or whatever else has to be closed."""
+
+    async def aclose(self) -> None:
+        """Close it."""
 
 
 def add(old: State | None, now: int) -> Decided[int]:
@@ -23,6 +31,16 @@ def add(old: State | None, now: int) -> Decided[int]:
     before = old["total"] if old else 0
     assert isinstance(before, int)
     return Decided({**moment(old, now).stamp(), "total": before + 1}, before + 1)
+
+
+@asynccontextmanager
+async def all_closed() -> AsyncIterator[list[Closed]]:
+    """What is put into the list is closed after the block, whatever has become of its server."""
+    opened = list[Closed]()
+    yield opened
+    for each in opened:
+        async with asyncio.timeout(WEDGED_S):
+            await each.aclose()
 
 
 async def eventually(use: Callable[[], Any]) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from coterie.ports import StateStore
 from coterie.stores.redis import RedisStateStore, open_redis
 from coterie.testing.states import StateStoreContract
-from tests.support.redis_servers import redis62, valkey, valkey_cluster, valkey_sentinels
+from tests.support.redis_servers import valkey
 
 
 class RedisContract(StateStoreContract):
@@ -30,44 +30,9 @@ class RedisContract(StateStoreContract):
 
 
 @pytest.fixture(scope="module")
-def valkey_url() -> Iterator[str]:
-    with valkey() as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
-def old_protocol_url(valkey_url: str) -> str:
-    return f"{valkey_url}?protocol=2"
-
-
-@pytest.fixture(scope="module")
-def redis62_url() -> Iterator[str]:
-    with redis62() as server:
-        yield server.url
-
-
-@pytest.fixture(scope="module")
 def unix_url() -> Iterator[str]:
     with valkey(user="fleet", unix=True) as server:
         yield server.unix_url
-
-
-@pytest.fixture(scope="module")
-def third_database_url() -> Iterator[str]:
-    with valkey(user="fleet") as server:
-        yield server.url.removesuffix("0") + "3"
-
-
-@pytest.fixture(scope="module")
-def cluster_url() -> Iterator[str]:
-    with valkey_cluster() as cluster:
-        yield cluster.url
-
-
-@pytest.fixture(scope="module")
-def sentinel_url() -> Iterator[str]:
-    with valkey_sentinels() as sentinels:
-        yield sentinels.url
 
 
 class TestValkey(RedisContract):

@@ -4,51 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import redis
 
 from coterie.errors import Misuse, StateFormatError, Unavailable
-from coterie.stores.redis import RedisPolicy, RedisStateStore, open_redis
-from tests.fleet.stores.redis_waiting import KEY, WEDGED_S, add, total, until_unavailable
-from tests.fleet.twins.counting import count, twins
+from tests.fleet.stores.redis_waiting import KEY, add, total, until_unavailable
+from tests.fleet.twins.counting import count
 from tests.support.redis_servers import HOST, Server, redis62, valkey
-
-# Short, so that tests of silence are; a loop that is held up for so long is none of this file's.
-HASTY = RedisPolicy(
-    connect_timeout_s=0.5, op_timeout_s=0.5, update_timeout_s=1.0, ping_every_s=0.1, close_timeout_s=0.2
-)
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Server]:
-    with valkey() as server:
-        yield server
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """A server that the test may harm."""
-    with valkey() as running:
-        yield running
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[Callable[..., RedisStateStore]]:
-    """Opens stores, with the counting operation's twin, and closes them."""
-    stores = []
-
-    def open_one(url: str, *, policy: RedisPolicy = HASTY, namespace: str | None = None) -> RedisStateStore:
-        store = open_redis(url, namespace or uuid.uuid4().hex, policy=policy, twins=twins)
-        stores.append(store)
-        return store
-
-    yield open_one
-    for store in stores:
-        async with asyncio.timeout(WEDGED_S):
-            await store.aclose()
 
 
 @pytest.mark.parametrize("start", [valkey, redis62], ids=["Valkey", "Redis 6.2"])

@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from coterie.errors import Misuse, Unavailable
-from coterie.stores.redis import RedisPolicy, RedisStateStore, open_redis
+from coterie.stores.redis import RedisPolicy
 from tests.fleet.stores.redis_waiting import KEY, WEDGED_S, add, eventually, until
-from tests.fleet.twins.counting import count, twins
+from tests.fleet.twins.counting import count
 from tests.support.redis_servers import HOST, Sentinels, valkey_sentinels
 
-HASTY = RedisPolicy(connect_timeout_s=2.0, op_timeout_s=1.0, ping_every_s=0.2, close_timeout_s=0.2)
+
+@pytest.fixture
+def policy() -> RedisPolicy:
+    """Of several servers, one may be slower to answer."""
+    return RedisPolicy(connect_timeout_s=2.0, op_timeout_s=1.0, ping_every_s=0.2, close_timeout_s=0.2)
 
 
 @pytest.fixture(scope="module")
 def sentinels() -> Iterator[Sentinels]:
     with valkey_sentinels() as running:
         yield running
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[Callable[[str], RedisStateStore]]:
-    stores = []
-
-    def open_one(url: str) -> RedisStateStore:
-        stores.append(open_redis(url, uuid.uuid4().hex, policy=HASTY, twins=twins))
-        return stores[-1]
-
-    yield open_one
-    for store in stores:
-        async with asyncio.timeout(WEDGED_S):
-            await store.aclose()
 
 
 async def test_updates_go_on_after_an_ordered_failover(sentinels, opened):
