@@ -15,10 +15,10 @@ from coterie import Event, Plan, Task, Team
 from coterie._rules.call_course import Course
 from coterie._rules.lap import Lap
 from coterie.errors import Unavailable
-from coterie.journal import Journal, insisting
+from coterie.journal import Journal
 from coterie.journal.outage import Outage, Stretch
 from coterie.journal.view import UnitView, view_run
-from coterie.remote import Worker, course, performing, waiting
+from coterie.remote import Worker, waiting
 from coterie.remote.course import note_course
 from coterie.runtime import Runtime
 from coterie.testing import FaultyJournalStore, FaultyLogStore, FaultyStateStore, ManualClock
@@ -38,8 +38,8 @@ STORE = {"for": "store"}
 @pytest.fixture(autouse=True)
 def soon_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is away for a fraction of a second is away."""
-    for module in (insisting, performing, course):
-        monkeypatch.setattr(module, "AWAY_US", 300_000)
+    for module in ("journal.outage", "remote.records", "remote.course"):
+        monkeypatch.setattr(f"coterie.{module}.AWAY_US", 300_000)
 
 
 class Desk:

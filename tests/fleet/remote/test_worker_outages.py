@@ -13,7 +13,7 @@ from coterie._rules.log import Taken
 from coterie._rules.pool_policy import PoolPolicy
 from coterie.errors import ArtifactError, CallAbandoned, Unavailable
 from coterie.journal import Journal
-from coterie.remote import Worker, performing, taking, worker
+from coterie.remote import Worker, performing, records, taking, worker
 from coterie.remote.queue import GROUP, queue_terms
 from coterie.runtime import Runtime
 from coterie.testing import FaultyLogStore, FaultyStateStore
@@ -109,7 +109,7 @@ async def test_a_call_that_is_given_up_while_another_queue_fails_ends_all_the_sa
 async def test_a_state_store_that_is_away_when_a_call_is_given_up_ends_no_worker(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(performing, "_INSIST_S", 0.2)
+    monkeypatch.setattr(records, "_INSIST_S", 0.2)
     held, call = Held(), held_call()
     held.release.set()
     await submitted(fleet, call)
@@ -169,7 +169,7 @@ async def test_a_call_whose_end_cannot_be_kept_is_given_up_and_not_waited_for_fo
 async def test_an_end_that_cannot_be_recorded_for_long_is_recorded_then_and_not_done_again(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(performing, "_INSIST_S", 0.2)
+    monkeypatch.setattr(records, "_INSIST_S", 0.2)
     held, call = Held(), held_call()
     state = FaultyStateStore(fleet.store)
     runtime = Runtime(held.team, store=state, log=fleet.log)
@@ -191,7 +191,7 @@ async def test_an_end_that_cannot_be_recorded_for_long_is_recorded_then_and_not_
 async def test_a_store_that_is_away_before_a_call_begins_counts_no_delivery(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(performing, "_INSIST_S", 0.02)
+    monkeypatch.setattr(records, "_INSIST_S", 0.02)
     monkeypatch.setattr(worker, "_AWAY_S", 0.01)
     held, call = Held(), held_call()
     held.release.set()

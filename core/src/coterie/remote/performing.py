@@ -6,15 +6,13 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from coterie._json import JsonValue
-from coterie._rules import call as rule
-from coterie._rules.call import Begun, CallRecord, Dropped
+from coterie._rules.call import Begun, CallRecord
 from coterie._rules.call_course import Why
-from coterie._rules.decided import Decide, Decided, State
 from coterie._rules.log import Delivery
-from coterie._rules.timeline import SECOND, micros
+from coterie._rules.timeline import SECOND
 from coterie.errors import (
     ClaimedElsewhere,
     CoterieError,
@@ -27,8 +25,8 @@ from coterie.errors import (
     Refused,
     Unavailable,
 )
-from coterie.journal.insisting import insisted, insisting
-from coterie.journal.outage import AWAY_US, Outage, Stretch
+from coterie.journal.insisting import insisting
+from coterie.journal.outage import Outage, Stretch
 from coterie.policies import Policies
 from coterie.remote.announcer import Announcer
 from coterie.remote.call import Call
@@ -37,7 +35,8 @@ from coterie.remote.course import AtWork, left_of, why_refused
 from coterie.remote.documents import fetched, stowed
 from coterie.remote.job import Job
 from coterie.remote.outcome import Outcome
-from coterie.remote.queue import KEEP_OPEN_S, KEEP_S, Asking, call_key, name_of
+from coterie.remote.queue import Asking, name_of
+from coterie.remote.records import INSIST_ON_ENDS_S, CallRecords
 from coterie.remote.taking import TypeQueue
 from coterie.remote.withheld import Withheld
 from coterie.result import ErrorInfo, TaskResult
@@ -49,16 +48,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "Performer"]
 
-T = TypeVar("T")
-
 _log = guarded("coterie.remote")
 
 # A store that the work needs and that does not answer: so long it is left alone before each further delivery.
 _AWAY_S = (1.0, 5.0, 20.0, 60.0)
-# What must be written is tried for so long; after that the lease ends, and another worker finds out how things stand.
-_INSIST_S = 30.0
-# An end is work that is done, and would be done again.
-_INSIST_ON_ENDS_S = 3600.0
 _MOST_DELIVERIES = 5
 CLOSE_S = 5.0
 # So often a task asks again whose pool has no slot for it.
@@ -80,10 +73,9 @@ class Performer:
     ) -> None:
         self._orchestrator = orchestrator
         self._calls = calls
-        self._store = calls.store
+        self._records = CallRecords(calls, worker_id=worker_id, session=session)
         self._announcer = announcer
         self._worker_id = worker_id
-        self._session = session
         self._outage = outage
         self._beside = Work()
         self._withheld = Withheld(calls.log, orchestrator.pipeline.gate)
@@ -153,15 +145,7 @@ class Performer:
         await self._abandon(asking, dead.logged.position, told)
 
     async def _begin(self, job: Job, asking: Asking) -> Begun | None:
-        decide = partial(
-            rule.begin,
-            call_id=asking.call_id,
-            round_=asking.round_,
-            position=job.position,
-            worker=self._worker_id,
-            session=self._session,
-        )
-        found: Begun | Dropped = await self._insist(asking.call_id, decide, keep_s=KEEP_OPEN_S)
+        found = await self._records.begin(asking, job.position)
         if isinstance(found, Begun):
             return found
         if found.why == "unknown":
@@ -180,8 +164,7 @@ class Performer:
 
     async def _look_again(self, job: Job) -> None:
         assert job.asking is not None
-        state, _ = await self._store.read(call_key(job.asking.call_id))
-        record = rule.call_record(state)
+        record = await self._records.look(job.asking.call_id)
         if record is None or record.phase == "cancelled":
             job.end("cancelled")
 
@@ -240,7 +223,7 @@ class Performer:
         work = self._orchestrator.perform_call(
             call, attempt=job.token, waits=waits, patience_s=0.0 if waits else None, trail=job.course.trail
         )
-        with insisting(_INSIST_ON_ENDS_S):
+        with insisting(INSIST_ON_ENDS_S):
             job.work = asyncio.get_running_loop().create_task(work)
         if job.stop:
             job.work.cancel()
@@ -270,8 +253,7 @@ class Performer:
         except (OversizedMessage, ValueError) as error:
             outcome = self._failed(call, error)
             text = outcome.to_json()
-        counts = await self._recorded(job, call, text)
-        if not counts:
+        if not await self._records.finish(call.id, job.token, text):
             await self._let_go(job, call)
             what = _named(call)
             _log.warning("call.stale %s: it was cancelled, or another worker has it; its end is not told", what)
@@ -287,18 +269,6 @@ class Performer:
         told = result.state if why is None else f"{result.state}: {why}"
         _log.info("task.finished %s of %s: %s", call.named, call.workflow_id, told)
 
-    async def _recorded(self, job: Job, call: Call, text: str) -> bool:
-        """Whether the end counts; the record says for how long the store was away meanwhile."""
-        loop = asyncio.get_running_loop()
-        ended_at = loop.time()
-
-        def decide(state: State | None, now: int) -> Decided[bool]:
-            waited_us = micros(loop.time() - ended_at)
-            unsaid_us = waited_us if waited_us >= AWAY_US else 0
-            return rule.finish(state, now, call_id=call.id, token=job.token, result=text, unsaid_us=unsaid_us)
-
-        return await self._insist(call.id, decide, _INSIST_ON_ENDS_S)
-
     async def _forget(self, call_id: str) -> None:
         """What was kept for it is of no more use; nobody waits for that."""
         try:
@@ -308,8 +278,7 @@ class Performer:
 
     async def _let_go(self, job: Job, call: Call) -> None:
         """Be done with the message of an attempt that counts no more, unless it is that of a later one."""
-        state, _ = await self._store.read(call_key(call.id))
-        record = rule.call_record(state)
+        record = await self._records.look(call.id)
         if record is not None and record.round == (job.asking and job.asking.round_):
             taken_over = record.phase == "running" and record.position == job.position
             if taken_over or record.phase == "queued":
@@ -348,12 +317,10 @@ class Performer:
     ) -> None:
         """The record first: whoever takes the message finds it free."""
         assert job.asking is not None
-        call_id = job.asking.call_id
         why: Why = "drained" if reason is None else "failed"
         why = why if refusal is None else why_refused(refusal)
         left = left_of(job.course, why, self._worker_id, error=reason or "", delay_s=delay_s)
-        decide = partial(rule.put_back, call_id=call_id, token=job.token, was_refused=refusal is not None, left=left)
-        await self._insist(call_id, decide, keep_s=KEEP_OPEN_S)
+        await self._records.put_back(job.asking.call_id, job.token, was_refused=refusal is not None, left=left)
         with suppress(CoterieError):
             # Whoever takes the message would be refused for what nobody is at.
             await self._orchestrator.hand_back_left()
@@ -368,8 +335,7 @@ class Performer:
             self.give_up(job.queue, dead)
 
     async def _abandon(self, asking: Asking, position: str, reason: str) -> None:
-        decide = partial(rule.abandon, call_id=asking.call_id, round_=asking.round_, position=position, reason=reason)
-        ended: CallRecord | None = await self._insist(asking.call_id, decide, _INSIST_ON_ENDS_S)
+        ended = await self._records.abandon(asking, position, reason)
         if ended is not None:
             _log.warning("call.abandoned %s: %s", name_of(asking.call_id, ended.run, ended.task), reason)
             self._announcer.given_up(asking.call_id, ended)
@@ -377,14 +343,6 @@ class Performer:
     async def _reject(self, job: Job, reason: str) -> None:
         _log.warning("call.rejected %s at %s: %s", job.queue.topic, job.position, reason)
         await job.queue.give_back(job.position, reason=reason, at_most=0)
-
-    async def _insist(
-        self, call_id: str, decide: Decide[T], seconds: float | None = None, *, keep_s: float = KEEP_S
-    ) -> T:
-        """Have a decision made, though the store may be away for so long."""
-        update = partial(self._store.update, call_key(call_id), decide, keep_s=keep_s)
-        within_s = _INSIST_S if seconds is None else seconds
-        return await insisted(update, seconds=within_s, outage=self._calls.outage, who=call_id)
 
     def _patience_s(self, call: Call) -> float:
         policies = self._orchestrator.policies_of(call.agent_type) or Policies()
