@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -62,18 +63,25 @@ plan = Plan(
 
 
 async def work() -> None:
-    """Run the plan again and again, and show how that goes."""
+    """Run the plan again and again, and show how that goes, until SIGTERM or Ctrl-C; the run at hand is finished."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     provider = MeterProvider([PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False)])
     metrics = Metrics(provider)
     start_http_server(PORT)
-    async with Runtime(team, journal=True, on_event=metrics) as runtime, asyncio.TaskGroup() as beside:
+    async with Runtime(team, journal=True, on_event=metrics) as runtime, asyncio.TaskGroup() as group:
         metrics.watch(runtime.orchestrator)
-        beside.create_task(_refreshed(metrics))
-        beside.create_task(_archived(runtime))
-        for number in count(1):
+        beside = [group.create_task(each) for each in (_refreshed(metrics), _archived(runtime))]
+        for run in count(1):
             result = await runtime.orchestrator.execute_workflow(plan)
-            print(f"run {number}: {result.status}", flush=True)
-            await asyncio.sleep(PAUSE_S)
+            print(f"run {run}: {result.status}", flush=True)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), PAUSE_S)
+            if stop.is_set():
+                break
+        for task in beside:
+            task.cancel()
 
 
 async def _refreshed(metrics: Metrics) -> None:
@@ -92,5 +100,4 @@ async def _archived(runtime: Runtime) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        asyncio.run(work())
+    asyncio.run(work())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,11 +26,12 @@ SECRET = "sesame4711sesame4711sesame4711sesame4711"
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Where the metrics are, and what the worker logged."""
+    """Where the metrics are, what the worker logged, and the process that runs plans, once it is there."""
 
     worker: str
     desk: str
     log: Path
+    running: subprocess.Popen[bytes] | None = None
 
     def runs(self) -> set[str]:
         """The ids of the runs whose tasks the worker performed."""
@@ -56,10 +58,10 @@ def fleet_at_work(folder: Path, *, trouble: float = 0.0, until: str = "run 2: su
     desk = [sys.executable, str(OBSERVABILITY / "desk.py")]
     with ExitStack() as held:
         held.enter_context(process(worker, settings, fleet.log))
-        held.enter_context(process(desk, {**settings, "DESK_PORT": str(desk_port)}, folder / "desk.log"))
+        running = held.enter_context(process(desk, {**settings, "DESK_PORT": str(desk_port)}, folder / "desk.log"))
         told = (folder / "desk.log").read_text
         wait_until(lambda: until in told(), f"{until!r} is said", within_s=60)
-        yield fleet
+        yield replace(fleet, running=running)
 
 
 def samples_at(url: str) -> list[Sample]:

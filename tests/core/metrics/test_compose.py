@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from coterie.cli.app import app
-from tests.core.metrics.desk import OBSERVABILITY, Fleet
+from tests.core.metrics.desk import OBSERVABILITY, Fleet, fleet_at_work
 from tests.core.metrics.promql import DASHBOARDS, dashboards, rules
 
 # As the Compose Specification has them, of those that may stand here.
@@ -106,6 +107,18 @@ def test_the_worker_s_health_check_tells_one_that_is_ready_from_none(compose: di
     assert (kind, python) == ("CMD", "python")
     assert code(ready) == 0
     assert code("http://127.0.0.1:1/ready") != 0
+
+
+def test_the_desk_finishes_its_run_when_it_is_stopped(compose: dict[str, Any], tmp_path: Path):
+    # In a container it is the first process, which hears of no signal that it does not handle.
+    with fleet_at_work(tmp_path, until="run 1: succeeded") as fleet:
+        assert fleet.running is not None
+        fleet.running.send_signal(signal.SIGTERM)
+
+        assert fleet.running.wait(timeout=60) == 0
+    begun = len(fleet.runs())
+    assert (tmp_path / "desk.log").read_text().count(": succeeded\n") == begun >= 1
+    assert {compose["services"][name]["stop_grace_period"] for name in ("worker", "desk")} == {"45s"}
 
 
 def test_the_commands_are_ones_that_coterie_has(compose: dict[str, Any]):
