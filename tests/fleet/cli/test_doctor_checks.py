@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from contextlib import ExitStack
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +23,7 @@ from coterie.stores.memory import MemoryStateStore
 from coterie.stores.redis.standing import Facts
 from coterie.testing import ManualClock
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 NOBODY = 65534
 
 
@@ -140,6 +143,17 @@ def test_variables_that_fit_together_are_fine():
     (finding,) = variables_of({"COTERIE_STORE": "redis://h/0", "COTERIE_ARTIFACTS": "s3://b/x", "PATH": "/bin"})
 
     assert finding.state == "ok"
+
+
+def test_what_our_own_units_and_images_set_is_known():
+    files = [path for path in (REPOSITORY / "deploy").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    text = " ".join(path.read_text("utf-8") for path in files)
+    names = set(re.findall(r"\bCOTERIE_[A-Z_]+\b", text))
+
+    found = [finding.found for finding in variables_of(dict.fromkeys(names, "x"))]
+
+    assert {"COTERIE_TEAM", "COTERIE_TYPES", "COTERIE_HEALTH", "COTERIE_STORE"} <= names
+    assert [told for told in found if "nothing reads" in told] == []
 
 
 @pytest.mark.parametrize("store", ["redis://127.0.0.1:6379/0", "rediss://localhost", "redis://[::1]/1", "unix:///s"])

@@ -71,10 +71,10 @@ _ALL = (
     Instrument("coterie.agent.duration", "histogram", "s", ("agent_type",), "How long a call of an agent took."),
     Instrument("coterie.agent.slots", "gauge", "{slot}", ("agent_type", "agent_id"), "Calls that it takes at a time."),
     Instrument("coterie.agent.in_use", "gauge", "{slot}", ("agent_type", "agent_id"), "Slots that are taken now."),
-    Instrument("coterie.agent.healthy", "gauge", "1", ("agent_type", "agent_id"), "1: it may be called; 0: not."),
+    Instrument("coterie.agent.healthy", "gauge", "{state}", ("agent_type", "agent_id"), "1: it may be called; 0: not."),
     # What stands before them
     Instrument("coterie.queue.depth", "gauge", "{task}", ("agent_type", "place"), "Tasks that wait now."),
-    Instrument("coterie.breaker.state", "gauge", "1", ("breaker",), "The circuit breaker's state, as a number."),
+    Instrument("coterie.breaker.state", "gauge", "{state}", ("breaker",), "The circuit breaker's state, as a number."),
     Instrument("coterie.breaker.transitions", "counter", "{transition}", ("breaker", "to"), "Changes of its state."),
     Instrument("coterie.refusals", "counter", "{refusal}", ("agent_type", "by"), "Calls that were not let through."),
     Instrument("coterie.budget.overspent", "counter", "{call}", (), "Calls that used more than was reserved for them."),
@@ -87,7 +87,7 @@ _ALL = (
     Instrument("coterie.events.expelled", "counter", "{time}", ("topic",), "Times that a consumer was taken for lost."),
     Instrument("coterie.store.failures", "counter", "{failure}", ("part",), "Times that a store went away."),
     # The worker
-    Instrument("coterie.worker.ready", "gauge", "1", (), "1: the worker takes tasks; 0: it does not."),
+    Instrument("coterie.worker.ready", "gauge", "{state}", (), "1: the worker takes tasks; 0: it does not."),
     Instrument("coterie.worker.capacity", "gauge", "{task}", (), "Tasks that it performs at a time, of all types."),
     Instrument("coterie.worker.in_use", "gauge", "{task}", (), "Tasks that it is at now."),
 )

@@ -24,8 +24,11 @@ from coterie.telemetry.links import TraceUrl
 __all__ = ["check_home", "check_variables"]
 
 _PREFIX = "COTERIE_"
-# Of example teams, and between parts of coterie: nobody is told of them.
-_OTHERS = ("COTERIE_OUTCOMES", "COTERIE_TARGET", "COTERIE_PROVIDER_URL")
+# Of example teams, between parts of coterie, and of the units and images in `deploy/`: nobody is told of them.
+_OTHERS = (
+    *("COTERIE_OUTCOMES", "COTERIE_TARGET", "COTERIE_PROVIDER_URL"),
+    *("COTERIE_TEAM", "COTERIE_TYPES", "COTERIE_HEALTH"),
+)
 _SHARED = ("redis", "unix")
 # As URLs name this machine; a socket has no host.
 _LOCAL = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
