@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from coterie import Orchestrator, Plan, Retry, Task, TaskContext, Team
+from coterie import ForEach, Orchestrator, Plan, Retry, Task, TaskContext, Team
 from coterie._rules.lap import Lap
 from coterie.cli.app import app
 from coterie.timeline import document_of, timeline_of
@@ -112,6 +112,29 @@ def test_one_task_is_shown_with_its_attempts(ran, show: Shown):
     assert "for a;" in line_of(text, "waited")
     assert [row[3:].split("  ")[0].strip() for row in rows_of(text) if "call" in row] == ["call 1", "call 2", "call 3"]
     assert "not yet" in text
+
+
+def test_a_task_is_itself_though_an_item_before_it_has_its_name(show: Shown, folder: Path):
+    team = Team("desk")
+
+    @team.agent("writer")
+    async def write(task_input: Any, ctx: TaskContext) -> str:
+        if ctx.task_id == "report":
+            raise ValueError("no paper")
+        return "done"
+
+    scan = Task("scan", "writer", foreach=ForEach(items=["a", "report"], key=""))
+
+    async def run() -> None:
+        journal = opened()
+        plan = Plan("p", [scan, Task("report", "writer", depends_on=["scan"])])
+        await Orchestrator(team, journal=journal).execute_workflow(plan, workflow_id="r2")
+        await journal.aclose()
+
+    asyncio.run(run())
+
+    assert "ValueError: no paper" in show("r2", "--task", "report").stdout
+    assert "succeeded" in show("r2", "--task", "scan/report").stdout
 
 
 @pytest.mark.parametrize(("task", "said"), [("end", "has not begun: it waits for bad"), ("nobody", "has no 'nobody'")])

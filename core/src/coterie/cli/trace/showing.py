@@ -97,7 +97,8 @@ def _task(timeline: Timeline, name: str) -> Span:
         Misuse: nothing of that name has begun; says what has, or what it waits for.
     """
     units = [span for span in timeline.spans if span.kind in ("task", "item", "undo", "visit")]
-    for span in units:
+    # What is no item first: an item's key may be any task's name.
+    for span in sorted(units, key=lambda span: span.kind == "item"):
         if name in (span.id, span.id.partition("/")[2], span.name, f"{task_of(span)}/{span.name}"):
             return span
     ahead = next((one for one in timeline.ahead if one.task_id == name), None)
