@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from coterie._rules.written import Change, Guard, Page
-from coterie.errors import Unavailable
+from coterie.errors import CoterieError, Unavailable
 from coterie.journal.outage import Outage
 from coterie.ports import JournalStore
 from coterie.ports.around import DurableAround
@@ -55,6 +55,10 @@ async def insisted(work: Callable[[], Awaitable[T]], *, seconds: float, outage: 
             if loop.time() + wait_s > give_up_at:
                 raise
             outage.failed(who, error, after_s=loop.time() - asked_at)
+        except CoterieError:
+            # It has answered: with a refusal.
+            outage.answered()
+            raise
         else:
             outage.answered()
             return done
