@@ -17,7 +17,7 @@ import pytest
 from prefect.client.schemas.objects import Artifact
 
 from coterie import Go, Plan, Retry, State, StateMachine, Task
-from coterie.errors import PolicyError
+from coterie.errors import PolicyError, Unavailable
 from coterie.journal import Intent, Journal
 from coterie.journal.header import Header
 from coterie.telemetry.links import run_trace_id_text
@@ -165,6 +165,24 @@ async def test_a_link_that_cannot_be_made_changes_nothing(
 
     assert ended.state.is_completed()
     assert await logged(ended.flow_run_id, "could not be made")
+
+
+@pytest.mark.parametrize(
+    ("template", "made"), [("http://t.example/{trace_id}", False), ("http://t.example/{run_id}", True)]
+)
+async def test_where_only_the_journal_knows_the_trace_and_is_away_there_is_no_link_to_another(
+    store: CoterieStore, store_url: str, monkeypatch: pytest.MonkeyPatch, template: str, made: bool
+):
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr("prefect_coterie.trace_artifact.timeline_of", away)
+    flow = plan_to_flow(good, team=TEAM, artifacts=store_url, store=with_template(store, template))
+
+    ended = await run(flow, store_url)
+
+    assert ended.state.is_completed()
+    assert ("led-there-trace" in await artifacts_of(ended.flow_run_id)) is made
 
 
 def test_a_block_with_a_template_that_is_none_is_refused_and_shows_no_password():

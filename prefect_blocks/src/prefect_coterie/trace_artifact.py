@@ -43,8 +43,13 @@ async def show_trace(
     logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = get_run_logger()
     try:
         url = trace_url_of(store.trace_url if store is not None else None, where="the trace_url of a CoterieStore")
-        if url is not None:
-            await _show(url, run, name, namespace=namespace, timeline=await _timeline(journal, run))
+        if url is None:
+            return
+        timeline = await _timeline(journal, run)
+        if timeline is None and journal is not None and url.needs_trace_id:
+            # Only the journal knows whose trace it is, and that was told: a link to nowhere helps nobody.
+            return
+        await _show(url, run, name, namespace=namespace, timeline=timeline)
     except PolicyError as error:
         logger.warning("there is no link to the trace: %s", error)
     # Whatever a display does wrong is its own: the work is done and its result stands.
