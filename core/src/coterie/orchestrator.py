@@ -193,6 +193,7 @@ class Orchestrator(ForeachParts, Asking, Serving):
         called_by: str | None = None,
         lap: Lap | None = None,
         trail: Trail | None = None,
+        alone: bool = False,
     ) -> TaskResult:
         """Run one task, given the results of those before it; schedulers call this for each task of a plan.
 
@@ -207,6 +208,7 @@ class Orchestrator(ForeachParts, Asking, Serving):
         instance: sets work apart that is asked for under the same task id in one run, where there is no plan.
         correlation_id: as of `execute_workflow`. called_by: the `traceparent` of whoever asked for it, to link to.
         lap: what is first on its trail, as that it is an undo. trail: its trail, where who asks has begun one.
+        alone: whether the whole run is this process's, so that without a journal its trace is that of the current span.
 
         Raises:
             UnknownAgentType: nobody serves the task. Misuse: a person does; see `ask`.
@@ -226,7 +228,9 @@ class Orchestrator(ForeachParts, Asking, Serving):
             self._emit("task.started", run, task, agent_type=task.agent_type)
             with using_artifacts(self.artifacts), self._call():
                 async with keeping(self.keeping, plan, run, intent):
-                    run.trace = open_trace(run, alone=workflow_id is None and plan is None, called_by=called_by)
+                    run.trace = open_trace(
+                        run, alone=alone or (workflow_id is None and plan is None), called_by=called_by
+                    )
                     if trail is not None and run.is_followed:
                         context.noted = trail
                     if lap is not None and context.trail is not None:

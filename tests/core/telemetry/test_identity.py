@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from coterie import Journal, Orchestrator, Plan, Task, TaskContext, Team
+from coterie import Compensation, Journal, Orchestrator, Plan, Task, TaskContext, Team
 from coterie.conclude import conclude
 from coterie.errors import PlanChanged
 from coterie.journal import Intent
 from coterie.journal.header import Header, check_header, read_header
 from coterie.journal.place import place_of
 from coterie.journal.view import view_run
+from coterie.result import TaskResult
 from coterie.stores.journal_memory import MemoryJournalStore
 from coterie.telemetry import names
 from coterie.telemetry.identity import Parent, parsed_parent, root_span_id, run_trace_id, traceparent_text, work_span_id
@@ -177,6 +179,18 @@ async def test_tasks_of_a_journalled_run_say_their_idempotency_key(spans, journa
     assert [spans.one("execute_task a").attributes[names.IDEMPOTENCY_KEY]] == keys
 
 
+async def test_what_is_undone_is_in_the_trace_of_what_it_undoes_without_a_journal_too(spans):
+    plan = Plan("p", [Task("a", "x", compensation=Compensation("x")), Task("b", "x", depends_on=["a"])])
+
+    with application() as begun_in:
+        result = await Orchestrator(team_of("b")).execute_workflow(plan, workflow_id="r")
+
+    assert result.status == "failed"
+    assert spans.named("execute_task undo-a")
+    assert {span.context.trace_id for span in spans.all} == {begun_in.get_span_context().trace_id}
+    assert [span.name for span in spans.all if spans.parent(span) is None and span.name != "application"] == []
+
+
 async def test_who_concludes_a_run_makes_its_span_over_those_of_its_tasks(spans, journal):
     with application() as begun_in:
         orchestrator = Orchestrator(team_of(), journal=journal)
@@ -193,3 +207,13 @@ async def test_who_concludes_a_run_makes_its_span_over_those_of_its_tasks(spans,
     assert root.attributes[names.STATUS] == "succeeded"
     assert abs(root.start_time - result.started_at * 1e9) < 1e6
     assert abs(root.end_time - root.start_time - result.duration_s * 1e9) < 1e6
+
+
+async def test_a_run_in_which_nothing_ran_is_of_the_time_when_it_is_concluded(spans):
+    result = conclude(PLAN, {"a": TaskResult("a", "skipped"), "b": TaskResult("b", "skipped")}, workflow_id="r")
+
+    before_ns = time.time_ns()
+    await record_run(result, namespace="default")
+
+    root = spans.one("invoke_workflow p")
+    assert before_ns - 1e6 <= root.start_time <= root.end_time <= time.time_ns()

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
 from coterie import Orchestrator, Plan, Retry, Task, TaskContext, Team
 from coterie.journal import Journal
 from coterie.journal.outage import Stretch
@@ -16,7 +20,7 @@ from coterie.result import TaskResult
 from coterie.telemetry import names
 from coterie.telemetry.identity import root_span_id, run_trace_id
 from coterie.trail import Lap
-from tests.fleet.remote.fleet import Fleet, call_of
+from tests.fleet.remote.fleet import Fleet, call_of, eventually
 
 PLAN = Plan("p", [Task("t", "flaky", retry=Retry(max_attempts=2, base_s=0.001, cap_s=0.001))])
 
@@ -87,6 +91,25 @@ async def test_work_that_its_caller_does_not_wait_for_hangs_on_the_run(fleet: Fl
     assert [f"{link.context.trace_id:x}" for link in work.links] == ["a" * 32]
     laps = (await view_run(Journal(fleet.books), "r")).unit("t").record.laps
     assert laps[0].facts == {"priority": 0, "place": "worker", "worker": "w1"}
+
+
+async def test_what_the_caller_leaves_out_its_worker_leaves_out_too(fleet: Fleet, spans, monkeypatch):
+    left_out = TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", left_out)
+    orchestrator = (await fleet.runtime(caller())).orchestrator
+    going = asyncio.create_task(orchestrator.execute_workflow(PLAN, workflow_id="r"))
+
+    async def queued() -> bool:
+        return any(topic.name == "tasks/flaky" and topic.messages for topic in await fleet.log.topics())
+
+    await eventually(queued)
+    # Its worker records whatever it is told nothing of.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", spans.provider)
+    async with fleet.worker(agents(), worker_id="w1"):
+        result = await asyncio.wait_for(going, 30)
+
+    assert result.status == "succeeded"
+    assert spans.all == []
 
 
 async def test_an_unsampled_caller_has_no_spans_made_at_the_worker(spans):

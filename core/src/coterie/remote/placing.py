@@ -30,6 +30,7 @@ from coterie.remote.course import note_course, note_unheard
 from coterie.remote.returns import Returns
 from coterie.slots import Slot
 from coterie.task import Task
+from coterie.telemetry.recording import unsampled_here
 
 if TYPE_CHECKING:
     from coterie.result import TaskResult
@@ -228,7 +229,7 @@ def _call_of(context: TaskContext, agent: Agent, calls: RemoteCalls, owner: str)
         stores_outputs=run.artifacts is not None,
         patience_s=handler.patience_s,
         correlation_id=run.correlation_id,
-        traceparent=run.trace.traceparent() if run.trace is not None else None,
+        traceparent=run.trace.traceparent() if run.trace is not None else unsampled_here(run),
         submitted_by=told(owner),
     )
     call_id = Call.id_of(

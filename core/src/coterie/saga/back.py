@@ -65,7 +65,7 @@ def undo_task(task: Task) -> Task:
 @dataclass(slots=True, kw_only=True)
 class Back:
     """One run on its way back. book: None where there is no journal. waits, patience_s, correlation_id: as of
-    `execute_task`.
+    `execute_task`. alone: whether this process has done the whole run, in the trace that it is in.
     """
 
     orchestrator: Orchestrator
@@ -78,6 +78,7 @@ class Back:
     waits: bool = True
     patience_s: float | None = None
     correlation_id: str | None = None
+    alone: bool = False
 
     async def go(self, given: Mapping[TaskId, TaskResult], *, why: Why | None = None) -> SagaResult:
         """Undo the run, unless it needs no undoing. It is over: what should have run and did not has failed.
@@ -147,6 +148,7 @@ class Back:
             intent=replace(self.intent, force=None, on_clear="replay"),
             correlation_id=self.correlation_id,
             lap=Lap("undo", int(time.time() * 1e6), 0, {"of": task.id}),
+            alone=self.alone,
         )
 
     async def _close(

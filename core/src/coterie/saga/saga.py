@@ -75,7 +75,7 @@ class Saga:
             return await self._plain(plan, name, bound, intent, correlation_id)
         await self._check_plan(plan, name, bound, intent)
         back = self._back(plan, name, bound, intent)
-        back.correlation_id = correlation_id
+        back.correlation_id, back.alone = correlation_id, True
         if await self._goes_forward(plan, name, bound, intent):
             run = run_of(self._orchestrator, name, bound, correlation_id)
             result, failed = await self._forward(plan, run, intent)

@@ -42,7 +42,9 @@ def publishing(topic: str, events: Sequence[CloudEvent]) -> Iterator[Sequence[Cl
     above = get_current() if given is None or here.is_valid else within(given)
     span = tracer.start(f"publish {first.name if one_type else topic}", above, SpanKind.PRODUCER, attributes)
     with live(span):
-        traceparent = traceparent_text(parent_of(span.get_span_context()))
+        # One that could not be started has no context to hand on.
+        made = span.get_span_context()
+        traceparent = traceparent_text(parent_of(made)) if made.is_valid else None
         yield [event if event.traceparent else replace(event, traceparent=traceparent) for event in events]
 
 

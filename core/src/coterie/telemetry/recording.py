@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from coterie.run import Run
     from coterie.telemetry.tracing import RunTrace
 
-__all__ = ["had_ended", "is_recording", "open_trace", "record_run", "traceparent_here"]
+__all__ = ["had_ended", "is_recording", "open_trace", "record_run", "traceparent_here", "unsampled_here"]
 
 
 def is_recording() -> bool:
@@ -52,6 +52,16 @@ def traceparent_here() -> str | None:
 
     parent = current_parent()
     return traceparent_text(parent) if parent is not None and parent.sampled else None
+
+
+def unsampled_here(run: Run) -> str | None:
+    """What tells others that a run is not recorded, where this process has decided so; None where nobody decides."""
+    if not is_recording():
+        return None
+    from coterie.telemetry.identity import Parent, root_span_id, run_trace_id, traceparent_text
+
+    ids = run_trace_id(run.namespace, run.workflow_id), root_span_id(run.namespace, run.workflow_id)
+    return traceparent_text(Parent(*ids, sampled=False))
 
 
 async def had_ended(run: WorkflowId, journal: Journal | None) -> bool:

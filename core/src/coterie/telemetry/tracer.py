@@ -48,6 +48,34 @@ class _PlannedIds:
         return bool(asked and asked())
 
 
+class _PlannedDecision:
+    """Another sampler's decisions, unless that on the next span is made already; for OpenTelemetry's SDK.
+
+    Samplers that count are asked once for each run.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._planned = threading.local()
+
+    def plan(self, decided: Any) -> None:
+        """Have this thread's next span decided upon so; None: the sampler is asked."""
+        self._planned.decided = decided
+
+    def should_sample(
+        self, context: Any, trace_id: int, name: str, kind: Any = None, attributes: Any = None, *more: Any, **named: Any
+    ) -> Any:
+        """See `Sampler`."""
+        decided = getattr(self._planned, "decided", None)
+        if decided is None:
+            return self._inner.should_sample(context, trace_id, name, kind, attributes, *more, **named)
+        return type(decided)(decided.decision, {**(attributes or {}), **decided.attributes}, decided.trace_state)
+
+    def get_description(self) -> str:
+        """See `Sampler`."""
+        return str(self._inner.get_description())
+
+
 class OurTracer:
     """A tracer of the provider's, for our spans alone.
 
@@ -58,7 +86,12 @@ class OurTracer:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._sampler = getattr(tracer, "sampler", None)
+        sampler = getattr(tracer, "sampler", None)
+        if sampler is not None and not isinstance(sampler, _PlannedDecision):
+            sampler = _PlannedDecision(sampler)
+            # As with the ids below.
+            tracer.sampler = sampler  # type: ignore[attr-defined]  # the SDK's tracer has it
+        self._sampler: _PlannedDecision | None = sampler
         inner = getattr(tracer, "id_generator", None)
         if inner is not None and not isinstance(inner, _PlannedIds):
             inner = _PlannedIds(inner)
@@ -77,14 +110,18 @@ class OurTracer:
         start_ns: int | None = None,
         trace_id: int | None = None,
         span_id: int | None = None,
+        decided: Any = None,
     ) -> Span:
-        """Start a span. trace_id: where the context has no parent. span_id: by default a new one.
+        """Start a span. trace_id: where the context has no parent. span_id: by default a new one. decided: as of
+        `sampled`.
 
         One that cannot be started is one that records nothing: whoever only watches must not end what is watched.
         """
         planned = self._ids if trace_id is not None or span_id is not None else None
         if planned is not None:
             planned.plan(trace_id, span_id)
+        if self._sampler is not None and decided is not None:
+            self._sampler.plan(decided)
         try:
             return self._tracer.start_span(name, context, kind, attributes, links, start_ns)
         # Of samplers and processors, which are the user's.
@@ -94,13 +131,22 @@ class OurTracer:
         finally:
             if planned is not None:
                 planned.plan(None, None)
+            if self._sampler is not None:
+                self._sampler.plan(None)
 
-    def would_sample(self, name: str, trace_id: int, attributes: Attributes) -> bool:
-        """Whether a trace of that id, without any parent, is recorded; so every process decides alike."""
+    def sampled(self, name: str, trace_id: int, attributes: Attributes) -> tuple[bool, Any]:
+        """Whether a trace of that id, without any parent, is recorded, so that every process decides alike; and what
+        was decided, for `start`.
+        """
         if self._sampler is None:
-            return True
-        found = self._sampler.should_sample(Context(), trace_id, name, SpanKind.INTERNAL, attributes, ())
-        return bool(found.decision.is_sampled())
+            return True, None
+        try:
+            found = self._sampler.should_sample(Context(), trace_id, name, SpanKind.INTERNAL, attributes, ())
+        # As above: of samplers, which are the user's.
+        except Exception:  # noqa: BLE001
+            _log.exception("tracing.failed: the trace of a run is left out")
+            return False, None
+        return bool(found.decision.is_sampled()), found
 
 
 def end(span: Span, ended_ns: int | None = None) -> None:

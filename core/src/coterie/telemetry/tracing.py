@@ -49,9 +49,13 @@ class RunTrace:
 
     before: the span that the run was begun in, if any. above: the span under which the work here lies; by default that
     of the run itself, which others may make; if its id is 0, none. linked: one that only has to do with it.
+    decided: by the sampler, of the run.
     """
 
-    __slots__ = ("_above", "_again", "_before", "_linked", "_namespace", "_now", "_root", "_run", "_tracer", "trace_id")
+    __slots__ = (
+        "_above", "_again", "_before", "_decided", "_linked", "_namespace", "_now", "_root", "_run", "_tracer",
+        "trace_id",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class RunTrace:
         before: Parent | None = None,
         above: Parent | None = None,
         linked: Parent | None = None,
+        decided: Any = None,
     ) -> None:
         self.trace_id = trace_id
         self._tracer = tracer
@@ -71,6 +76,7 @@ class RunTrace:
         self._again = run.was_concluded
         self._above = within(above or Parent(trace_id, self._root, sampled=True))
         self._linked = linked
+        self._decided = decided
         self._now = run.now
 
     @classmethod
@@ -84,9 +90,12 @@ class RunTrace:
         trace_id = fixed.trace_id if fixed is not None else run_trace_id(run.namespace, run.workflow_id)
         if caller is not None and is_awaited:
             return cls(tracer, run, caller.trace_id, above=caller) if caller.sampled else None
-        if fixed is None and not tracer.would_sample("invoke_workflow", trace_id, {names.RUN_ID: run.workflow_id}):
-            return None
-        return cls(tracer, run, trace_id, before=fixed, linked=caller)
+        decided = None
+        if fixed is None:
+            is_sampled, decided = tracer.sampled("invoke_workflow", trace_id, {names.RUN_ID: run.workflow_id})
+            if not is_sampled:
+                return None
+        return cls(tracer, run, trace_id, before=fixed, linked=caller, decided=decided)
 
     @contextmanager
     def run(self, plan: Plan) -> Iterator[Callable[[str], None]]:
@@ -96,9 +105,11 @@ class RunTrace:
 
     def concluded(self, result: WorkflowResult) -> None:
         """The span of a run whose tasks were performed elsewhere."""
-        span = self._root_span(result.plan_name, result.started_at)
+        # Of a run in which nothing ran, nobody knows when that was; 0 is the year 1970.
+        started_at = result.started_at or self._now()
+        span = self._root_span(result.plan_name, started_at)
         _end_run(span, result.status)
-        end(span, _ns(result.started_at + result.duration_s))
+        end(span, _ns(started_at + result.duration_s))
 
     async def work(
         self, context: TaskContext, perform: Callable[[], Awaitable[E]], *, queued_us: int | None = None
@@ -206,6 +217,7 @@ class RunTrace:
             start_ns=None if started_at is None else _ns(started_at),
             trace_id=self.trace_id,
             span_id=None if self._again else self._root,
+            decided=self._decided if above is NO_PARENT else None,
         )
 
     def _work_span(self, context: TaskContext, queued_us: int | None) -> Span:
