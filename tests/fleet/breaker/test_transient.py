@@ -68,7 +68,7 @@ async def test_a_trial_call_is_one_command_before_and_one_after(memory: Fleet):
 
     assert await breaker.call(work) == "done"
 
-    assert len(memory.stores[0].calls) == 2
+    assert memory.commands() == 2
     assert memory.names() == ["breaker.opened", "breaker.half_opened", "breaker.closed"]
 
 

@@ -87,7 +87,7 @@ async def test_a_probe_costs_one_command_and_its_result_another(fleet: Fleet):
 
     await breaker.call(work)
 
-    assert [what for what, _ in fleet.stores[0].calls] == ["update", "update"]
+    assert [what for what, _ in fleet.asked()] == ["update", "update"]
 
 
 async def test_refusals_cost_nothing_while_it_is_known_that_the_permits_are_out(fleet: Fleet):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coterie.breaker import BreakerPolicy, CircuitBreaker
+from coterie.breaker import BreakerPolicy, CircuitBreaker, note
 from coterie.errors import CoterieError
 from coterie.events import Event
 from coterie.ports import StateStore
@@ -105,8 +105,12 @@ class Fleet:
     def names(self) -> list[str]:
         return [event.name for event in self.events]
 
+    def asked(self) -> list[tuple[str, str]]:
+        """What of the stores, but for the note that whoever opens the breaker writes, once, in his own time."""
+        return [call for store in self.stores for call in store.calls if call[1] != f"{note.KIND}/{NAME}"]
+
     def commands(self) -> int:
-        return sum(len(store.calls) for store in self.stores)
+        return len(self.asked())
 
     def forget_commands(self) -> None:
         for store in self.stores:
