@@ -17,6 +17,7 @@ from coterie.orchestrator import Orchestrator
 from coterie.ports import LogStore, StateStore
 from coterie.shutdown import timeout_s_here
 from coterie.team import Team
+from coterie.telemetry.counting import hide
 
 if TYPE_CHECKING:
     from coterie.bus import EventBus
@@ -173,6 +174,7 @@ class Runtime:
         """End what still runs, wait for that at most 10 s, and release what is held; safe to call twice."""
         self._closed = True
         await self.orchestrator.stop(grace_s=CLOSE_GRACE_S)
+        hide(self.orchestrator)
         await self.orchestrator.pipeline.aclose()
         await self._close_ways()
         if self._owns_store and self.store is not None:

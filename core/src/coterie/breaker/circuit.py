@@ -233,9 +233,9 @@ class CircuitBreaker:
     async def refresh(self) -> BreakerStatus:
         """Tell the store what waits, learn from it, and look for it if it was away; then as `get_state`.
 
-        A store that fails raises nothing here: `.store` is then "away".
+        A store that fails raises nothing here: `.store` is then "away". Once it is closed, the store is not asked.
         """
-        if self._shared is not None:
+        if self._shared is not None and not self._closed:
             await self._shared.refresh()
         return self.get_state()
 

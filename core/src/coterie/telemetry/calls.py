@@ -26,24 +26,33 @@ class _Context(Protocol):
 def count_calls(meters: Meters, agent_type: AgentType, agents: Iterable[AgentSlots]) -> None:
     """Have the calls of these agents counted from now on; once, however often this is asked."""
     for slot in agents:
-        if not (isinstance(slot.call, _Counted) and slot.call.meters is meters):
+        if not _is_counted(slot.call, meters):
             slot.call = _Counted(slot.call, meters, agent_type)
+
+
+def _is_counted(call: Call, meters: Meters) -> bool:
+    # Others may count it too: the process's own metrics, and a page beside them.
+    while isinstance(call, _Counted):
+        if call.meters is meters:
+            return True
+        call = call.counted
+    return False
 
 
 class _Counted:
     """Calls an agent, and counts it."""
 
-    __slots__ = ("_agent_type", "_call", "meters")
+    __slots__ = ("_agent_type", "counted", "meters")
 
     def __init__(self, call: Call, meters: Meters, agent_type: AgentType) -> None:
-        self._call = call
+        self.counted = call
         self.meters = meters
         self._agent_type = agent_type
 
     async def __call__(self, task_input: dict[str, JsonValue], context: _Context) -> Any:
         before, began_s, outcome = context.usage, time.perf_counter(), "failed"
         try:
-            value = await self._call(task_input, context)
+            value = await self.counted(task_input, context)
             outcome = "succeeded"
             return value
         except asyncio.CancelledError:

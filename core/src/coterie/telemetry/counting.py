@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from coterie.telemetry.metrics import Metrics
     from coterie.telemetry.watched import Desk
 
-__all__ = ["count_run", "count_task", "counted", "show"]
+__all__ = ["count_run", "count_task", "counted", "hide", "show"]
 
 _NOTE_EVERY_S = 1.0
 
@@ -49,6 +49,13 @@ def show(desk: Desk) -> None:
     metrics = _metrics_here()
     if metrics is not None:
         metrics.watch(desk)
+
+
+def hide(desk: Desk) -> None:
+    """Show it no more in this process's metrics: it is closed, and may be there for long."""
+    metrics = _metrics_here()
+    if metrics is not None:
+        metrics.unwatch(desk)
 
 
 def count_run(status: str, took_s: float) -> None:

@@ -7,13 +7,15 @@ what breakers and pools say is noted in the event loop's thread, and what lies i
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import add
 from weakref import WeakSet
 
 from coterie.errors import CoterieError
 from coterie.ids import AgentId, AgentType
-from coterie.telemetry.meters import Reading
+from coterie.telemetry.meters import Reading, hindrance
 from coterie.telemetry.watched import AgentSlots, Breaker, Desk, Log, TypeSlots, WorkerSeen
 
 __all__ = ["BREAKER_STATES", "Gauges"]
@@ -27,11 +29,15 @@ _WORKERS = "workers"
 
 @dataclass(frozen=True, slots=True)
 class _Noted:
-    """Of breakers and pools: which breaker is which agent's, how it stands, how many stand in line for a type."""
+    """Of breakers and pools: which breaker is which agent's, how it stands, how many stand in line for a type.
+
+    standing: the worst, where several orchestrators have a breaker of one name. several: those names.
+    """
 
     breakers: Mapping[tuple[AgentType, AgentId], str] = field(default_factory=dict)
     standing: Mapping[str, str] = field(default_factory=dict)
     in_line: Mapping[AgentType, int] = field(default_factory=dict)
+    several: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +64,9 @@ class Gauges:
     def readers(self) -> Mapping[str, Callable[[], Reading]]:
         """By name of the gauge."""
         return {
-            "coterie.agent.slots": lambda: self._of_agents(lambda slot, _: slot.capacity),
-            "coterie.agent.in_use": lambda: self._of_agents(lambda slot, _: slot.in_use),
-            "coterie.agent.healthy": lambda: self._of_agents(_health),
+            "coterie.agent.slots": lambda: self._of_agents(lambda slot, _: slot.capacity, add),
+            "coterie.agent.in_use": lambda: self._of_agents(lambda slot, _: slot.in_use, add),
+            "coterie.agent.healthy": lambda: self._of_agents(_health, min),
             "coterie.queue.depth": self._depths,
             "coterie.breaker.state": self._states,
             "coterie.events.unread": lambda: self._stored.unread,
@@ -74,6 +80,11 @@ class Gauges:
         """Show its agents, as long as it is there."""
         self._desks.add(desk)
 
+    def unwatch(self, desk: Desk) -> None:
+        """Show it no more, nor what its breakers and pools said last; in the event loop's thread."""
+        self._desks.discard(desk)
+        self.note()
+
     def watch_worker(self, worker: WorkerSeen, log: Log, queues: Mapping[AgentType, str]) -> None:
         """Show a worker, and the queues of its types, which are topics of the log."""
         self._worker = worker, log, queues
@@ -85,7 +96,8 @@ class Gauges:
 
     def note(self) -> frozenset[str]:
         """Note what breakers and pools say now, in the event loop's thread; the names of all breakers."""
-        breakers, standing, in_line = {}, {}, dict[AgentType, int]()
+        breakers, standing, in_line = {}, dict[str, str](), dict[AgentType, int]()
+        known, several = dict[str, Breaker](), set[str]()
         for agent_type, pool in self.types():
             if pool.gate is None:
                 continue
@@ -95,15 +107,21 @@ class Gauges:
                 breaker = _breaker_of(pool, slot)
                 if breaker is not None:
                     breakers[agent_type, slot.agent.id] = breaker.name
-                    standing[breaker.name] = _standing(breaker)
-        self._noted = _Noted(breakers, standing, in_line)
+                    now = _standing(breaker)
+                    standing[breaker.name] = _worse(standing.get(breaker.name, now), now)
+                    if known.setdefault(breaker.name, breaker) is not breaker:
+                        several.add(breaker.name)
+        self._noted = _Noted(breakers, standing, in_line, frozenset(several))
         return frozenset(standing)
 
     def moved(self, breaker: str, state: str) -> None:
         """A breaker's state has changed."""
         noted = self._noted
-        if breaker in noted.standing and state in BREAKER_STATES:
-            self._noted = _Noted(noted.breakers, {**noted.standing, breaker: state}, noted.in_line)
+        if breaker in noted.several:
+            # Of which of them that was told, nobody says.
+            self.note()
+        elif breaker in noted.standing and state in BREAKER_STATES:
+            self._noted = replace(noted, standing={**noted.standing, breaker: state})
 
     async def refresh(self, within_s: float) -> None:
         """Ask the stores. Where one does not answer in time, what lies in it is not shown, rather than what it was."""
@@ -135,24 +153,31 @@ class Gauges:
 
     def _breakers(self) -> list[Breaker]:
         found = (_breaker_of(pool, slot) for _, pool in self.types() for slot in pool.agents)
-        return list({breaker.name: breaker for breaker in found if breaker is not None}.values())
+        # Each orchestrator has its own view of a breaker that they share.
+        return list({id(breaker): breaker for breaker in found if breaker is not None}.values())
 
-    def _of_agents(self, shown: Callable[[AgentSlots, str], float]) -> Reading:
+    def _of_agents(self, shown: Callable[[AgentSlots, str], float], joined: Callable[[float, float], float]) -> Reading:
+        """joined: what two orchestrators show of an agent of one name."""
         noted, found = self._noted, dict[tuple[str, ...], float]()
         for agent_type, pool in self.types():
             for slot in list(pool.agents):
                 name = noted.breakers.get((agent_type, slot.agent.id))
                 standing = "closed" if name is None else noted.standing[name]
-                found[agent_type, slot.agent.id] = shown(slot, standing)
+                key, value = (agent_type, slot.agent.id), shown(slot, standing)
+                found[key] = joined(found[key], value) if key in found else value
         return found
 
     def _depths(self) -> Reading:
         found = dict(self._stored.queued)
         found |= {(agent_type, "pool"): float(count) for agent_type, count in self._noted.in_line.items()}
+        queued, shared = Counter[AgentType](), set[AgentType]()
         for agent_type, pool in self.types():
-            is_shared = pool.gate is not None and pool.gate.policies.pool is not None
-            in_line = self._noted.in_line.get(agent_type, 0) if is_shared else 0
-            found[agent_type, "local"] = found.get((agent_type, "local"), 0.0) + max(0, pool.queued - in_line)
+            queued[agent_type] += pool.queued
+            if pool.gate is not None and pool.gate.policies.pool is not None:
+                shared.add(agent_type)
+        for agent_type, count in queued.items():
+            in_line = self._noted.in_line.get(agent_type, 0) if agent_type in shared else 0
+            found[agent_type, "local"] = float(max(0, count - in_line))
         return found
 
     def _states(self) -> Reading:
@@ -170,6 +195,10 @@ def _standing(breaker: Breaker) -> str:
     """Its state; one whose time is over, and that only waits for a call to try its agent with, is on trial."""
     status = breaker.get_state()
     return "half_open" if status.state == "open" and status.retry_after_s <= 0 else status.state
+
+
+def _worse(one: str, other: str) -> str:
+    return max(one, other, key=lambda state: hindrance(BREAKER_STATES[state]))
 
 
 def _health(slot: AgentSlots, standing: str) -> float:

@@ -11,10 +11,30 @@ from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Me
 from coterie.telemetry.instruments import INSTRUMENTS, SECONDS, Instrument
 from coterie.telemetry.labels import LabelSets
 
-__all__ = ["Meters", "Reading"]
+__all__ = ["Meters", "Reading", "hindrance"]
 
 # What a gauge shows, by the values of its labels.
 Reading: TypeAlias = Mapping[tuple[str, ...], float]
+
+
+def _sum(one: float, other: float) -> float:
+    return one + other
+
+
+def hindrance(state: float) -> tuple[bool, float]:
+    """Orders states of breakers, as the metric has them: those that keep calls away, or let few through, are last."""
+    return 1 <= state < 4, state
+
+
+def _worse(one: float, other: float) -> float:
+    return max(one, other, key=hindrance)
+
+
+# Of what no longer fits, what is worst counts, where numbers are no amounts.
+_JOINED: Mapping[str, Callable[[float, float], float]] = {
+    "coterie.agent.healthy": min,
+    "coterie.breaker.state": _worse,
+}
 
 
 class Meters:
@@ -46,14 +66,14 @@ class Meters:
         self._histograms[name].record(value, self._sets[name].of(labels))
 
     def _observe(self, meter: Meter, instrument: Instrument, read: Callable[[], Reading]) -> None:
-        sets = self._sets[instrument.name]
+        sets, joined = self._sets[instrument.name], _JOINED.get(instrument.name, _sum)
 
         def observed(_: CallbackOptions) -> Iterable[Observation]:
             # What no longer fits becomes one: a gauge has one value for each set.
             sums: dict[tuple[str, ...], float] = {}
             for values, value in read().items():
                 labels = tuple(sets.of(values).values())
-                sums[labels] = sums.get(labels, 0.0) + value
+                sums[labels] = joined(sums[labels], value) if labels in sums else value
             return [Observation(value, dict(zip(sets.names, labels, strict=True))) for labels, value in sums.items()]
 
         meter.create_observable_gauge(instrument.name, [observed], instrument.unit, instrument.description)

@@ -42,6 +42,7 @@ class Metrics:
         self._begun: set[tuple[str, str]] = set()
         self._here: set[AgentId] = set()
         self._elsewhere: set[AgentId] = set()
+        self._watches = False
         for status in CLOSED["status"]:
             self._meters.add("coterie.run.completed", status, amount=0)
         for part in CLOSED["part"]:
@@ -74,9 +75,14 @@ class Metrics:
         Call it, as `refresh`, in the event loop's thread. Agents that are registered later are counted once they have
         begun a task of a plan, or metrics were refreshed.
         """
+        self._watches = True
         self._gauges.watch(orchestrator)
         self._elsewhere.clear()
         self._take_in()
+
+    def unwatch(self, orchestrator: Desk) -> None:
+        """Show it no more; what it counted stays."""
+        self._gauges.unwatch(orchestrator)
 
     def watch_worker(self, worker: WorkerSeen, log: Log, *, queues: Mapping[AgentType, str]) -> None:
         """Show a worker, and what waits in the topics of its types."""
@@ -111,7 +117,7 @@ class Metrics:
         self._meters.add(f"coterie.events.{what}", shown, amount=amount)
 
     def _is_here(self, agent_id: AgentId) -> bool:
-        if not self._here:
+        if not self._watches:
             # Nothing is watched, and nothing is known.
             return True
         if agent_id not in self._here and agent_id not in self._elsewhere:
