@@ -103,6 +103,7 @@ class ShownOrchestrator(Orchestrator):
         called_by: str | None = None,
         lap: Lap | None = None,
         trail: Trail | None = None,
+        alone: bool = False,
     ) -> TaskResult:
         """See `Orchestrator.execute_task`."""
         work = partial(
@@ -122,6 +123,7 @@ class ShownOrchestrator(Orchestrator):
             called_by=called_by,
             lap=lap,
             trail=trail,
+            alone=alone,
         )
         call: Callable[..., Any] = perform_action
         state: State[Any] = await call(task.id, opaque(work), return_state=True)
