@@ -24,12 +24,25 @@ _LEAST = 6
 
 _USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]{0,30}://)[^\s/?#'\"<>]*@", re.IGNORECASE)
 _BEARER = re.compile(r"\b(?P<kind>bearer|basic)\s+(?!\*\*\*)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+# What stands behind a name whose value is quoted. Quotes within quotes have backslashes before them.
+_GIVES = r"(?:\\*['\"]\s?:|(?:\\*['\"])?\s?=>?)\s?b?"
+
+
+def _to_the(quote: str) -> str:
+    """What is quoted, up to the quote of that group; one behind a backslash is it where something ends there."""
+    return rf"(?:[^'\"\\\n]+|\\.|(?!(?P={quote}))['\"]|(?<=\\)['\"](?![,;:)}}\]]|\Z))+"
+
+
 # `name=value` is one in any length, as in URLs; `name: value` may be a sentence, unless the value looks like none.
+# Nothing has to match behind a value: so each is looked at once, however long it is.
 _ASSIGNED = re.compile(
     rf"(?P<name>(?<![\w-])(?:{_NAME}|apikey|pwd|sig))"
-    r"(?:(?P<equals>['\"]?\s?=\s?b?['\"]?)[^\s'\"&,;)}\]]+"
-    r"|(?P<field>['\"]\s?:\s?b?['\"])[^'\"]+"
-    r"|(?P<quoted>\s?:\s?b?['\"])[^'\"]{8,}"
+    rf"(?:(?P<text>{_GIVES}(?P<quote>['\"])){_to_the('quote')}"
+    rf"|(?P<within>{_GIVES}(?P<slashed>\\+(?P<mark>['\"])))"
+    r"(?:[^'\"\\\n]+|(?!(?P=slashed))\\+['\"]?|(?!(?P=mark))['\"])+"
+    r"|(?P<equals>['\"]?\s?=(?![=>])\s?b?['\"]?)(?!\\+['\"])[^\s'\"&,;)}\]]+"
+    r"|(?P<number>\\*['\"]\s?:\s?)\d{6,}(?:\.\d+)?"
+    rf"|(?P<quoted>\s?:\s?b?(?P<opening>['\"]))(?=(?:\\.|(?!(?P=opening))[^\\\n]){{8}}){_to_the('opening')}"
     r"|(?P<bare>\s?:\s?)(?=[^\s,;]{0,80}\d)[^\s'\",;)}\]]{12,})",
     re.IGNORECASE,
 )
@@ -58,7 +71,8 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
     A text without any comes back as it is.
     """
-    for secret in secrets:
+    # The longest first: another may be a part of it.
+    for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _LEAST and secret in text:
             text = text.replace(secret, STRUCK)
     if _HINT.search(text) is None:
@@ -75,5 +89,6 @@ def _without_login(found: re.Match[str]) -> str:
 
 
 def _without_value(found: re.Match[str]) -> str:
-    between = found["equals"] or found["field"] or found["quoted"] or found["bare"]
+    names = ("text", "within", "equals", "number", "quoted", "bare")
+    between = next(found[name] for name in names if found[name] is not None)
     return f"{found['name']}{between}{STRUCK}"

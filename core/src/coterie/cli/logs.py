@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from coterie.events import Event
-from coterie.telemetry.logs import cleaned
+from coterie.telemetry.logs import cleaned, message_of
 
 __all__ = ["LoggedProgress", "json_logs", "logs_told", "others_told"]
 
@@ -110,7 +110,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say it, unless it is an event of the engine's own."""
-        message = record.getMessage()
+        message = message_of(record)
         if not message.startswith("task."):
             task_id = getattr(record, "task_id", None)
             self._say(f"{task_id}: {message}" if task_id else message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
 from typing import Any
@@ -41,13 +42,13 @@ class JsonFormatter(logging.Formatter):
         """The record's line."""
         secrets = logs.known()
         document: dict[str, Any] = {
-            "time": f"{_clock(record, '%Y-%m-%dT%H:%M:%S')}.{round(record.created % 1 * 1e6) % 1_000_000:06d}Z",
+            "time": f"{_clock(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.created % 1 * 1e6):06d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
         }
         if (event := _event(record)) is not None:
             document["event"] = event
-        document["message"] = _cut(redacted(record.getMessage(), secrets), MESSAGE_CHARS)
+        document["message"] = _cut(redacted(logs.message_of(record), secrets), MESSAGE_CHARS)
         document |= logs.fields_of(record)
         if (error := self._error(record, secrets)) is not None:
             document["error"] = error
@@ -79,7 +80,7 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record's line, or lines."""
         clock = f"{_clock(record, '%H:%M:%S')}.{int(record.msecs):03d}"
-        message = harmless(_cut(logs.cleaned(record.getMessage()), MESSAGE_CHARS))
+        message = harmless(_cut(logs.cleaned(logs.message_of(record)), MESSAGE_CHARS))
         line = f"{clock} {record.levelname} {record.name}: {message}{suffix(logs.fields_of(record))}"
         if record.exc_info and record.exc_info[1] is not None:
             line += "\n" + harmless(logs.cleaned(self.formatException(record.exc_info)))
@@ -101,28 +102,29 @@ class ShowFields(logging.Filter):
         fields = logs.fields_of(record)
         if "run" in fields and not hasattr(record, "coterie"):
             record.coterie = fields
-            try:
-                logs.clean(record)
-                record.msg, record.args = f"{record.getMessage()}{suffix(fields)}", ()
-            # A record whose arguments do not fit: the handler tells of it, who logged it is not bothered.
-            except Exception:  # noqa: BLE001
-                return True
+            logs.clean(record)
+            record.msg, record.args = f"{logs.message_of(record)}{suffix(fields)}", ()
         return True
 
 
 def suffix(fields: logs.Fields) -> str:
     """The fields as people read them: ` [run=… task=… attempt=2]`; empty where there are none."""
-    shown = [f"{name}={value}" for name, value in fields.items() if name not in _UNSHOWN]
+    shown = [f"{name}={_plain(value)}" for name, value in fields.items() if name not in _UNSHOWN]
     return f" [{' '.join(shown)}]" if shown else ""
+
+
+def _plain(value: str | int) -> str:
+    """In one line, and harmless: the keys of items are anybody's texts."""
+    return harmless(" ".join(str(value).splitlines()))
 
 
 def _event(record: logging.LogRecord) -> str | None:
     if record.name.partition(".")[0] not in ("coterie", "airflow_provider_coterie", "prefect_coterie"):
         return None
-    found = _EVENT.match(str(record.msg))
+    found = _EVENT.match(record.msg) if isinstance(record.msg, str) else None
     if found is None and record.name != _SPOKEN:
         # One place logs several events: the name is among the values.
-        found = _EVENT.match(record.getMessage())
+        found = _EVENT.match(logs.message_of(record))
     return found[1] if found else None
 
 
@@ -135,6 +137,9 @@ def _extra(record: logging.LogRecord, secrets: frozenset[str]) -> dict[str, str 
             found[name] = STRUCK
         elif isinstance(value, str):
             found[name] = _cut(redacted(value, secrets), VALUE_CHARS)
+        elif isinstance(value, float) and not math.isfinite(value):
+            # JSON has no such number.
+            found[name] = str(value)
         elif value is None or isinstance(value, (int, float)):
             found[name] = value
     return found

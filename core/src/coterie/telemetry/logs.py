@@ -32,6 +32,7 @@ __all__ = [
     "fields_of",
     "guarded",
     "known",
+    "message_of",
     "read",
     "readers",
     "told",
@@ -113,17 +114,33 @@ class _Guard(logging.Filter):
 
 
 def clean(record: logging.LogRecord) -> None:
-    """Strike credentials out of a record's message, and out of its error."""
+    """Strike credentials out of a record's message, and out of its error. It raises nothing, whatever they are."""
     secrets = known()
-    said = record.getMessage()
-    struck = redacted(said, secrets)
-    if struck != said:
+    message, fits = _message(record)
+    struck = redacted(message, secrets)
+    if struck != message or not fits:
         record.msg, record.args = struck, ()
     if record.exc_info and record.exc_info[1] is not None:
         record.exc_info = _clean_error(record.exc_info[1], secrets)
     if record.exc_text:
         # As a handler before this one has kept it for the others.
         record.exc_text = redacted(record.exc_text, secrets)
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Its message. Of one whose arguments do not fit, or cannot say what they are: that, and where it was logged."""
+    return _message(record)[0]
+
+
+def _message(record: logging.LogRecord) -> tuple[str, bool]:
+    """The message, and whether its arguments are in it; those that do not fit, handlers print with all they hold."""
+    try:
+        return record.getMessage(), True
+    # Their own code is run, which may raise anything; who logged it is not bothered.
+    except Exception as failure:  # noqa: BLE001
+        text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        where = f"{record.filename}:{record.lineno}"
+        return f"{text} (logged at {where} with values that could not be told: {type(failure).__name__})", False
 
 
 _GUARD = _Guard()
@@ -143,9 +160,13 @@ _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | 
 
 def _clean_error(error: BaseException, secrets: frozenset[str]) -> _ExcInfo:
     """The error as it is where it, and what caused it, say nothing secret; else one that stands for it."""
-    if all(redacted(text, secrets) == text for text in _texts(error, set())):
-        return type(error), error, error.__traceback__
-    likeness = _likeness(error, secrets, set())
+    try:
+        if all(redacted(text, secrets) == text for text in _texts(error, set())):
+            return type(error), error, error.__traceback__
+        likeness = _likeness(error, secrets, set())
+    # Notes that cannot be told, or a chain of causes too long to follow.
+    except Exception as failure:  # noqa: BLE001
+        likeness = _named_as(error, f"it could not be told: {type(failure).__name__}")
     return type(likeness), likeness, likeness.__traceback__
 
 
@@ -161,8 +182,7 @@ def _texts(error: BaseException | None, seen: set[int]) -> list[str]:
 def _likeness(error: BaseException, secrets: frozenset[str], seen: set[int]) -> BaseException:
     """Of the same name and traceback, with a clean message; its causes too. Of a group, its members are left out."""
     seen.add(id(error))
-    kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
-    made: BaseException = kind(redacted(told(error), secrets)).with_traceback(error.__traceback__)
+    made = _named_as(error, redacted(told(error), secrets))
     for note in getattr(error, "__notes__", ()):
         made.add_note(redacted(str(note), secrets))
     for name in ("__cause__", "__context__"):
@@ -170,6 +190,12 @@ def _likeness(error: BaseException, secrets: frozenset[str], seen: set[int]) -> 
         if inner is not None and id(inner) not in seen:
             setattr(made, name, _likeness(inner, secrets, seen))
     made.__suppress_context__ = error.__suppress_context__
+    return made
+
+
+def _named_as(error: BaseException, message: str) -> BaseException:
+    kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+    made: BaseException = kind(message).with_traceback(error.__traceback__)
     return made
 
 

@@ -26,6 +26,7 @@ from coterie.remote.worker import Worker
 from coterie.runtime import Runtime
 from coterie.stores.opening import open_journal_store
 from coterie.team import Team
+from coterie.telemetry.logs import message_of
 
 __all__ = ["WorkerJob", "address_of", "types_of", "worker_command"]
 
@@ -210,7 +211,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Say it."""
         if record.levelno >= logging.WARNING or record.name == "coterie.remote":
-            _say(record.getMessage())
+            _say(message_of(record))
 
 
 def _nothing(_: str) -> None:
