@@ -70,7 +70,8 @@ async def work() -> None:
     provider = MeterProvider([PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False)])
     metrics = Metrics(provider)
     start_http_server(PORT)
-    async with Runtime(team, journal=True, on_event=metrics) as runtime, asyncio.TaskGroup() as group:
+    # By its path, so that the journal says whose runs these are: `coterie runs resume RUN` finds it.
+    async with Runtime("desk:team", journal=True, on_event=metrics) as runtime, asyncio.TaskGroup() as group:
         metrics.watch(runtime.orchestrator)
         beside = [group.create_task(each) for each in (_refreshed(metrics), _archived(runtime))]
         for run in count(1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -119,6 +120,18 @@ def test_the_desk_finishes_its_run_when_it_is_stopped(compose: dict[str, Any], t
     begun = len(fleet.runs())
     assert (tmp_path / "desk.log").read_text().count(": succeeded\n") == begun >= 1
     assert {compose["services"][name]["stop_grace_period"] for name in ("worker", "desk")} == {"45s"}
+
+
+def test_the_journal_knows_whose_runs_these_are(tmp_path: Path):
+    with fleet_at_work(tmp_path, until="run 1: succeeded") as fleet:
+        run = min(fleet.runs())
+    command = [sys.executable, "-m", "coterie", "runs", "diff", run, "--store", f"sqlite://{tmp_path}/state.db"]
+    env = {**os.environ, "PYTHONPATH": f"{OBSERVABILITY}"}
+
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "replays" in done.stdout
 
 
 def test_the_commands_are_ones_that_coterie_has(compose: dict[str, Any]):
