@@ -14,6 +14,7 @@ from airflow.serialization.serialized_objects import BaseSerialization
 from airflow.triggers.shared_stream import SharedStreamManager
 
 from airflow_provider_coterie.events import producer
+from airflow_provider_coterie.events import trigger as trigger_module
 from airflow_provider_coterie.events.trigger import CoterieEventTrigger
 from coterie._rules.log import Message, Retention
 from coterie.bus import EventBus
@@ -166,21 +167,54 @@ async def test_what_a_user_s_function_refuses_is_a_dead_letter_with_its_reason(b
     assert "refuse_small: MalformedEvent: too small to be an order" in letter.reason
 
 
-async def test_triggers_of_the_same_types_share_one_consumer_and_choose_by_what_lies_in_the_events(bus):
+async def test_triggers_of_the_same_types_choose_by_what_lies_in_the_events(bus):
     small = CoterieEventTrigger(types=ORDERS, where={"total": 1})
     large = CoterieEventTrigger(types=ORDERS, where={"/data/total": 100, "/type": "com.example.order.placed"})
     other = CoterieEventTrigger(types="com.example.*")
     async with watched(small, large, other) as (first, second, third):
-        await begun(bus, 2)
+        await begun(bus, 3)
         for total in (1, 100, 7):
             await bus.publish("com.example.order.placed", {"total": total})
         await until(lambda: len(third.fired) == 3)
         await until(lambda: first.fired and second.fired)
 
-        found = await groups(bus)
-
     assert [first.totals, second.totals, third.totals] == [[1], [100], [1, 100, 7]]
-    assert [len(group.consumers) for group in found] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "other", [{"max_deliveries": 3}, {"begin": "begin"}, {"where": {"/type": "com.example.order.placed"}}]
+)
+async def test_triggers_that_differ_in_anything_get_every_event_each(bus, other):
+    async with watched(CoterieEventTrigger(types=ORDERS), CoterieEventTrigger(types=ORDERS, **other)) as (
+        first,
+        second,
+    ):
+        await begun(bus, 2)
+        for total in range(4):
+            await bus.publish("com.example.order.placed", {"total": total})
+        await until(lambda: len(first.fired) + len(second.fired) == 8)
+
+    assert first.totals == second.totals == [0, 1, 2, 3]
+
+
+async def test_a_trigger_in_another_triggerer_takes_no_event_away(bus):
+    small, large = (CoterieEventTrigger(types=ORDERS, where={"total": total}) for total in (1, 100))
+    async with watched(small) as first, watched(large) as second:
+        await begun(bus, 2)
+        for total in (100, 1, 100, 1):
+            await bus.publish("com.example.order.placed", {"total": total})
+        await until(lambda: len(first.fired) + len(second.fired) == 4)
+
+    assert (first.totals, second.totals) == ([1, 1], [100, 100])
+
+
+async def test_triggers_that_differ_in_nothing_share_one_consumer(bus):
+    async with watched(CoterieEventTrigger(types=ORDERS), CoterieEventTrigger(types=ORDERS)) as (first, second):
+        await begun(bus)
+        await bus.publish("com.example.order.placed", {"total": 1})
+        await until(lambda: first.fired and second.fired)
+
+        assert [len(group.consumers) for group in await groups(bus)] == [1]
 
 
 async def test_events_that_one_trigger_has_no_use_for_do_not_wait_for_another_s_storing(bus):
@@ -207,6 +241,30 @@ async def test_a_trigger_of_a_task_that_waits_fires_once(bus):
         await asyncio.wait({watching._task})
 
     assert watching.totals == [1]
+
+
+async def test_a_trigger_of_a_task_that_waits_fires_no_sooner_than_airflow_has_heard_that_it_does(bus, monkeypatch):
+    held_back = asyncio.Event()
+
+    async def settled(begun_at):
+        await held_back.wait()
+
+    monkeypatch.setattr(trigger_module, "settled", settled)
+    trigger = CoterieEventTrigger(types=ORDERS, begin="begin")
+    trigger.task_instance = SimpleNamespace(task_id="waits")
+    await bus.publish("com.example.order.placed", {"total": 1})
+    async with watched(trigger) as watching:
+
+        async def is_delivered():
+            found = await groups(bus)
+            return bool(found) and found[0].held == 1
+
+        await until(is_delivered)
+        await asyncio.sleep(0)
+        assert not watching.fired
+
+        held_back.set()
+        await until(lambda: watching.fired)
 
 
 async def test_where_streams_are_not_shared_an_event_is_acknowledged_when_it_was_fired(bus):

@@ -1,4 +1,4 @@
-"""One consumer of a group of the bus, shared by all triggers of a process that ask for the same events."""
+"""One consumer of a group of the bus, shared by all triggers of a process that are the same."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 """Events of the bus as triggers of DAGs: each is acknowledged once Airflow has stored it, and redelivered until then.
 
-All asset watchers of one triggerer that ask for the same topic and types share one consumer.
+Watchers that differ in anything are groups of consumers of their own: in one group each event has one taker, and
+Airflow may run them in two triggerers.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal
@@ -20,13 +22,15 @@ from airflow.triggers.shared_stream import (
 from airflow_provider_coterie.events.buses import TOPIC, checked_topic
 from airflow_provider_coterie.events.match import Matching
 from airflow_provider_coterie.hook import DEFAULT_CONN_ID
+from airflow_provider_coterie.resuming import settled
 from coterie.errors import Misuse
 from coterie.ids import check_name, content_hash
 
 __all__ = ["CoterieEventTrigger"]
 
-# What siblings share: the rest is each one's own.
-_SHARED = ("coterie_conn_id", "topic", "types", "group", "begin", "max_deliveries")
+_ARGUMENTS = ("coterie_conn_id", "topic", "types", "group", "begin", "max_deliveries", "where", "apply_function")
+# What does not show in a group's name unless it is otherwise.
+_USUAL: Mapping[str, Any] = {"where": {}, "apply_function": None, "begin": "end", "max_deliveries": 5}
 
 
 class CoterieEventTrigger(BaseEventTrigger):
@@ -37,8 +41,8 @@ class CoterieEventTrigger(BaseEventTrigger):
     apply_function: `package.module:function`, called in the triggerer with each event that matches, a CloudEvent as a
     dict; what it returns is what the DAG gets instead, and None means that it gets nothing. What it raises sends the
     event to the dead letters. It must not block.
-    group: sets this Airflow apart from others that use the same namespace. Each combination of connection, topic and
-    types is one group of consumers, which goes on where it was after any pause.
+    group: sets this Airflow apart from others that use the same namespace. Each combination of all these arguments is
+    one group of consumers, which goes on where it was after any pause.
     begin: where a group begins that is new: "end", with what is published from then on; or "begin".
     max_deliveries: after so many without success an event goes to the dead letters.
 
@@ -77,12 +81,11 @@ class CoterieEventTrigger(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the trigger is made of again, in whatever triggerer."""
-        names = (*_SHARED, "where", "apply_function")
-        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
+        return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in _ARGUMENTS}
 
     def shared_stream_key(self) -> Hashable:
-        """One consumer for all that differ in nothing but what they make of the events."""
-        return ("coterie-events", *(tuple(value) if isinstance(value, list) else value for value in self._shared()))
+        """One consumer for all that differ in nothing."""
+        return ("coterie-events", content_hash(self.serialize()[1]))
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
@@ -93,13 +96,14 @@ class CoterieEventTrigger(BaseEventTrigger):
             coterie_conn_id=kwargs["coterie_conn_id"],
             topic=kwargs["topic"],
             types=kwargs["types"],
-            group=f"{kwargs['group']}-{content_hash([kwargs['coterie_conn_id'], kwargs['types']])[:12]}",
+            group=_group_of(kwargs),
             begin=kwargs["begin"],
             max_deliveries=kwargs["max_deliveries"],
         )
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """Fire for what matches; refuse what nothing can be made of."""
+        begun_at = asyncio.get_running_loop().time()
         async for arrived in shared_stream:
             try:
                 payload = self._made_of(arrived.event)
@@ -112,6 +116,8 @@ class CoterieEventTrigger(BaseEventTrigger):
                 continue
             if payload is None:
                 continue
+            if self.task_instance is not None:
+                await settled(begun_at)
             yield TriggerEvent(payload)  # type: ignore[no-untyped-call]  # Airflow's
             if self.task_instance is not None:
                 # A task that waits is resumed by one; the others are for whoever comes next.
@@ -143,5 +149,9 @@ class CoterieEventTrigger(BaseEventTrigger):
             self._function = getattr(import_module(module), name)
         return self._function(event)
 
-    def _shared(self) -> list[Any]:
-        return [getattr(self, name) for name in _SHARED]
+
+def _group_of(kwargs: Mapping[str, Any]) -> str:
+    """The group's name on the bus: no two triggers that make different things of an event may have the same."""
+    own = {name: kwargs[name] for name, usual in _USUAL.items() if kwargs[name] != usual}
+    what = [kwargs["coterie_conn_id"], kwargs["types"], *([own] if own else [])]
+    return f"{kwargs['group']}-{content_hash(what)[:12]}"
