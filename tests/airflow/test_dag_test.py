@@ -69,6 +69,26 @@ def test_an_unavailable_store_is_tried_again_by_the_scheduler(in_airflow, monkey
     assert run.xcom("text", "coterie_result")["error"]["type"] == "Unavailable"
 
 
+def test_an_unavailable_store_at_the_end_of_the_run_is_tried_again_too(in_airflow, monkeypatch):
+    from airflow_provider_coterie.operators import result
+    from coterie.errors import Unavailable
+
+    asked, results_of = [], result.results_of
+
+    async def away_once(store, ends):
+        asked.append(1)
+        if len(asked) == 1:
+            raise Unavailable("the store is away")
+        return await results_of(store, ends)
+
+    monkeypatch.setattr(result, "results_of", away_once)
+
+    run = in_airflow.test(PLAN_DAG.format(name="chain", more=', default_args={"retries": 1, "retry_delay": 0}'))
+
+    assert (run.state, run.tries()["workflow_result"]) == ("success", 2)
+    assert run.result().status == "succeeded"
+
+
 def test_a_run_told_what_the_plan_does_not_take_is_refused_and_not_repeated(in_airflow):
     run = in_airflow.test(
         PLAN_DAG.format(name="resplit", more=', default_args={"retries": 3, "retry_delay": 0}'), paht="elsewhere"

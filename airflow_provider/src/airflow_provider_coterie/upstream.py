@@ -6,7 +6,7 @@ before a clear or before the worker was lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from airflow_provider_coterie.wire import RECORD_KEY, unpack_record
 from coterie import ArtifactStore, Ref, TaskResult
 from coterie.conclude import lost, never_ran
-from coterie.ids import TaskId
+from coterie.errors import Misuse
+from coterie.ids import TaskId, content_hash
 from coterie.items import recall_failed_items
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["Ended", "RunningTask", "pull_ends", "results_of"]
+__all__ = ["Ended", "RunningTask", "pull_ends", "pull_record", "results_of"]
 
 _RETURN_KEY = "return_value"
 
@@ -31,6 +32,7 @@ class RunningTask(Protocol):
     dag_id: str
     run_id: str
     task_id: str
+    map_index: int | None
 
     def xcom_pull(self, task_ids: Any = None, *, key: str = ..., map_indexes: Any = ...) -> Any:
         """A value that another task of the run pushed."""
@@ -57,16 +59,21 @@ class Ended:
 def pull_ends(context: Context, airflow_ids: Mapping[TaskId, str]) -> dict[TaskId, Ended]:
     """Ask Airflow for the ends of other tasks of this run; those still running are left out. Blocking.
 
-    Called before the event loop is entered: Airflow's own calls must not run inside it.
+    Of those in the same mapped task group, the copies beside this one count. Called before the event loop is entered:
+    Airflow's own calls must not run inside it.
     """
     ti = cast("RunningTask", context["ti"])
     rows = ti.get_task_breadcrumbs(dag_id=ti.dag_id, run_id=ti.run_id)
-    states = {row["task_id"]: row["state"] for row in rows if row["map_index"] == -1}
-    return {
-        name: _pull(ti, airflow_id, states[airflow_id])
-        for name, airflow_id in airflow_ids.items()
-        if airflow_id in states
-    }
+    states = {(row["task_id"], row["map_index"]): row["state"] for row in rows}
+    beside = _beside(context)
+    at = {name: (airflow_id, _index(ti, airflow_id, beside)) for name, airflow_id in airflow_ids.items()}
+    return {name: _pull(ti, *place, states[place]) for name, place in at.items() if place in states}
+
+
+def pull_record(context: Context, airflow_id: str) -> object:
+    """The record that another task of this run left, as it is; None if it left none. Blocking."""
+    ti = cast("RunningTask", context["ti"])
+    return _pull_if_there(ti, airflow_id, _index(ti, airflow_id, _beside(context)), RECORD_KEY)
 
 
 async def results_of(store: ArtifactStore, ends: Mapping[TaskId, Ended]) -> dict[TaskId, TaskResult]:
@@ -75,21 +82,39 @@ async def results_of(store: ArtifactStore, ends: Mapping[TaskId, Ended]) -> dict
     return {name: result for name, result in found.items() if result is not None}
 
 
-def _pull(ti: RunningTask, airflow_id: str, state: str) -> Ended:
+def _beside(context: Context) -> Collection[str]:
+    """The tasks of the mapped task group that this one is in: there is a copy of each beside it."""
+    map_index = context["ti"].map_index
+    if map_index is None or map_index < 0:
+        return ()
+    group = context["task"].get_closest_mapped_task_group()
+    return {task.task_id for task in group.iter_tasks()} if group is not None else ()
+
+
+def _index(ti: RunningTask, airflow_id: str, beside: Collection[str]) -> int:
+    return ti.map_index if airflow_id in beside and ti.map_index is not None else -1
+
+
+def _pull(ti: RunningTask, airflow_id: str, index: int, state: str) -> Ended:
     if state not in ("success", "failed"):
         return Ended(state)
-    record = _pull_if_there(ti, airflow_id, RECORD_KEY)
+    record = _pull_if_there(ti, airflow_id, index, RECORD_KEY)
     output = None
-    # A task that is not coterie's may return what this process cannot read, and perhaps need not.
-    with suppress(ImportError):
-        output = _pull_if_there(ti, airflow_id, _RETURN_KEY)
+    # A task that is not coterie's may return what this process cannot read, or no JSON, and perhaps need not.
+    with suppress(ImportError, Misuse):
+        found = _pull_if_there(ti, airflow_id, index, _RETURN_KEY)
+        if not isinstance(found, Ref):
+            content_hash(found)
+        output = found
     return Ended(state, record, output)
 
 
-def _pull_if_there(ti: RunningTask, airflow_id: str, key: str) -> object:
+def _pull_if_there(ti: RunningTask, airflow_id: str, index: int, key: str) -> object:
+    if index >= 0:
+        return ti.xcom_pull(task_ids=airflow_id, key=key, map_indexes=index)
     # Without a map index Airflow lists what there is; asked for one that is absent, it would log an error.
-    found: object = ti.xcom_pull(task_ids=airflow_id, key=key)
-    return None if found == [] else found
+    found: list[object] = ti.xcom_pull(task_ids=[airflow_id], key=key)
+    return found[0] if found else None
 
 
 async def _result(store: ArtifactStore, name: TaskId, end: Ended) -> TaskResult | None:

@@ -54,21 +54,24 @@ class CoterieResultOperator(JournalledOperator):
 
         Raises:
             AirflowFailException: the run failed, or is partial where that counts as failure.
+            Unavailable: a store did not answer; a later try may succeed.
         """
-        identity = identity_of(context, self.plan_group)
+        identity = identity_of(context, self.plan_group, map_index=context["ti"].map_index)
         self.lead_to(context, identity.workflow_id)
         store, journal = self.hook.get_conn(), self.hook.get_journal()
         ends = self._ends(context)
 
         async def work() -> tuple[Ref, WorkflowResult]:
-            results = await results_of(store, ends)
-            result = conclude(self.plan, results, workflow_id=identity.workflow_id)
             try:
+                results = await results_of(store, ends)
+                result = conclude(self.plan, results, workflow_id=identity.workflow_id)
+                ref = await store.put(result.to_dict())
+                # Counted only now: what fails before is tried again.
                 await self._conclude(journal, identity, result)
             finally:
                 if journal is not None:
                     await journal.aclose()
-            return await store.put(result.to_dict()), result
+            return ref, result
 
         ref, result = self._work.run(work())
         return publish(context, ref, result, self.on_partial)

@@ -14,9 +14,8 @@ from airflow_provider_coterie.conclusion import publish
 from airflow_provider_coterie.identity import identity_of
 from airflow_provider_coterie.ledger import keeping
 from airflow_provider_coterie.operators.result import CoterieResultOperator
-from airflow_provider_coterie.upstream import Ended, results_of
+from airflow_provider_coterie.upstream import Ended, pull_record, results_of
 from airflow_provider_coterie.waiting import Wait, patience_s
-from airflow_provider_coterie.wire import RECORD_KEY
 from coterie import Plan, Ref, Saga, SagaResult, Team
 from coterie.errors import ClaimedElsewhere, CoterieError, LeaseLost, Refused, Unavailable
 from coterie.events import Event, Listener
@@ -118,13 +117,13 @@ class CoterieSagaResultOperator(CoterieResultOperator):
 
     def _ends(self, context: Context) -> dict[TaskId, Ended]:
         """Of tasks that Airflow skipped because their run was undone nothing is said: the journal knows."""
-        ends, nodes, ti = super()._ends(context), self._nodes(), context["ti"]
+        ends, nodes = super()._ends(context), self._nodes()
         unasked: set[TaskId] = set()
         for position in self.plan.graph.order:
             task = self.plan.tasks[position]
             end = ends.get(task.id)
             if end is not None and end.state == "skipped":
-                record = ti.xcom_pull(task_ids=nodes[task.id].airflow_id(task.id), key=RECORD_KEY)
+                record = pull_record(context, nodes[task.id].airflow_id(task.id))
                 if record or unasked.intersection(task.upstream):
                     unasked.add(task.id)
         return {name: end for name, end in ends.items() if name not in unasked}
