@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from airflow_provider_coterie import CoterieAgentOperator
 from airflow_provider_coterie.limit import execution_limit, team_limit
 from coterie import Agent, Retry, Task, Team
@@ -54,6 +56,16 @@ def test_one_who_stands_in_without_a_time_out_leaves_it_open():
     agents = [agent(timeout_s=5.0), agent("spare", agent_id="b")]
 
     assert limit_of(agents, policies={"t": Policies(fallback=[Fallback(agent_type="spare")])}) is None
+
+
+@pytest.mark.parametrize(("placement", "queued_s"), [(None, 600), ("remote", 600), ("local", 0)])
+def test_where_workers_perform_it_it_covers_the_time_until_one_begins(placement, queued_s):
+    team = Team("tests")
+    team.remote("t", patience_s=600.0)
+
+    limit = team_limit(team, Task("one", "t", timeout_s=10.0, placement=placement))
+
+    assert limit == timedelta(seconds=queued_s + 10 + 60)
 
 
 def test_an_operator_shows_its_limit():

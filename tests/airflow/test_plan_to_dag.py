@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, TaskGroup
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_coterie import plan_to_dag, plan_to_task_group
@@ -47,7 +48,7 @@ def test_trigger_rules_are_airflow_s_own(rule):
 def test_the_last_task_runs_whatever_happens_and_is_not_repeated():
     last = compiled(plans.chain).get_task("workflow_result")
 
-    assert (last.trigger_rule, last.retries) == ("all_done", 0)
+    assert (last.trigger_rule, last.retries) == ("all_done", 2)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,27 @@ def test_a_group_leaves_the_dag_s_own_retries_alone():
         plan_to_task_group(plans.chain, team_path=plans.TEAM_PATH)
 
     assert dag.get_task("chain.first").retries == 7
-    assert dag.get_task("chain.workflow_result").retries == 0
+    assert dag.get_task("chain.workflow_result").retries == 7
+
+
+def test_a_group_leaves_the_arguments_of_the_groups_around_it_alone():
+    with (
+        DAG("d", schedule=None, default_args={"queue": "small"}) as dag,
+        TaskGroup("around", default_args={"queue": "large", "retries": 7}),
+    ):
+        plan_to_task_group(plans.chain, team_path=plans.TEAM_PATH)
+
+    first = dag.get_task("around.chain.first")
+    assert (first.queue, first.retries, first.retry_delay) == ("large", 7, timedelta(seconds=15))
+
+
+@pytest.mark.parametrize("timeout_s", [None, 10.0])
+def test_a_time_out_among_the_default_arguments_is_the_author_s(timeout_s):
+    plan = Plan("p", [Task("a", "worker", timeout_s=timeout_s)])
+
+    task = compiled(plan, default_args={"execution_timeout": timedelta(minutes=5)}).get_task("a")
+
+    assert task.execution_timeout == task.author_timeout == timedelta(minutes=5)
 
 
 # A fresh interpreter that knows Airflow, then reads our example DAGs.

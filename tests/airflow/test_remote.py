@@ -13,6 +13,7 @@ from airflow_provider_coterie.remote.called import RemoteWork
 from coterie import Task
 from coterie.bus import EventBus
 from coterie.errors import TopicFull
+from coterie.journal import Intent
 from coterie.remote import RemoteCalls
 from coterie.stores.opening import open_log_store, open_state_store
 from tests.airflow.conftest import connection
@@ -221,7 +222,8 @@ def test_what_is_asked_of_workers_and_what_they_tell_belongs_to_the_run(in_airfl
     assert {correlation for _, correlation in found} == {f"airflow.one.{run.run_id}"}
 
 
-def test_a_queue_without_room_is_waited_for_without_a_worker(in_airflow, worker, store, monkeypatch):
+@pytest.mark.parametrize("more", ["", ", deferrable=False"])
+def test_a_queue_without_room_is_waited_for(in_airflow, worker, store, monkeypatch, more):
     source, refused = RemoteCalls.submit, []
 
     async def full_once(self, call, *, owner):
@@ -232,11 +234,26 @@ def test_a_queue_without_room_is_waited_for_without_a_worker(in_airflow, worker,
 
     monkeypatch.setattr(RemoteCalls, "submit", full_once)
 
-    run = in_airflow.test(ONE.format(more=""))
+    run = in_airflow.test(ONE.format(more=more))
 
     assert run.states() == {("asked", -1): "success"}
     assert run.tries()["asked"] == 1
     assert len(refused) == 1
+
+
+def test_what_a_class_of_one_s_own_does_after_the_work_needs_a_worker_of_airflow_s():
+    class Own(CoterieAgentOperator):
+        def post_execute(self, context, result=None):
+            """Anything."""
+
+    ti = SimpleNamespace(try_number=1, max_tries=0)
+    around = SimpleNamespace(identity=SimpleNamespace(workflow_id="run"), intent=Intent("run"))
+    waits = [
+        kind(task_id="asked", agent_type="far")._call_wait({"ti": ti}, "try", around, Task("asked", "far"), "call")
+        for kind in (CoterieAgentOperator, Own)
+    ]
+
+    assert [wait.ends_success for wait in waits] == [True, False]
 
 
 def test_what_the_team_says_of_its_remote_agents_holds_at_the_worker(in_airflow, worker, store, tmp_path):

@@ -111,8 +111,9 @@ def plan_to_task_group(
         As `plan_to_dag`.
     """
     group = TaskGroup(group_id or plan.name)
-    given = group.dag.default_args if group.dag is not None else {}
-    group.default_args = {**{name: value for name, value in _DEFAULT_ARGS.items() if name not in given}}
+    # It has those of the groups around it.
+    given = {**(group.dag.default_args if group.dag is not None else {}), **group.default_args}
+    group.default_args |= {name: value for name, value in _DEFAULT_ARGS.items() if name not in given}
     with group:
         compiler = _Compiler(
             plan,
@@ -178,7 +179,7 @@ class _Compiler:
             "trigger_rule": "all_done",
         }
         if not self._plan.has_compensations:
-            return CoterieResultOperator(**arguments, retries=0)
+            return CoterieResultOperator(**arguments)
         return CoterieSagaResultOperator(**arguments, **_UNDOING, team_path=self._common["team_path"])
 
     def _single(self, node: PlanNode) -> tuple[BaseOperator, BaseOperator]:

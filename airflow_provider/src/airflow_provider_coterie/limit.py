@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from math import ceil
+from typing import Any
 
 from coterie import Agent, Retry, Task, Team
 from coterie.policies import Fallback
+from coterie.remote.agent import PATIENCE_S, RemoteAgent
 
-__all__ = ["execution_limit", "team_limit"]
+__all__ = ["author_timeout_of", "execution_limit", "team_limit"]
 
 SLACK_S = 60.0
 
 
-def execution_limit(timeout_s: float | None, retry: Retry | None, *, rounds: int = 1) -> timedelta | None:
+def author_timeout_of(arguments: Mapping[str, Any]) -> timedelta | None:
+    """The `execution_timeout` that a DAG's author gave an operator, itself or in `default_args`; None: none."""
+    given: timedelta | None = {**(arguments.get("default_args") or {}), **arguments}.get("execution_timeout")
+    return given
+
+
+def execution_limit(
+    timeout_s: float | None, retry: Retry | None, *, rounds: int = 1, queued_s: float = 0.0
+) -> timedelta | None:
     """A bound that only a hung process exceeds; None where one attempt has none.
 
-    rounds: how many units of work follow each other in one Airflow task.
+    rounds: how many units of work follow each other in one Airflow task. queued_s: for how long each may wait until a
+    worker elsewhere begins it.
     """
     if timeout_s is None:
         return None
     attempts = retry.max_attempts if retry is not None else 1
     waits_s = (attempts - 1) * retry.cap_s if retry is not None else 0.0
-    return timedelta(seconds=ceil((attempts * timeout_s + waits_s) * rounds + SLACK_S))
+    return timedelta(seconds=ceil((queued_s + attempts * timeout_s + waits_s) * rounds + SLACK_S))
 
 
 def team_limit(team: Team, task: Task, *, units: int = 1) -> timedelta | None:
@@ -45,9 +56,21 @@ def team_limit(team: Team, task: Task, *, units: int = 1) -> timedelta | None:
 
 
 def _longest(agents: Sequence[Agent], task: Task, rounds: int) -> timedelta | None:
-    limits = [execution_limit(task.timeout_s or a.timeout_s, task.retry or a.retry, rounds=rounds) for a in agents]
+    limits = [
+        execution_limit(
+            task.timeout_s or a.timeout_s, task.retry or a.retry, rounds=rounds, queued_s=_queued_s(a, task)
+        )
+        for a in agents
+    ]
     bounded = [limit for limit in limits if limit is not None]
     return max(bounded, default=timedelta()) if len(bounded) == len(limits) else None
+
+
+def _queued_s(agent: Agent, task: Task) -> float:
+    """For how long a worker elsewhere may be waited for; 0 where the agent works here."""
+    if isinstance(agent.handler, RemoteAgent):
+        return agent.handler.patience_s if task.placement != "local" else 0.0
+    return PATIENCE_S if task.placement == "remote" else 0.0
 
 
 def _stand_ins(team: Team, fallback: Fallback) -> Sequence[Agent]:

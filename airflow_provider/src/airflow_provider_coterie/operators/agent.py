@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import Context
+from airflow.sdk import BaseOperator, Context
 
 from airflow_provider_coterie.identity import RunIdentity, identity_of, ticket_of, unit_name
-from airflow_provider_coterie.limit import execution_limit
+from airflow_provider_coterie.limit import author_timeout_of, execution_limit
 from airflow_provider_coterie.operators.plan_task import PlanTaskOperator, Surroundings
 from airflow_provider_coterie.remote.calling import CallWait, is_remote
 from airflow_provider_coterie.waiting import ClaimWait, Wait, claim_wait, patience_s, room_wait, take_place, wait_of
@@ -22,6 +23,9 @@ from coterie.events import Event
 from coterie.ids import TaskId
 from coterie.journal.place import place_of
 from coterie.task import Placement
+
+if TYPE_CHECKING:
+    from airflow_provider_coterie.remote.called import RemoteWork
 
 __all__ = ["CoterieAgentOperator", "loaded", "unlazy"]
 
@@ -67,11 +71,13 @@ class CoterieAgentOperator(PlanTaskOperator):
     ) -> None:
         node = kwargs.get("plan_node")
         given = node.task if node is not None else None
-        author_timeout = kwargs.get("execution_timeout")
+        author_timeout = author_timeout_of(kwargs)
         if author_timeout is None:
             limit = execution_limit(given.timeout_s, given.retry) if given else execution_limit(timeout_s, task_retry)
-            kwargs["execution_timeout"] = limit
+            if limit is not None:
+                kwargs["execution_timeout"] = limit
         super().__init__(**kwargs)
+        # Not as the base class has it, which takes ours for the author's.
         self.author_timeout = author_timeout
         self.agent_type = given.agent_type if given is not None else agent_type
         self.input = given.input if given is not None else input
@@ -206,19 +212,31 @@ class CoterieAgentOperator(PlanTaskOperator):
         from airflow_provider_coterie.remote.called import RemoteWork
 
         work = RemoteWork.of(context, self.hook, self.log.info)
-        try:
-            asked = await work.asked(around, task, waits=not self.deferrable, awaited=call_id)
-        except TopicFull as full:
-            wait = room_wait(full, task, first_refused_at) if self.deferrable else None
-            if wait is None:
-                raise
-            self.log.info("refused: %s", full)
-            return wait
+        asked = await self._asked(work, around, task, call_id, first_refused_at)
+        if isinstance(asked, Wait):
+            return asked
         if not isinstance(asked, TaskResult):
             return self._call_wait(context, work.owner, around, task, asked)
         if asked.state == "succeeded" and self._ledger is not None:
             self._ledger.heard(Event("task.finished", around.identity.workflow_id, task.id, {"state": asked.state}))
         return asked
+
+    async def _asked(
+        self, work: RemoteWork, around: Surroundings, task: Task, call_id: str | None, first_refused_at: float | None
+    ) -> TaskResult | str | Wait:
+        """The same, or the id of the call; where there is no room, that is waited for here if nothing is deferred."""
+        while True:
+            try:
+                return await work.asked(around, task, waits=not self.deferrable, awaited=call_id)
+            except TopicFull as full:
+                wait = room_wait(full, task, first_refused_at)
+                if wait is None:
+                    raise
+                self.log.info("refused: %s", full)
+            if self.deferrable:
+                return wait
+            first_refused_at = wait.first_refused_at
+            await asyncio.sleep(max(0.0, wait.retry_at - time.time()))
 
     def _call_wait(self, context: Context, owner: str, around: Surroundings, task: Task, call_id: str) -> CallWait:
         ti: Any = context["ti"]
@@ -230,7 +248,9 @@ class CoterieAgentOperator(PlanTaskOperator):
             intent=asdict(around.intent),
             pushes=self.do_xcom_push,
             # A worker tells the assets that it has made, and calls what the DAG's author hooked on its end.
-            ends_success=not self.outlets and self._post_execute_hook is None,
+            ends_success=not self.outlets
+            and self._post_execute_hook is None
+            and type(self).post_execute is BaseOperator.post_execute,
             # Else Airflow would try again what has failed for good.
             ends_failure=not (self.retries and ti.try_number <= ti.max_tries),
         )

@@ -14,7 +14,7 @@ from airflow_provider_coterie.configuration import check_configuration
 from airflow_provider_coterie.events.correlation import correlation_of
 from airflow_provider_coterie.identity import RunIdentity, identity_of, unit_name
 from airflow_provider_coterie.ledger import keeping
-from airflow_provider_coterie.limit import team_limit
+from airflow_provider_coterie.limit import author_timeout_of, team_limit
 from airflow_provider_coterie.node import PlanNode
 from airflow_provider_coterie.operators.journalled import JournalledOperator
 from airflow_provider_coterie.upstream import pull_ends, results_of
@@ -74,7 +74,7 @@ class PlanTaskOperator(JournalledOperator):
         **kwargs: Any,  # the journal's and Airflow's own arguments
     ) -> None:
         super().__init__(**kwargs)
-        self.author_timeout = kwargs.get("execution_timeout")
+        self.author_timeout = author_timeout_of(kwargs)
         self.team_path = team_path
         self.plan_node = plan_node
 
