@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ from coterie.breaker import CircuitBreaker
 from coterie.cli.app import app
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.top.blocking import Queued
-from coterie.cli.trace.holding import held, with_holds
+from coterie.cli.trace.holding import held, timeline_with_holds
 from coterie.errors import Unavailable
 from coterie.journal import Intent, Journal
 from coterie.journal.header import Header
 from coterie.journal.place import place_of
 from coterie.remote import Call, RemoteCalls
 from coterie.stores.opening import open_journal_store, open_log_store, open_state_store
-from coterie.timeline import Span, timeline_of
+from coterie.timeline import Span
 
 RUN = "r1"
 PLAN = Plan("crew", [Task("a", "writer"), Task("b", "writer", depends_on=["a"])])
@@ -113,6 +114,48 @@ def test_what_lies_in_the_queue_of_workers_is_said_to_lie_there(clean: str):
     assert line_of(show(), "held").endswith("a: in the queue of workers; no worker serves it")
 
 
+def test_what_a_scheduler_has_handed_out_and_nobody_has_begun_goes_on(clean: str):
+    """As on Airflow, where a deferred task has no process: the journal knows of none until a worker begins it."""
+
+    async def arranged() -> None:
+        journal = Journal(open_journal_store(clean, "default", durability="relaxed"))
+        header = Header(PLAN.name, PLAN.hash, document=PLAN.to_dict(), begun_at=time.time() - 60)
+        await journal.begin(RUN, replace(header, engine_run="airflow.a"), Intent("airflow.a"))
+        await journal.aclose()
+        store = open_state_store(clean, "default")
+        log = open_log_store(clean, "default", durability="relaxed")
+        calls = RemoteCalls(store, log)
+        await calls.submit(Call.of(Task("a", "writer"), namespace="default", workflow_id=RUN))
+        await calls.aclose()
+        await store.aclose()
+        await log.aclose()
+
+    asyncio.run(arranged())
+    text = show()
+
+    assert text.splitlines()[0].split()[:2] == [RUN, "running"]
+    assert "a (ready since" in line_of(text, "now")
+    assert line_of(text, "held").endswith("a: in the queue of workers; no worker serves it")
+    assert (line_of(text, "left"), line_of(text, "no record")) == ("", "")
+    assert "b waits for a" in line_of(text, "ahead")
+    assert "not ended, so waiting or at work 100 %" in line_of(text, "time")
+    assert "no worker serves it" in show("--task", "a")
+
+
+def test_what_a_scheduler_has_not_handed_out_is_left_as_it_was(clean: str):
+    async def arranged() -> None:
+        journal = Journal(open_journal_store(clean, "default", durability="relaxed"))
+        header = Header(PLAN.name, PLAN.hash, document=PLAN.to_dict(), begun_at=time.time() - 60)
+        await journal.begin(RUN, replace(header, engine_run="airflow.a"), Intent("airflow.a"))
+        await journal.aclose()
+
+    asyncio.run(arranged())
+    text = show()
+
+    assert text.splitlines()[0].split()[:2] == [RUN, "interrupted"]
+    assert "If it has given up: coterie runs resume r1" in line_of(text, "left")
+
+
 def test_a_queue_that_holds_some_of_a_task_s_items_says_how_many():
     items = [
         Span(f"item/each/{n}", "task/each", f"[{n}]", "item", 0, None, "running", "open", {"agent_type": "writer"})
@@ -144,7 +187,7 @@ async def test_a_store_that_does_not_answer_is_a_note(clean: str, monkeypatch: p
     monkeypatch.setattr("coterie.cli.trace.holding._looked", away)
     place = JournalPlace(clean)
     async with place.opened() as journal:
-        timeline = await with_holds(place, await timeline_of(journal, RUN))
+        timeline = await timeline_with_holds(place, journal, RUN)
 
     assert timeline.held == {}
     assert timeline.notes[-1] == "what holds the work now could not be read: the store is away"

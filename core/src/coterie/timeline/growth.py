@@ -42,7 +42,7 @@ class _Growth:
         self.begun_us = _begun_us(source)
         standing = self._stands()
         # Which tasks the process that has the run is at, only it knows.
-        self._due = set(standing.due) if source.is_at_work else set()
+        self._due = set(standing.due) & (set(standing.due) if source.is_at_work else source.handed_out)
         self.ahead = (*self._unrecorded(standing), *standing.ahead)
 
     def grow_planned(self) -> None:
@@ -95,7 +95,7 @@ class _Growth:
         self, task_id: TaskId, ready_us: int, *, agent_type: str | None = None, links: tuple[str, ...] = ()
     ) -> Place:
         sheet = self._source.sheets.get(task_id)
-        held = self._source.is_at_work
+        held = self._source.is_at_work or task_id in self._source.handed_out
         return Place(task_span_id(task_id), ROOT, task_id, "task", ready_us, agent_type, sheet, links, held)
 
     def _state(self, units: Sequence[UnitView]) -> TaskState | None:
@@ -124,7 +124,8 @@ class _Growth:
     def _unrecorded(self, standing: Standing) -> list[Ahead]:
         """What could have begun, and nobody is known to be at it."""
         plan = self._source.plan
-        return [] if plan is None or self._due else [Ahead(name, plan.task(name).agent_type) for name in standing.due]
+        left = [name for name in standing.due if name not in self._due]
+        return [] if plan is None else [Ahead(name, plan.task(name).agent_type) for name in left]
 
 
 def _begun_us(source: Source) -> int:
@@ -147,5 +148,5 @@ def _run_span(source: Source, within: Sequence[Span], begun_us: int) -> Span:
         facts |= {"undone": view.saga.outcome or "going on", "not_undone": view.saga.left}
     if view.claim is not None and view.claim.alive:
         facts["owner"] = view.claim.owner
-    own = Span(ROOT, None, view.workflow_id, "run", begun_us, ended_us, view.state, "ready", facts)
+    own = Span(ROOT, None, view.workflow_id, "run", begun_us, ended_us, source.state, "ready", facts)
     return hull(own, [span for span in within if span.parent == ROOT])

@@ -30,6 +30,7 @@ class Source:
     at hand. items: by their units' names.
 
     visits: of a machine, by number; the current one as its head tells it. notes: what could not be found out.
+    handed_out: tasks that are known to lie with workers, though nobody has claimed them in the journal.
     """
 
     view: RunView
@@ -40,6 +41,12 @@ class Source:
     head: Head | None = None
     visits: tuple[Visit, ...] = ()
     notes: tuple[str, ...] = ()
+    handed_out: frozenset[TaskId] = frozenset()
+
+    @property
+    def state(self) -> str:
+        """How the run stands: what a scheduler has handed to workers, it holds nothing of, and somebody is to do it."""
+        return "running" if self.handed_out and self.view.state == "interrupted" else self.view.state
 
     @property
     def is_at_work(self) -> bool:

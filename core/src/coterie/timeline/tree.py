@@ -6,12 +6,12 @@ what the store decided (claims, questions, visits). Where two clocks differ, a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from coterie.artifacts import ArtifactStore
-from coterie.ids import WorkflowId
+from coterie.ids import TaskId, WorkflowId
 from coterie.journal.journal import Journal
 from coterie.plan import Plan
 from coterie.telemetry.identity import parsed_parent, run_trace_id
@@ -116,16 +116,23 @@ class Timeline:
         return self.root.until_us(self.now_us) - self.root.begun_us
 
 
-async def timeline_of(journal: Journal, run: WorkflowId, *, artifacts: ArtifactStore | None = None) -> Timeline:
+async def timeline_of(
+    journal: Journal,
+    run: WorkflowId,
+    *,
+    artifacts: ArtifactStore | None = None,
+    handed_out: Collection[TaskId] = (),
+) -> Timeline:
     """The timeline of a run, as its journal tells it now; nothing is written.
 
     artifacts: where its outputs are kept: there the plan of a large run lies, and the lists of its foreaches.
+    handed_out: tasks of it that lie with workers, as the fleet's queues tell: the journal does not until one begins.
 
     Raises:
         UnknownRun: the journal does not know it. StateFormatError: what it has cannot be read.
         Unavailable: the journal's store failed.
     """
-    source = await read_source(journal, run, artifacts)
+    source = replace(await read_source(journal, run, artifacts), handed_out=frozenset(handed_out))
     spans, ahead = grown(source)
     spans = await _with_steps(journal, run, spans)
     ordered = in_order(spans)
@@ -134,7 +141,7 @@ async def timeline_of(journal: Journal, run: WorkflowId, *, artifacts: ArtifactS
     trace_id = run_trace_id(journal.store.namespace, run) if traced is None else traced.trace_id
     return Timeline(
         run,
-        source.view.state,
+        source.state,
         source.now_us,
         tuple(ordered),
         source.plan,

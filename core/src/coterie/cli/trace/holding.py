@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from coterie.artifacts import ArtifactStore
 from coterie.cli.events.place import EventPlace
 from coterie.cli.fleet.breakers import BreakerRow
 from coterie.cli.fleet.known import Known
@@ -21,24 +22,32 @@ from coterie.cli.top.names import Names, Remembering
 from coterie.cli.top.queues import Queues, with_workers
 from coterie.cli.top.shared import Shared, trip
 from coterie.errors import CoterieError, Misuse
-from coterie.ids import AgentId, AgentType
+from coterie.ids import AgentId, AgentType, WorkflowId
+from coterie.journal import Journal
 from coterie.remote.registry import list_workers
-from coterie.timeline import Span, Timeline
+from coterie.timeline import Span, Timeline, timeline_of
 from coterie.timeline.sums import task_of
 
-__all__ = ["with_holds"]
+__all__ = ["held", "timeline_with_holds"]
 
 _PATIENCE_S = 10.0
 _AWAY = ("open", "forced_open")
 
 
-async def with_holds(place: JournalPlace, timeline: Timeline) -> Timeline:
-    """The same, with what was found now to hold what has not ended: breakers, limits, lines and queues.
+async def timeline_with_holds(
+    place: JournalPlace, journal: Journal, run: WorkflowId, artifacts: ArtifactStore | None = None
+) -> Timeline:
+    """The timeline of a run, with what was found now to hold what has not ended: breakers, limits, lines and queues.
 
     A store that does not answer is a note. Of a run that is over nothing is looked up.
+
+    Raises:
+        As `timeline_of`.
     """
-    waiting = timeline.unended
-    if timeline.is_over or not waiting:
+    timeline = await timeline_of(journal, run, artifacts=artifacts)
+    # A scheduler may have handed out all that goes on: of what lies in a queue, its journal knows nothing.
+    is_left = timeline.state == "interrupted" and timeline.scheduler is not None
+    if timeline.is_over or not (timeline.unended or is_left):
         return timeline
     try:
         async with asyncio.timeout(_PATIENCE_S):
@@ -49,7 +58,9 @@ async def with_holds(place: JournalPlace, timeline: Timeline) -> Timeline:
     except (CoterieError, TimeoutError) as error:
         why = str(error) or f"no answer within {_PATIENCE_S:g} s"
         return replace(timeline, notes=(*timeline.notes, f"what holds the work now could not be read: {why}"))
-    return replace(timeline, held=held(timeline.run, waiting, reasons, queued))
+    if is_left and (handed_out := queued.calls.get(run, Counter()).keys() | queued.lost.get(run, Counter()).keys()):
+        timeline = await timeline_of(journal, run, artifacts=artifacts, handed_out=handed_out)
+    return replace(timeline, held=held(run, timeline.unended, reasons, queued))
 
 
 def held(run: str, waiting: Sequence[Span], reasons: Mapping[AgentType, str], queued: Queued) -> dict[str, str]:

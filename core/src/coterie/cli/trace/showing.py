@@ -16,11 +16,11 @@ from rich.console import Console
 from coterie.cli.fleet.drawing import page
 from coterie.cli.runs.place import JournalPlace
 from coterie.cli.trace.drawing import canvas_for, draw_lines, draw_tree, title_of, title_of_span
-from coterie.cli.trace.holding import with_holds
+from coterie.cli.trace.holding import timeline_with_holds
 from coterie.cli.trace.rows import Choice, chosen_rows
 from coterie.cli.trace.telling import lines_of, lines_of_span
 from coterie.errors import Misuse
-from coterie.timeline import Span, Timeline, document_of, timeline_of
+from coterie.timeline import Span, Timeline, document_of
 from coterie.timeline.sums import task_of
 
 __all__ = ["Asked", "show_command"]
@@ -63,8 +63,7 @@ def _shown(timeline: Timeline, asked: Asked, *, as_json: bool, html: Path | None
 
 async def _found(place: JournalPlace, asked: Asked) -> Timeline:
     async with place.opened() as journal:
-        timeline = await timeline_of(journal, asked.run, artifacts=place.artifacts_if_any(asked.artifacts))
-    return await with_holds(place, timeline)
+        return await timeline_with_holds(place, journal, asked.run, place.artifacts_if_any(asked.artifacts))
 
 
 def _show(console: Console, timeline: Timeline, asked: Asked) -> None:

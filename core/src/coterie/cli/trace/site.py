@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote
 
 from coterie.artifacts import ArtifactStore
 from coterie.cli.runs.place import JournalPlace
-from coterie.cli.trace.holding import with_holds
+from coterie.cli.trace.holding import timeline_with_holds
 from coterie.cli.trace.list_page import Listed, list_page, list_policy
 from coterie.errors import CoterieError, Misuse, Unavailable, UnknownRun
 from coterie.ids import check_workflow_id
@@ -19,7 +19,7 @@ from coterie.journal.journal import Journal
 from coterie.journal.view import RunView, list_runs, view_run
 from coterie.remote.http import Answer, Request
 from coterie.telemetry.logs import cleaned, guarded
-from coterie.timeline import document_of, timeline_of
+from coterie.timeline import document_of
 from coterie.timeline.page import page_of, page_policy
 from coterie.usage import Usage
 
@@ -136,8 +136,7 @@ class Site:
         return _answer(HTTPStatus.OK, _JSON_TYPE, body.encode(), _NOTHING_RUNS)
 
     async def _read(self, journal: Journal, run: str) -> Mapping[str, Any]:
-        timeline = await timeline_of(journal, check_workflow_id(run), artifacts=self._artifacts)
-        timeline = await with_holds(self._place, timeline)
+        timeline = await timeline_with_holds(self._place, journal, check_workflow_id(run), self._artifacts)
         return await asyncio.to_thread(document_of, timeline)
 
 

@@ -65,6 +65,8 @@ def lines_of_span(timeline: Timeline, critical: Critical, top: Span) -> list[Tol
         spare = f"could have ended {took(slack_us)} later" if slack_us else "the run's end waited for it"
         found.append(Told("slack", spare))
     found += _tried_again(within)
+    whys = dict.fromkeys(timeline.held[span.id] for span in within if span.id in timeline.held)
+    found += [Told("held", ". ".join(list(whys)[:_NAMES]), bad=True)] if whys else []
     return found
 
 
