@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = ["CoterieError", "in_words", "listed"]
 
 
 class CoterieError(Exception):
     """The root: catch it to catch everything that coterie raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Come out of another process as it was: many are made of other things than their message."""
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[CoterieError], said: tuple[object, ...]) -> CoterieError:
+    error = kind.__new__(kind, *said)
+    error.args = said
+    return error
 
 
 def in_words(duration_s: float) -> str:
