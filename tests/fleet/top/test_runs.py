@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from coterie import Approval, BreakerPolicy, ForEach, Plan, Policies, Task, Team
+from coterie import Approval, BreakerPolicy, Compensation, ForEach, JsonValue, Plan, Policies, Task, TaskContext, Team
 from coterie._rules.journal_text import Record
 from coterie.cli.top.runs import Runs
 from coterie.cli.top.snapshot import RunRow
@@ -57,6 +57,36 @@ async def test_a_run_that_goes_on_says_how_far_it_is_and_what_it_is_at(desk):
     assert ended.now == "check: TimeoutError: the archive did not answer"
     assert (ended.cost_micros, ended.tokens) == (150_000, 360)
     assert ended.ended_us is not None
+
+
+async def test_what_is_undone_costs_too_whether_one_looked_on_or_not(desk):
+    team = Team("makers")
+    at_it, going_on = asyncio.Event(), asyncio.Event()
+
+    @team.agent("maker")
+    async def make(task_input: dict[str, JsonValue], ctx: TaskContext) -> str:
+        ctx.report_usage(cost_micros=1_000)
+        if ctx.task_id == "print":
+            at_it.set()
+            await going_on.wait()
+            raise ValueError("no paper")
+        return "made"
+
+    plan = Plan(
+        "saga",
+        [Task("reserve", "maker", compensation=Compensation("maker")), Task("print", "maker", depends_on=["reserve"])],
+    )
+    looks_on = reader(desk)
+    async with Runtime(team, store=desk.store, artifacts=desk.artifacts, journal=Journal(desk.books)) as runtime:
+        work = asyncio.create_task(runtime.orchestrator.execute_workflow(plan, workflow_id="s"))
+        await at_it.wait()
+        seen = await row_of(looks_on, "s")
+        going_on.set()
+        await work
+        costs = [(await row_of(each, "s")).cost_micros for each in (looks_on, reader(desk))]
+
+    assert (seen.state, seen.cost_micros) == ("running", 1_000)
+    assert costs == [3_000, 3_000], "what was made, what failed, and what was undone"
 
 
 async def test_without_the_artifact_store_tasks_are_told_and_lists_in_it_are_not(desk):

@@ -213,7 +213,10 @@ def _until(one: BreakerRow, head: Head) -> str:
 def _failures(one: BreakerRow) -> str:
     if one.failures is None or one.calls is None:
         return UNKNOWN
-    return f"{one.failures:,} of {one.calls:,}" if one.calls else ""
+    if one.failures == one.calls:
+        # Where failures in a row are counted, nothing is known of other calls.
+        return f"{one.failures:,} in a row" if one.calls else ""
+    return f"{one.failures:,} of {one.calls:,}"
 
 
 def _pools(snapshot: Snapshot) -> Iterator[RenderableType]:

@@ -18,6 +18,8 @@ __all__ = ["WORTH_TELLING_S", "money", "run_document", "run_state", "spent", "un
 # Agents take seconds; to wait for less is not worth a word.
 WORTH_TELLING_S = 1.0
 
+# From here on, nobody counts fractions of a cent.
+_LARGE_MICROS = 100_000_000
 _STYLES = {**STYLES, "interrupted": "bold yellow", "lost": "bold red", "waiting": "cyan", "open": "cyan"}
 
 
@@ -84,8 +86,11 @@ def spent(usage: Usage, work_s: float, waited_s: float = 0.0) -> str:
 
 
 def money(micros: int) -> str:
-    """Micro-units as `0.42`."""
-    return f"{micros / 1_000_000:.2f}" if micros >= 10_000 else f"{micros / 1_000_000:.6f}"
+    """Micro-units as `0.42` or `0.0055`: to the last micro-unit, but for large sums."""
+    if micros >= _LARGE_MICROS:
+        return f"{(micros + 5_000) // 10_000 / 100:.2f}"
+    whole, rest = divmod(micros, 1_000_000)
+    return f"{whole}.{f'{rest:06}'.rstrip('0'):0<2}"
 
 
 def _claim(claim: ClaimView | None) -> dict[str, Any] | None:

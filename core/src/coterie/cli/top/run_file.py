@@ -62,6 +62,7 @@ class RunFile:
         self._plan: Plan | None = None
         self._claim = 0
         self._is_held = False
+        self._undoes = False
         self._ended_as: dict[str, str | None] = {}
         self._turn = 0
         self._moved_us = entry.begun_at
@@ -131,10 +132,20 @@ class RunFile:
             self.is_gone = not texts
             self._take(texts, now_us)
             return
+        claim, undid = self._claim, self._undoes
         for names in self._parts(all_of_it=all_of_it):
-            texts, now_us = await journal.store.get(run, tuple(self._paths(names)))
-            self.is_gone = not texts and not (await journal.store.get(run, ("run",)))[0]
-            self._take(texts, now_us)
+            await self._read_part(journal, names)
+        # It may be over by now: then nobody looks again at what was forgotten, nor at what was undone.
+        if claim not in (0, self._claim):
+            for names in self._parts(all_of_it=True):
+                await self._read_part(journal, names)
+        elif self._undoes and not undid and self._plan is not None:
+            await self._read_part(journal, self._undoing(self._plan))
+
+    async def _read_part(self, journal: Journal, names: Sequence[str]) -> None:
+        texts, now_us = await journal.store.get(self.entry.run, tuple(self._paths(names)))
+        self.is_gone = not texts and not (await journal.store.get(self.entry.run, ("run",)))[0]
+        self._take(texts, now_us)
 
     async def _begin(self, journal: Journal, artifacts: ArtifactStore | None) -> None:
         texts, _ = await journal.store.get(self.entry.run, ("run",))
@@ -156,6 +167,7 @@ class RunFile:
             self._claim = view.held.token
             self._forget()
         self._is_held = view.claim is not None and view.claim.alive
+        self._undoes = SAGA in texts
         self._ended_as = {path: texts.get(path) for path in (RUN.record, RUN.claim)}
         for unit in view.units:
             self._note(unit)
@@ -209,14 +221,20 @@ class RunFile:
         yield from RUN
         yield SAGA
         yield HEAD
+        asking = {task.id for task in self._plan.tasks if task.approval is not None} if self._plan is not None else ()
         for name in names:
             yield f"item/{name}" if "/" in name else f"task/{name}"
             yield refused_path(name)
             if not self._is_held:
                 yield f"claim/{name}"
                 yield f"pulse/{name}"
-            if "/" not in name and self._plan is not None and self._plan.task(name).approval is not None:
+            if name in asking:
                 yield sheet_path(name)
+
+    def _undoing(self, plan: Plan) -> list[str]:
+        """What is recorded of compensations, once the run is undone: they cost too."""
+        names = [task.undo_id for task in plan.tasks if task.compensation is not None] if self._undoes else []
+        return [name for name in names if name not in self.done]
 
     def _parts(self, *, all_of_it: bool) -> Iterator[Sequence[str]]:
         """What has not ended, some at a time: what can end next each time, and of the rest, a part in its turn."""
@@ -227,6 +245,7 @@ class RunFile:
         due = [name for task_id in self._stands(plan).due for name in self._open(plan.task(task_id))][:_MOST_UNITS]
         first = frozenset(due)
         rest = [name for task in plan.tasks for name in self._open(task) if name not in first]
+        rest += self._undoing(plan)
         if all_of_it:
             names = [*due, *rest]
             yield from (names[i : i + _MOST_UNITS] for i in range(0, max(1, len(names)), _MOST_UNITS))

@@ -94,7 +94,9 @@ def _breaker(row: BreakerRow, now_us: int | None, _signs: Signs) -> Sequence[Tex
     since = "" if row.since_us is None or now_us is None else span(now_us - row.since_us)
     again = "" if row.until_us is None or now_us is None else _again(row, now_us)
     counted = _UNKNOWN if row.calls is None or row.failures is None else ""
-    if row.calls and row.failures is not None:
+    if row.calls and row.failures == row.calls:
+        counted = f"{row.failures:,} in a row"
+    elif row.calls and row.failures is not None:
         counted = f"{row.failures:,} of {row.calls:,} ({100 * row.failures / row.calls:.0f} %)"
     return Text(row.name), state_text(row.state), Text(since), Text(again), Text(counted), Text(row.error or "")
 
