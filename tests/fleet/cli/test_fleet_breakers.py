@@ -71,7 +71,7 @@ def test_people_see_how_long_it_is_open_and_for_how_long_still(place: Place, sho
     assert lines[1].startswith("bad open 20 min ")
     assert re.search(r"another (39 min \d+|40 min 0) s", lines[1])
     assert "a trial is due" in lines[2]
-    assert lines[3] == "good closed 2 of 2 0 0"
+    assert lines[3] == "good closed 2 in a row 0 0"
 
 
 def test_a_trial_is_shown_with_its_calls(place: Place, seen, shown):
