@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,6 +189,21 @@ async def test_no_slot_is_held_while_waiting_for_another_attempt(monkeypatch: py
     await orchestrator.execute_task(Task("t", "x"))
 
     assert in_use == [0]
+
+
+@pytest.mark.parametrize("asked", ["30", math.inf, [1]])
+async def test_a_wait_that_is_none_is_not_asked_for(asked: object):
+    class BusyError(Exception):
+        retry_after_s = asked
+
+    async def busy(task_input: Any, ctx: TaskContext) -> None:
+        raise BusyError
+
+    async with asyncio.timeout(10):
+        result = await perform(busy, retry=AT_ONCE)
+
+    assert error_of(result)[0] == "BusyError"
+    assert result.attempts == 3
 
 
 async def test_items_are_tried_again_one_by_one():

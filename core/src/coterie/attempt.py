@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ended",
+    "asked_s",
     "back_off_s",
     "hand_back",
     "is_transient",
@@ -42,6 +44,8 @@ __all__ = [
 
 _log = logs.guarded("coterie.task")
 
+# Nobody waits for longer, whatever an error asks for.
+_LONGEST_S = 1e9
 _FOR_GOOD = (Final, Misuse, ArtifactError, WorkTakenOver, Diverged)
 
 
@@ -178,7 +182,7 @@ async def _back_off(
     context: TaskContext, slot: Slot, retry: Retry, error: BaseException, listener: Listener | None
 ) -> Slot:
     """Wait without a slot, then queue for one again."""
-    wait_s = max(back_off_s(retry, context.attempt), getattr(error, "retry_after_s", None) or 0.0)
+    wait_s = max(back_off_s(retry, context.attempt), asked_s(error))
     tell_retry(context, wait_s, error, listener, agent_type=context.task.agent_type)
     trail = context.trail
     began_us = trail.now_us() if trail is not None else 0
@@ -228,6 +232,14 @@ def tell_retry(
         told = {"attempt": caller.attempt, "wait_s": wait_s, "error": str(ErrorInfo.of(error))}
         fields = {**told, "agent_type": agent_type, **item_of(caller)}
         listener(Event("task.retrying", caller.workflow_id, caller.task_id, fields))
+
+
+def asked_s(error: BaseException) -> float:
+    """The wait that an error asks for by `retry_after_s`; 0 where it names none, or what is no time to wait."""
+    wait_s = getattr(error, "retry_after_s", None)
+    if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or not 0 < wait_s < math.inf:
+        return 0.0
+    return float(min(wait_s, _LONGEST_S))
 
 
 def back_off_s(retry: Retry, attempt: int) -> float:

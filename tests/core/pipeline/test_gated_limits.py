@@ -9,11 +9,13 @@ import pytest
 from coterie import Orchestrator, Task, TaskContext
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.quota import Quota
+from coterie.budget import Budget
 from coterie.errors import (
     AgentThrottled,
     AgentUnavailable,
     Unavailable,
 )
+from coterie.pipeline import gates
 from coterie.policies import Policies, Spend
 from coterie.stores.memory import MemoryStateStore
 from coterie.testing import FaultyStateStore
@@ -171,3 +173,44 @@ async def test_a_refused_call_leaves_nothing_held():
     state, _ = await store.read("budget/first")
     assert state is not None
     assert (state["spent"], state["holds"]) == (1, {})
+
+
+@pytest.mark.parametrize("asked", [float("nan"), float("inf"), -1])
+async def test_a_throttled_agent_that_names_no_time_pauses_nobody(asked: float):
+    policies = Policies(limits={"requests": Quota(rate_per_s=1000, burst=100)}, max_wait_s=0, max_hold_s=0)
+    script = Script(AgentThrottled("slow down", status=429, retry_after_s=asked))
+
+    results = await run(team_of(policies, x1=script), 2)
+
+    assert [one.error.type for one in results] == ["AgentThrottled"] * 2
+
+
+async def test_work_that_reports_more_than_a_budget_can_hold_is_done_and_charged():
+    async def work(ctx: TaskContext) -> str:
+        ctx.report_usage(requests=1, input_tokens=10**14)
+        return "fine"
+
+    policies = Policies(budgets=[Spend(name="all", limit=100, per_call=10)], max_wait_s=0)
+
+    results = await run(team_of(policies, x1=Script(work)), 2)
+
+    assert [one.state for one in results] == ["succeeded", "failed"]
+    assert results[1].error.type == "BudgetExhausted"
+
+
+async def test_of_the_budgets_of_runs_a_process_keeps_the_latest(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gates, "RUNS", 3)
+    policies = Policies(budgets=[Spend(name="run", limit=15, per_call=10, per_run=True)], max_wait_s=0)
+    orchestrator = Orchestrator(team_of(policies, x1=Script("fine")), store=MemoryStateStore())
+
+    async def state_of(run_id: str) -> str:
+        return (await orchestrator.execute_task(Task("t", "x"), workflow_id=run_id)).state
+
+    first = [await state_of(f"run-{number}") for number in range(9)]
+
+    assert first == ["succeeded"] * 9
+    assert len(orchestrator.pipeline._budgets) == 3
+    assert len([each for each in orchestrator.pipeline._closing if isinstance(each, Budget)]) == 3
+    # What the first one spent is not forgotten.
+    assert await state_of("run-0") == "failed"
+    await orchestrator.pipeline.aclose()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from coterie._rules.budget import LARGEST
+from coterie.attempt import asked_s
 from coterie.budget import Spending
 from coterie.errors import AgentThrottled, AgentUnavailable, Unavailable
 from coterie.limiter import RateLimiter, Reservation
@@ -45,7 +47,8 @@ class Account:
         for spend, spending in self._spendings:
             amount = used.cost_micros if spend.unit == "money" else used.input_tokens + used.output_tokens
             # What is not reported in a budget's own unit is charged at its upper bound: a budget is a promise.
-            spending.report(amount or (0 if free else spend.bound))
+            # The work is done: an amount that no budget can hold must not undo it.
+            spending.report(min(amount, LARGEST) or (0 if free else spend.bound))
         if self._limiter is not None and self._reservation is not None:
             await self._settle(self._limiter, self._reservation, used, error)
         if error is None and self._retries is not None:
@@ -59,9 +62,9 @@ class Account:
     async def _settle(limiter: RateLimiter, reservation: Reservation, used: Usage, error: BaseException | None) -> None:
         if "tokens" in limiter.quotas and used:
             await reservation.settle(tokens=used.input_tokens + used.output_tokens)
-        if isinstance(error, AgentThrottled) and error.retry_after_s:
+        if isinstance(error, AgentThrottled) and (pause_s := asked_s(error)):
             try:
-                await limiter.pause(error.retry_after_s)
+                await limiter.pause(pause_s)
             except Unavailable:
                 # The agent's own failure says more; the next that is throttled says it again.
                 return

@@ -189,7 +189,8 @@ class GatedWork:
             async with scope:
                 value = await call(context.input, context)
             raise_if_late(scope)
-        except TimeoutError as error:
+        except Exception as error:
+            # Also where the agent made an error of its own out of its cut-off.
             if scope.expired():
                 raise TaskTimedOut(context.task.id, timeout_s) from error
             raise

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from coterie.attempt import back_off_s, is_transient, item_of, named, tell_retry
+from coterie.attempt import asked_s, back_off_s, is_transient, item_of, named, tell_retry
 from coterie.clock import Clock
 from coterie.errors import BreakerOpen, PoolBusy, Refused
 from coterie.events import Event, Listener
@@ -140,14 +140,14 @@ class Persistence:
         made = caller.attempt - self._first_attempt + 1
         if retry is None or made >= retry.max_attempts or not is_transient(failure):
             return False
-        asked_s = getattr(failure, "retry_after_s", None) or 0.0
-        if asked_s > self.left_s:
+        least_s = asked_s(failure)
+        if least_s > self.left_s:
             return False
         retries = self._gate.tools.retries
         if retries is not None and not await retries.take():
             _log.warning("task.not_retried %s: the retry budget of %r is spent", named(caller), self._gate.agent_type)
             return False
-        wait_s = max(back_off_s(retry, made), asked_s)
+        wait_s = max(back_off_s(retry, made), least_s)
         tell_retry(caller, wait_s, failure, self._listener, agent_type=self._gate.agent_type)
         trail = caller.trail
         began_us = trail.now_us() if trail is not None else 0
