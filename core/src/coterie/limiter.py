@@ -30,6 +30,8 @@ _log = logging.getLogger("coterie.limiter")
 SETTLE_S = 5.0
 # A refusal is believed for so long, and the store left alone: others may give something back at any time.
 BELIEVED_S = 1.0
+# How soon to ask again, at least, where a lot is being fetched.
+AGAIN_S = 0.01
 # What a process took in advance is used within so long, or lost.
 LEASE_S = 1.0
 # Most calls cost the same as one before: so many different ones are remembered, with what the store is asked then.
@@ -144,11 +146,14 @@ class RateLimiter:
         self._lease = _checked_lease(lease, self.quotas)
         self._asked = _asked(self.quotas)
         self._left, self._left_until_s = 0, 0.0
+        # When the lot that is being fetched may be used.
+        self._ready_s = 0.0
         self._leasing = asyncio.Lock()
         self._refusal: _Refusal | None = None
         self._held_us = 0
         self._unsure = True
-        self._listening = False
+        # The event loop in which pauses are heard of.
+        self._listening: asyncio.AbstractEventLoop | None = None
         self._returned: list[tuple[Reserved, dict[str, int]]] = []
         self._returning: asyncio.Task[None] | None = None
         self._work = Work()
@@ -198,8 +203,8 @@ class RateLimiter:
     async def aclose(self) -> None:
         """Wait for what is being given back, within a bound, and stop listening; safe to call twice."""
         await self._work.aclose(SETTLE_S)
-        if self._listening and self._shared.store is not None:
-            self._listening = False
+        if self._listening is not None and self._shared.store is not None:
+            self._listening = None
             try:
                 await self._shared.store.unsubscribe(self._shared.key, self._on_pause)
             except Unavailable as error:
@@ -257,13 +262,28 @@ class RateLimiter:
         ((_, cost),) = costs.items()
         if not self._leasing.locked() and self._take_leased(cost):
             return Reservation(self, costs, None)
-        async with self._leasing:
+        began_s = self.monotonic()
+        if self._leasing.locked() and (more_s := self._ready_s - began_s - max_wait_s) > 0:
+            raise self._spent(more_s, max_wait_s)
+        try:
+            # Whoever fetches the next lot may wait for it for longer than this caller would.
+            async with asyncio.timeout(max_wait_s + BELIEVED_S):
+                await self._leasing.acquire()
+        except TimeoutError:
+            more_s = self._ready_s - self.monotonic() - max_wait_s
+            raise self._spent(max(more_s, AGAIN_S), max_wait_s) from None
+        self._ready_s = 0.0
+        try:
             if not self._take_leased(cost):
                 batch = dict.fromkeys(costs, max(self._lease, cost))
-                reservation = await self._reserve(batch, max_wait_s)
+                left_s = max(0.0, max_wait_s - (self.monotonic() - began_s))
+                reservation = await self._reserve(batch, left_s)
                 if reservation.wait_s:
-                    await self._wait(reservation, max_wait_s)
+                    self._ready_s = reservation.ready_s
+                    await self._wait(reservation, left_s)
                 self._left, self._left_until_s = batch[next(iter(batch))] - cost, self.monotonic() + LEASE_S
+        finally:
+            self._leasing.release()
         return Reservation(self, costs, None)
 
     def _take_leased(self, cost: int) -> bool:
@@ -293,13 +313,14 @@ class RateLimiter:
             raise
 
     async def _listen(self) -> None:
-        if self._listening or self._shared.store is None or self._shared.is_alone:
+        loop = asyncio.get_running_loop()
+        if self._listening is loop or self._shared.store is None or self._shared.is_alone:
             return
-        self._listening = True
+        self._listening, self._unsure = loop, True
         try:
             await self._shared.store.subscribe(self._shared.key, self._on_pause)
         except Unavailable as error:
-            self._listening = False
+            self._listening = None
             _log.info("limiter.not_subscribed %s: pauses are looked for after each wait: %s", self.name, error)
 
     def _on_pause(self, message: str | None) -> None:
@@ -309,9 +330,9 @@ class RateLimiter:
 
     async def _held(self) -> int:
         """How long the schedule stood still, as far as is known; looked up where a message may have been missed."""
-        if self._unsure or not self._listening:
+        if self._unsure or self._listening is None:
             # Before the look, so that what is missed during it is looked up the next time.
-            self._unsure = not self._listening
+            self._unsure = self._listening is None
             known = self._held_us
             try:
                 state, _ = await self._shared.read()
@@ -335,7 +356,7 @@ class RateLimiter:
     async def _give_back(self, reservation: Reservation) -> None:
         assert reservation.reserved is not None
         self._returned.append((reservation.reserved, quota.charges(self.quotas, reservation.costs)))
-        if self._returning is None:
+        if self._returning is None or self._returning.done():
             self._returning = self._work.start(self._give_all_back())
         await asyncio.wait({self._returning}, timeout=SETTLE_S)
         self._refusal = None

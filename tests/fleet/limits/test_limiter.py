@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from coterie.errors import Misuse, PolicyError, QuotaSpent, Unavailable
 from coterie.limiter import Quota, RateLimiter
 from coterie.stores.memory import MemoryStateStore
+from coterie.stores.sqlite import SqliteStateStore
 from coterie.testing import ManualClock
 from tests.fleet.limits.flaky import FlakyStore
 
@@ -297,3 +299,62 @@ def test_a_policy_that_cannot_work_is_refused():
 def test_a_name_that_no_store_could_keep_is_refused():
     with pytest.raises(Misuse, match="a b"):
         RateLimiter("a b", SLOW)
+
+
+async def test_who_cannot_wait_does_not_wait_for_another_who_fetches_a_lot():
+    one = limiter(None, Quota(rate_per_s=0.1, burst=2), lease=2)
+    for _ in range(2):
+        await one.acquire()
+    waiting = asyncio.create_task(one.acquire())
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    with pytest.raises(QuotaSpent) as refused:
+        async with asyncio.timeout(10):
+            await one.acquire(max_wait_s=1)
+
+    assert 0 < refused.value.retry_after_s <= 20
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await one.aclose()
+
+
+def test_what_was_being_given_back_when_a_loop_ended_keeps_nothing_in_the_next():
+    one = limiter(None, Quota(rate_per_s=0.01, burst=1))
+
+    async def leave_in_the_midst() -> None:
+        reservation = await one.reserve()
+        # Held by the loop until that ends.
+        leaving.append(asyncio.create_task(reservation.cancel()))
+        await asyncio.sleep(0)
+
+    async def give_back() -> float:
+        await (await one.reserve(max_wait_s=1000)).cancel()
+        return (await one.reserve(max_wait_s=1000)).wait_s
+
+    leaving: list[asyncio.Task[None]] = []
+    asyncio.run(leave_in_the_midst())
+
+    assert asyncio.run(give_back()) == 0
+
+
+def test_a_pause_is_heard_in_the_next_event_loop_too(tmp_path: Path):
+    paused = SqliteStateStore(tmp_path / "state.db")
+    one = limiter(paused, Quota(rate_per_s=4, burst=1))
+
+    async def wait(pause_s: float) -> float:
+        other_store = SqliteStateStore(tmp_path / "state.db")
+        await one.acquire()
+        waiting = asyncio.create_task(one.acquire())
+        await asyncio.sleep(0.1)
+        if pause_s:
+            await limiter(other_store, Quota(rate_per_s=4, burst=1)).pause(pause_s)
+        began_s = asyncio.get_running_loop().time()
+        await waiting
+        await other_store.aclose()
+        return asyncio.get_running_loop().time() - began_s
+
+    asyncio.run(wait(0))
+
+    assert asyncio.run(wait(1)) >= 1
+    asyncio.run(paused.aclose())
