@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from coterie import Agent, CircuitBreaker, Event, Retry, TaskContext, Team
+from coterie import Agent, CircuitBreaker, Event, Orchestrator, Retry, Task, TaskContext, Team
 from coterie._rules.breaker_policy import BreakerPolicy
 from coterie._rules.pool_policy import PoolPolicy
 from coterie.errors import (
@@ -225,3 +225,26 @@ async def test_a_busy_pool_is_a_refusal_too():
 
     finish.set()
     assert (await first)[0].state == "succeeded"
+
+
+async def test_an_agent_that_was_not_called_as_its_breaker_refused_has_not_answered_fast():
+    store = MemoryStateStore()
+    policies = Policies(pool=PoolPolicy(), breaker=BreakerPolicy(timeout_s=60), max_wait_s=0)
+    orchestrator = Orchestrator(team_of(policies, x1=Script("fine")), store=store)
+    gate = orchestrator.pipeline.gate("x")
+    assert gate is not None
+    breaker = gate.tools.breaker("x1")
+    assert breaker is not None
+    await gate.tools.pool.heartbeat()
+    await breaker.force_open()
+    # The pool has not heard of it.
+    await gate.tools.pool.suspend_for("x1", 0)
+
+    refused = await orchestrator.execute_task(Task("t", "x"))
+
+    assert refused.error is not None
+    assert refused.error.type == "BreakerOpen"
+    state, _ = await store.read("pool/x")
+    assert state is not None
+    assert state["agents"]["x1"]["y"] == 0
+    await orchestrator.pipeline.aclose()

@@ -186,3 +186,37 @@ async def test_a_spent_retry_budget_ends_the_attempts():
 
     assert [one.attempts for one in results] == [3, 1, 1]
     assert {one.error.type for one in results} == {"ValueError"}
+
+
+async def test_a_cut_off_that_the_agent_made_an_error_of_its_own_is_a_time_out():
+    async def broken_off(ctx: TaskContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ValueError("the connection broke off") from None
+
+    orchestrator = Orchestrator(team_of(Policies(max_wait_s=0), x1=Script(broken_off)))
+
+    result = await orchestrator.execute_task(Task("t", "x", timeout_s=0.01))
+
+    assert result.error is not None
+    assert result.error.type == "TaskTimedOut"
+    await orchestrator.pipeline.aclose()
+
+
+async def test_however_many_agents_another_process_knows_the_own_one_is_found():
+    store, policies = MemoryStateStore(), {"x": Policies(pool=PoolPolicy(), max_wait_s=0)}
+
+    def process(*agents: str) -> Orchestrator:
+        return Orchestrator(
+            Team("t", [Agent(each, "x", Script("fine")) for each in agents], policies=policies), store=store
+        )
+
+    newer, older = process(*(f"new{number}" for number in range(5))), process("old")
+    assert (await newer.execute_task(Task("t", "x"))).state == "succeeded"
+
+    results = [await older.execute_task(Task(f"t{number}", "x")) for number in range(6)]
+
+    assert [(one.state, one.agent_id) for one in results] == [("succeeded", "old")] * 6
+    for each in (newer, older):
+        await each.pipeline.aclose()

@@ -306,3 +306,32 @@ async def test_what_cannot_work_is_refused_with_its_name():
                 pass
         with pytest.raises(Misuse, match="ticket"):
             await pool.keep_place("has space")
+
+
+async def test_a_lease_is_renewed_in_time_also_while_others_wait():
+    policy = PoolPolicy(heartbeat_s=0.2, lease_s=0.6)
+    async with ResourcePool("linter", store=MemoryStateStore(), policy=policy) as pool:
+        pool.register_agent("one")
+        async with pool.lease():
+            waiting = asyncio.create_task(pool.keep_place("next", wait_s=PATIENCE_S))
+            renewed = [pool._lanes["linter"].due_s() - asyncio.get_running_loop().time()]
+            while not pool._lanes["linter"].waiting:  # noqa: ASYNC110  # the pool's, not ours
+                await asyncio.sleep(0)
+            renewed.append(pool._lanes["linter"].due_s() - asyncio.get_running_loop().time())
+
+            assert max(renewed) <= policy.heartbeat_s
+        assert await waiting
+
+
+def test_a_pool_is_kept_alive_in_the_next_event_loop_too():
+    pool = ResourcePool("linter", store=MemoryStateStore(), policy=PoolPolicy(heartbeat_s=0.2, lease_s=0.6))
+    pool.register_agent("one")
+
+    async def lease() -> bool:
+        async with pool.lease():
+            for _ in range(9):
+                await asyncio.sleep(0)
+            return pool._keeper is not None and not pool._keeper.done()
+
+    assert [asyncio.run(lease()), asyncio.run(lease())] == [True, True]
+    asyncio.run(pool.aclose())

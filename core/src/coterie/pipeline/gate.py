@@ -220,7 +220,9 @@ class Gate:
         self, held: AsyncExitStack, ask: Callable[..., AbstractAsyncContextManager[Lease]], avoid: list[AgentId]
     ) -> _Leased:
         refusal: BreakerOpen | None = None
-        for _ in range(len(self._agents) + 1):
+        tries = len(self._agents) + 1
+        while tries > 0:
+            tries -= 1
             async with AsyncExitStack() as attempt:
                 try:
                     lease = await attempt.enter_async_context(_kept_to_the_end(ask(self.agent_type, avoid=avoid)))
@@ -230,8 +232,9 @@ class Gate:
                         raise refusal from None
                     continue
                 if lease.agent_id not in self._agents:
-                    # Registered by a process that knows more agents than this one.
-                    avoid = [*avoid, lease.agent_id]
+                    # Registered by a process that knows more agents than this one; however many, its own come after.
+                    tries += lease.agent_id not in avoid
+                    avoid, lease.unused = [*avoid, lease.agent_id], True
                     continue
                 breaker = self.tools.breaker(lease.agent_id)
                 guard: Guard | None = None
@@ -239,7 +242,7 @@ class Gate:
                     if breaker is not None:
                         guard = await attempt.enter_async_context(breaker.guard().hold())
                 except BreakerOpen as error:
-                    refusal = error
+                    refusal, lease.unused = error, True
                     await self._suspend(lease.agent_id, error.retry_after_s)
                     continue
                 held.push_async_exit(attempt.pop_all())

@@ -25,7 +25,7 @@ __all__ = ["Lane"]
 
 _log = logging.getLogger("coterie.pool")
 
-# A process whose callers wait asks for all of them together, this often at most.
+# A process whose callers wait asks for all of them together, this often; no heartbeat waits for it.
 RECONCILE_S = 1.0
 # A process that registers agents and asks for slots at once says both in one command.
 REGISTER_S = 0.05
@@ -95,7 +95,7 @@ class Lane:
         if self._unsaid and not self._failing:
             return max(self._said_s, self._registered_s + REGISTER_S)
         if self._parked or self._unclaimed or self._back or self._drop or self._failing:
-            return self._said_s + RECONCILE_S
+            return self._said_s + min(RECONCILE_S, self.policy.heartbeat_s)
         return self._said_s + self.policy.heartbeat_s if self.agents or self.held else math.inf
 
     async def beat(self) -> None:

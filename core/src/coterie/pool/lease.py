@@ -85,9 +85,10 @@ class Lease:
     token: grows with every grant of the agent; give it to the agent, so that it can refuse an older holder.
     deadline: when the slot is free again unless it is renewed, in seconds since the epoch; moves with each renewal.
     lost: set when the lease ended early; stop then, the slot may be somebody else's.
+    unused: set it where nobody was called: it then says nothing of the agent.
     """
 
-    __slots__ = ("_timer", "agent_id", "agent_type", "began_s", "deadline", "id", "lost", "token")
+    __slots__ = ("_timer", "agent_id", "agent_type", "began_s", "deadline", "id", "lost", "token", "unused")
 
     def __init__(self, lease_id: str, agent_type: AgentType, agent_id: AgentId, token: int, *, began_s: float) -> None:
         self.id = lease_id
@@ -97,6 +98,7 @@ class Lease:
         self.began_s = began_s
         self.deadline = 0.0
         self.lost = asyncio.Event()
+        self.unused = False
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:

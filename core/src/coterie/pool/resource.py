@@ -157,7 +157,7 @@ class ResourcePool:
         except BaseException:
             await lane.give_back(lease, "")
             raise
-        await lane.settle(lease, "s")
+        await lane.settle(lease, "" if lease.unused else "s")
 
     async def submit_task(self, task: Task, *, wait_s: float | None = None) -> Assignment:
         """Lease a slot for a task, by its type and priority; kept alive here until `complete_task`.
@@ -295,7 +295,7 @@ class ResourcePool:
         if self._closed:
             return
         self._closed = True
-        if self._keeper is not None:
+        if self._keeper is not None and not self._keeper.done():
             self._keeper.cancel()
             await asyncio.wait({self._keeper}, timeout=GIVE_BACK_S)
         if self._lanes:
@@ -338,6 +338,8 @@ class ResourcePool:
     def _start(self) -> None:
         self._check_open()
         if self._keeper is None or self._keeper.done():
+            # An event is of one loop, and that of the last keeper may have ended.
+            self._news = asyncio.Event()
             self._keeper = asyncio.get_running_loop().create_task(self._keep(), name="coterie-pool")
 
     def _check_open(self) -> None:
