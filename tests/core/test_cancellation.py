@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from coterie import Event, ForEach, Orchestrator, Retry, Runtime, Task, TaskContext, Team, When
-from coterie.errors import Misuse
+from coterie import Agent, Event, ForEach, Orchestrator, Plan, Retry, Runtime, Task, TaskContext, Team, When
+from coterie.errors import Misuse, WorkTakenOver
+from coterie.journal import Journal
+from coterie.stores.journal_memory import MemoryJournalStore
 
 
 class Held:
@@ -284,3 +286,28 @@ async def test_closing_the_runtime_stops_what_runs():
     with pytest.raises(Misuse, match="this runtime is closed"):
         async with runtime:
             pass
+
+
+async def test_a_run_that_breaks_as_a_task_begins_that_a_worker_has_ends_all_the_same():
+    store, begun = MemoryJournalStore(), asyncio.Event()
+
+    async def breaks(task_input: Any) -> None:
+        raise WorkTakenOver("somebody else has it")
+
+    async def hangs(task_input: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    def process() -> Orchestrator:
+        return Orchestrator(Team("t", [Agent("a", "a", breaks), Agent("b", "b", hangs)]), journal=Journal(store))
+
+    plan = Plan("p", [Task("one", "a"), Task("two", "b", depends_on=["one"], trigger_rule="all_done")])
+    worker = asyncio.create_task(process().execute_task(plan.tasks[1], workflow_id="run", plan=plan, upstream={}))
+    await begun.wait()
+
+    with pytest.raises(WorkTakenOver):
+        async with asyncio.timeout(10):
+            await process().execute_workflow(plan, workflow_id="run")
+
+    worker.cancel()
+    await asyncio.wait({worker})

@@ -98,6 +98,24 @@ def test_an_error_comes_out_as_it_is_and_the_loop_lives(error: BaseException):
     assert sync.run(one()) == 1
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_task_that_raises_what_ends_programs_does_not_end_the_loop(error: type[BaseException]):
+    async def fail() -> None:
+        raise error
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail())
+
+    async def say() -> str:
+        return "alive"
+
+    before = sync.begin(group())
+
+    assert isinstance(before.exception(timeout=20), error)
+    assert sync.begin(say()).result(timeout=20) == "alive"
+
+
 def test_the_work_sees_the_context_of_its_caller():
     request = contextvars.ContextVar("request", default="none")
     request.set("of the caller")

@@ -185,7 +185,8 @@ class PlanRun:
             if beginning == "wait":
                 self._hire(self._conditional(i, self._tasks[i]))
             if beginning != "run":
-                self._begun[i] = True
+                # Who waits has not begun before its worker has: cancelled first, that one never settles it.
+                self._begun[i] = beginning == "known"
                 return
         pool = self._pools[i]
         slot = pool.take() if not pool.waiting else None

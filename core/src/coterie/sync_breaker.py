@@ -27,7 +27,8 @@ class CircuitBreaker:
 
     def __init__(self, wrapped: breaker.CircuitBreaker) -> None:
         self._wrapped = wrapped
-        self._lock = threading.Lock()
+        # A listener, or a predicate, may look at the breaker that asks it.
+        self._lock = threading.RLock()
 
     def __repr__(self) -> str:
         return f"sync_breaker.{self._wrapped!r}"

@@ -11,6 +11,7 @@ import pytest
 
 from coterie import Agent, Orchestrator, Plan, Policies, PoolPolicy, ResourcePool, Task, TaskContext, Team
 from coterie.pipeline import Pipeline
+from coterie.pipeline.places import PooledSlots
 from coterie.slots import Slot, TypeSlots
 from coterie.stores.memory import MemoryStateStore
 from coterie.testing import ManualClock
@@ -245,6 +246,28 @@ async def test_a_task_that_is_cancelled_in_the_queue_leaves_no_place_behind():
     assert process.get_status().waiting == {}
     assert (await fleet.begin("next", [0], process)).status == "succeeded"
     await fleet.aclose()
+
+
+async def test_who_is_cancelled_just_as_their_turn_comes_is_cancelled_and_no_failure(manual_clock: ManualClock):
+    policies = Policies(pool=PoolPolicy())
+    pipeline = Pipeline({"x": policies}, store=MemoryStateStore(), clock=manual_clock)
+    gate = pipeline.gate("x")
+    assert gate is not None
+    slots = gate.slots()
+    assert isinstance(slots, PooledSlots)
+    slots.agents.append(Slot(Agent("x1", "x", _nothing), slots))
+    await slots.turn()
+    waiting = asyncio.create_task(slots.turn())
+    await asyncio.sleep(0)
+
+    waiting.cancel()
+    slots.ended()
+    await asyncio.wait({waiting})
+
+    assert waiting.cancelled()
+    async with asyncio.timeout(10):
+        await slots.turn()
+    await pipeline.aclose()
 
 
 def test_without_a_pool_slots_are_given_out_as_ever(manual_clock: ManualClock):

@@ -107,3 +107,22 @@ def test_a_coroutine_function_is_refused(guarding: CircuitBreaker):
 
     with pytest.raises(Misuse, match="coroutine function"):
         guarding(coroutine)
+
+
+def test_a_listener_may_look_at_the_breaker_that_tells_it():
+    seen: list[str] = []
+    local = breaker.CircuitBreaker(
+        "agent", BreakerPolicy(failure_threshold=1), on_event=lambda _: seen.append(guarding.get_state().state)
+    )
+    guarding = CircuitBreaker(local)
+
+    def fail_once() -> None:
+        with pytest.raises(Broken):
+            guarding.call(fail)
+
+    calling = threading.Thread(target=fail_once, daemon=True)
+    calling.start()
+    calling.join(timeout=20)
+
+    assert not calling.is_alive()
+    assert seen == ["open"]

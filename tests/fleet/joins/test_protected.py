@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -312,6 +313,78 @@ async def test_what_is_no_json_is_returned_and_not_remembered(protect):
     thing = object()
 
     assert await protected.call(asyncio.sleep, 0, thing) is thing
+
+
+class Client:
+    """Of one customer."""
+
+    def __init__(self, customer: str) -> None:
+        self.customer = customer
+        self.down = False
+
+    async def balance(self) -> str:
+        if self.down:
+            raise ValueError("down")
+        return self.customer
+
+    async def __call__(self) -> str:
+        return await self.balance()
+
+
+@pytest.mark.parametrize("way", ["balance", "__call__", "itself"])
+async def test_what_an_object_answered_does_not_stand_in_for_another_objects_answer(protect, way: str):
+    protected = protect(Policies(fallback=[Fallback(cached_s=60)], max_wait_s=0))
+    one, other = Client("one"), Client("other")
+    other.down = True
+
+    def of(client: Client) -> Any:
+        return client if way == "itself" else getattr(client, way)
+
+    assert await protected.call(of(one)) == "one"
+    with pytest.raises(ValueError, match="down"):
+        await protected.call(of(other))
+
+
+async def test_arguments_that_are_bound_before_count_as_arguments(protect):
+    protected = protect(Policies(fallback=[Fallback(cached_s=60)], max_wait_s=0))
+    down = False
+
+    async def ask(city: str) -> str:
+        if down:
+            raise ValueError("down")
+        return city
+
+    assert await protected.call(functools.partial(ask, "Rome")) == "Rome"
+    down = True
+
+    assert await protected.call(functools.partial(ask, "Rome")) == "Rome"
+    with pytest.raises(ValueError, match="down"):
+        await protected.call(functools.partial(ask, "Oslo"))
+
+
+@pytest.mark.parametrize(
+    ("policies", "found"),
+    [
+        (Policies(max_wait_s=1), "answered"),
+        (Policies(fallback=[Fallback(value="instead")], max_wait_s=0), "instead"),
+    ],
+)
+async def test_a_listener_that_fails_ends_no_call(protect, policies: Policies, found: str):
+    def broken(_: object) -> None:
+        raise RuntimeError("nobody can be told")
+
+    calls = 0
+
+    async def flaky() -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ValueError("once")
+        return "answered"
+
+    protected = protect(policies, retry=None if policies.fallback else AT_ONCE, on_event=broken)
+
+    assert await protected.call(flaky) == found
 
 
 def test_fallbacks_that_only_a_team_has_are_refused():

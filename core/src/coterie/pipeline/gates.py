@@ -6,6 +6,7 @@ Whoever runs tasks, this process or a scheduler's, goes through this one object.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
@@ -31,6 +32,8 @@ from coterie.slots import Slots
 __all__ = ["Pipeline"]
 
 CLOSE_GRACE_S = 5.0
+# Of so many runs a process keeps the budgets at hand, where a store has them too.
+RUNS = 1_000
 
 
 class _Closes(Protocol):
@@ -66,6 +69,7 @@ class Pipeline:
         self._gates: dict[AgentType, Gate] = {}
         self._breakers: dict[str, tuple[BreakerPolicy, AgentType, CircuitBreaker]] = {}
         self._budgets: dict[str, tuple[Spend, Budget]] = {}
+        self._of_runs: deque[str] = deque()
         self._closing: list[_Closes] = []
         self._ready = self._kept(Readiness(store)) if store is not None else None
         for agent_type, policy in policies.items():
@@ -194,7 +198,16 @@ class Pipeline:
             )
         )
         self._budgets[name] = (spend, made)
+        if spend.per_run and self.store is not None:
+            self._forget_runs(name)
         return made
+
+    def _forget_runs(self, newest: str) -> None:
+        """What a run has spent is in the store: here only the budgets of the latest are kept."""
+        self._of_runs.append(newest)
+        if len(self._of_runs) > RUNS:
+            _, oldest = self._budgets.pop(self._of_runs.popleft())
+            self._closing.remove(oldest)
 
     def _breaker_moved(self, agent_type: AgentType, event: Event) -> None:
         self._gates[agent_type].breaker_moved(event)

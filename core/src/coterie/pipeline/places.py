@@ -174,7 +174,7 @@ class PooledSlots(TypeSlots):
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.ended()
-            else:
+            elif turn in self._turns:
                 self._turns.remove(turn)
             raise
 

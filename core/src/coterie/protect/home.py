@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import wait
+from functools import partial
 from weakref import WeakSet
 
 from coterie import sync
@@ -26,6 +28,8 @@ from coterie.stores.opening import open_state_store
 from coterie.work import Work
 
 __all__ = ["Home"]
+
+_log = logging.getLogger("coterie.protect")
 
 CLOSE_GRACE_S = 5.0
 EXIT_GRACE_S = 10.0
@@ -51,7 +55,7 @@ class Home:
         self._given = store
         self._namespace = namespace
         self._agents = dict(agents)
-        self._on_event = on_event
+        self._on_event = None if on_event is None else partial(_tell, on_event)
         self._clock = SystemClock()
         # Made here too, so that an address that cannot work is refused now.
         self._store = self._opened()
@@ -150,6 +154,14 @@ class Home:
     def _opened(self) -> StateStore:
         given = self._given
         return open_state_store(given, self._namespace) if given is None or isinstance(given, str) else given
+
+
+def _tell(listener: Listener, event: Event) -> None:
+    try:
+        listener(event)
+    # Whoever only watches must not end what is watched.
+    except Exception:  # noqa: BLE001
+        _log.exception("listener.failed at %s of %s", event.name, event.task_id)
 
 
 def _close_at_exit(home: Home) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from types import CoroutineType, MappingProxyType, TracebackType
+from types import CoroutineType, MappingProxyType, ModuleType, NoneType, TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 from coterie import sync
@@ -146,7 +146,8 @@ class Protected:
         """Call `func` and return, or raise, what it does; `this_call()` tells it about the call.
 
         A failed call is made again as `retry` says. When it has failed for good, what the policies' `fallback` names
-        stands in: a value, or the last result to the same arguments where both are JSON.
+        stands in: a value, or the last result to the same arguments where both are JSON. Of methods and other callable
+        objects nothing is remembered, as the object counts too; what a closure holds must not change the result.
 
         Raises:
             BreakerOpen, PoolBusy, NoLiveAgent, QuotaSpent, BudgetSpent: not now, and the time to wait is over.
@@ -267,7 +268,13 @@ class Protected:
     def _cache_key(self, func: object, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str | None:
         if not any(fallback.cached_s for fallback in self.policies.fallback):
             return None
-        named = [getattr(func, "__module__", ""), getattr(func, "__qualname__", type(func).__qualname__)]
+        if isinstance(func, functools.partial):
+            return self._cache_key(func.func, (*func.args, *args), {**func.keywords, **kwargs})
+        if not inspect.isroutine(func) or not isinstance(getattr(func, "__self__", None), (ModuleType, NoneType)):
+            # What it answers depends on the object as well: another's answer must not stand in.
+            _log.info("protected.not_remembered %s: %r belongs to an object", self.name, type(func).__qualname__)
+            return None
+        named = [getattr(func, "__module__", ""), getattr(func, "__qualname__", "")]
         try:
             return content_hash(["protected", self.name, *named, list(args), dict(kwargs)])[:32]
         except Misuse:

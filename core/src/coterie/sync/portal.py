@@ -56,6 +56,7 @@ class _Portal:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._loop = asyncio.new_event_loop()
+        self._ended = False
         self._thread = threading.Thread(target=self._serve, name="coterie-sync", daemon=True)
         self._thread.start()
 
@@ -79,12 +80,16 @@ class _Portal:
     def close(self) -> None:
         """Stop the loop."""
         if self.pid == os.getpid() and self._thread.is_alive():
+            self._ended = True
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=1.0)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        while not self._ended:
+            # Raised by a task, these leave the loop as well; whoever awaits the task has them, everybody else goes on.
+            with suppress(KeyboardInterrupt, SystemExit):
+                self._loop.run_forever()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
