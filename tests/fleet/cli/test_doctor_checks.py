@@ -17,8 +17,9 @@ from coterie.cli.doctor.finding import ok
 from coterie.cli.doctor.journal import durability_of
 from coterie.cli.doctor.place import Place as Looked
 from coterie.cli.doctor.settings import home_of, variables_of
-from coterie.cli.doctor.state import clock_of, rights_of
+from coterie.cli.doctor.state import clock_of, clocks_of_workers, rights_of
 from coterie.errors import Unavailable
+from coterie.remote.registry import Registration
 from coterie.stores.memory import MemoryStateStore
 from coterie.stores.redis.standing import Facts
 from coterie.testing import ManualClock
@@ -53,6 +54,40 @@ async def test_a_clock_that_is_off(ahead_s, state, said):
     assert finding.state == state
     assert said in finding.found
     assert state == "ok" or "NTP" in finding.remedy
+
+
+async def test_clocks_of_workers_that_are_off():
+    now_s = 1_700_000_000.0
+    clock = ManualClock(now_s)
+    store = MemoryStateStore(clock=clock)
+    offs = {"right": 0.2, "gone": 5.0, "near": 5.0, "far": -600.0}
+    for name, off_s in offs.items():
+        lease_s = 1.0 if name == "gone" else 1000.0
+        registration = Registration(store, name, name, ["t"], lease_s=lease_s, now=lambda off_s=off_s: now_s + off_s)
+        await registration.enlist(1)
+    clock.advance(2.0)
+
+    fault, warning = await clocks_of_workers(store)
+
+    assert (fault.state, warning.state) == ("fault", "warning")
+    assert "off: far is 10 min behind the store's: " in fault.found
+    assert "off: near is 5 s ahead of the store's: " in warning.found
+    assert "NTP" in fault.remedy
+    assert "NTP" in warning.remedy
+
+
+async def test_of_many_clocks_that_are_off_the_first_are_named():
+    store = MemoryStateStore(clock=ManualClock(1_700_000_000.0))
+    assert await clocks_of_workers(store) == []
+    for number in range(7):
+        await Registration(store, f"w{number}", f"s{number}", ["t"], lease_s=1000, now=lambda: 1_700_000_009.0).enlist(
+            1
+        )
+
+    (finding,) = await clocks_of_workers(store)
+
+    assert "w4 is 9 s ahead of the store's, and 2 more: " in finding.found
+    assert "w5" not in finding.found
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -7,9 +7,11 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from coterie._rules import worker as rule
 from coterie._rules.timeline import micros
@@ -18,6 +20,7 @@ from coterie.errors import WorkerIdTaken
 from coterie.ids import AgentType
 from coterie.journal.owner import is_known_dead, told
 from coterie.ports import LogStore, StateStore
+from coterie.remote.clock import WorkerClock, clock_off_of
 from coterie.remote.queue import GROUP, topic_of
 
 __all__ = ["KEEP_S", "Registration", "WorkerStatus", "bury", "list_workers", "name_here", "release_here", "worker_key"]
@@ -53,7 +56,8 @@ class WorkerStatus:
 
     state: "alive", "draining" (it takes no more), or "lost" (it is not heard of). process: for people.
     since_s: seconds since it began; seen_s: since it was heard of last. release: coterie's and Python's versions there,
-    as `0.1.0/3.11`; empty of a worker that does not say.
+    as `0.1.0/3.11`; empty of a worker that does not say. clock_off_s: by how much its clock is ahead of the store's;
+    less than 0: behind it; None: it does not say.
     """
 
     id: str
@@ -65,12 +69,13 @@ class WorkerStatus:
     since_s: float
     seen_s: float
     release: str = ""
+    clock_off_s: float | None = None
 
 
 async def list_workers(store: StateStore) -> list[WorkerStatus]:
     """All workers of the namespace, by id; those that are lost for a day."""
     found = []
-    for worker_id, record, now in await _records(store):
+    for worker_id, record, now, clock_off_s in await _records(store):
         alive = record.is_alive(now) and not is_known_dead(record.session)
         state = "lost" if not alive else "draining" if record.is_draining else "alive"
         since_s, seen_s = (max(0.0, (now - at) / 1e6) for at in (record.since_us, record.seen_us))
@@ -85,16 +90,24 @@ async def list_workers(store: StateStore) -> list[WorkerStatus]:
                 since_s,
                 seen_s,
                 record.release,
+                clock_off_s,
             )
         )
     return found
 
 
 class Registration:
-    """Of one worker in one store."""
+    """Of one worker in one store. now: seconds since the epoch, as the worker has them."""
 
     def __init__(
-        self, store: StateStore, worker_id: str, session: str, types: Collection[AgentType], *, lease_s: float
+        self,
+        store: StateStore,
+        worker_id: str,
+        session: str,
+        types: Collection[AgentType],
+        *,
+        lease_s: float,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._key = worker_key(worker_id)
@@ -102,6 +115,7 @@ class Registration:
         self.session = session
         self._types = tuple(types)
         self._lease_us = micros(lease_s)
+        self._clock = WorkerClock(store, worker_id, self._key, now=now)
 
     async def enlist(self, capacity: int) -> None:
         """Begin.
@@ -110,6 +124,7 @@ class Registration:
             WorkerIdTaken: another process is alive under the id. Unavailable: the store failed.
         """
         dead: set[str] = set()
+        await self._clock.look()
         while True:
             decide = partial(
                 rule.enlist,
@@ -120,7 +135,7 @@ class Registration:
                 dead=frozenset(dead),
                 release=release_here(),
             )
-            holder = (await self._store.update(self._key, decide, keep_s=KEEP_S)).holder
+            holder = (await self._store.update(self._key, self._clock.noting(decide), keep_s=KEEP_S)).holder
             if holder is None:
                 return
             if holder.session in dead or not is_known_dead(holder.session):
@@ -130,7 +145,9 @@ class Registration:
     async def report(self, *, in_use: int, is_draining: bool) -> bool:
         """Be heard of; whether the id is still this worker's."""
         decide = partial(rule.report, session=self.session, in_use=in_use, is_draining=is_draining)
-        held: bool = await self._store.update(self._key, decide, keep_s=KEEP_S)
+        held: bool = await self._store.update(self._key, self._clock.noting(decide), keep_s=KEEP_S)
+        # After it, which is in a hurry; the next one tells of it.
+        await self._clock.look()
         return held
 
     async def end(self) -> None:
@@ -140,9 +157,9 @@ class Registration:
     async def others(self) -> dict[str, WorkerRecord]:
         """The other workers that nobody has said to be lost."""
         return {
-            worker_id: record
-            for worker_id, record, _ in await _records(self._store)
-            if record.session != self.session and not record.is_lost
+            found.worker_id: found.record
+            for found in await _records(self._store)
+            if found.record.session != self.session and not found.record.is_lost
         }
 
     async def is_first_to_miss(self, worker_id: str, record: WorkerRecord) -> bool:
@@ -163,11 +180,20 @@ async def bury(log: LogStore, record: WorkerRecord) -> int:
     return freed
 
 
-async def _records(store: StateStore) -> list[tuple[str, WorkerRecord, int]]:
+class _Found(NamedTuple):
+    """now: the store's clock, in microseconds."""
+
+    worker_id: str
+    record: WorkerRecord
+    now: int
+    clock_off_s: float | None
+
+
+async def _records(store: StateStore) -> list[_Found]:
     found = []
     for key in await store.keys("worker"):
         state, now = await store.read(key)
         record = worker_record(state)
         if record is not None:
-            found.append((key.partition("/")[2], record, now))
+            found.append(_Found(key.partition("/")[2], record, now, clock_off_of(state)))
     return found

@@ -110,8 +110,8 @@ class Worker:
         self._orchestrator = orchestrator
         self._calls = runtime.remote
         self._announcer = Announcer(self._calls.bus)
-        self._registration = Registration(self._calls.store, self.id, self.session, self.types, lease_s=lease_s)
-        alarm, now = self._calls.alarm, orchestrator.now
+        alarm, store, now = self._calls.alarm, self._calls.store, orchestrator.now
+        self._registration = Registration(store, self.id, self.session, self.types, lease_s=lease_s, now=now)
         alarm.on_event = alarm.on_event or orchestrator.tell
         self._outage = Outage(_log, "worker.store_away", "worker.store_back", now=now, alarm=alarm)
         self._silence = Outage(_log, "worker.not_heard", "worker.heard_again", now=now, alarm=alarm)

@@ -16,14 +16,24 @@ from coterie.cli.words import count_of
 from coterie.errors import CoterieError, StateFormatError, Unavailable
 from coterie.errors.root import in_words, listed
 from coterie.ports import StateStore
+from coterie.remote.clock import OFF_S, is_off, off_in_words
 from coterie.remote.registry import list_workers, release_here
 from coterie.stores.redis.failures import STATE_RIGHTS
 from coterie.stores.redis.wire import Lost
 
-__all__ = ["check_breakers", "check_clock", "check_rights", "check_state_store", "check_versions", "clock_of"]
+__all__ = [
+    "check_breakers",
+    "check_clock",
+    "check_rights",
+    "check_state_store",
+    "check_versions",
+    "clock_of",
+    "clocks_of_workers",
+]
 
 # So far apart, times in logs and traces are misread; so far, certificates and signatures fail too.
-_APART_S, _FAR_APART_S = 1.0, 30.0
+_APART_S, _FAR_APART_S = OFF_S, 30.0
+_SET_THEM = "have their machines follow NTP (chronyc tracking, or timedatectl, there), or the store's if all are off"
 _HEARD_S = 2.0
 _SQLITE = "sqlite://"
 
@@ -58,10 +68,11 @@ def _not_made(url: str) -> Finding:
     return ok(f"{url} is not there yet: it is made when it is needed")
 
 
-async def check_clock(place: Place) -> Finding:
-    """The store's clock, by which leases and waits are counted, against this machine's."""
+async def check_clock(place: Place) -> list[Finding]:
+    """The store's clock, by which leases and waits are counted, against this machine's and those of workers."""
     async with place.state() as store:
-        return await clock_of(store) if store.scope == "fleet" else ok("the store goes by this machine's clock")
+        ours = await clock_of(store) if store.scope == "fleet" else ok("the store goes by this machine's clock")
+        return [ours, *await clocks_of_workers(store)]
 
 
 async def clock_of(store: StateStore, now_s: Callable[[], float] = time.time) -> Finding:
@@ -79,6 +90,25 @@ async def clock_of(store: StateStore, now_s: Callable[[], float] = time.time) ->
     if sure_s < _FAR_APART_S:
         return warning(f"{said}: times in logs and traces do not match", remedy)
     return fault(f"{said}: signed events and certificates may be refused, and times do not match", remedy)
+
+
+async def clocks_of_workers(store: StateStore) -> list[Finding]:
+    """Of workers that are not lost, those whose clocks are off, as they say themselves; a finding for each degree."""
+    known = [(each.id, each.clock_off_s) for each in await list_workers(store) if each.state != "lost"]
+    found = [(name, off_s) for name, off_s in known if is_off(off_s)]
+    far = [one for one in found if abs(one[1]) >= _FAR_APART_S]
+    near = [one for one in found if one not in far]
+    why = "times in their logs and traces do not match"
+    told = (
+        [fault(f"{_clocks(far)}: signed events and certificates may be refused, and {why}", _SET_THEM)] if far else []
+    )
+    return [*told, *([warning(f"{_clocks(near)}: {why}", _SET_THEM)] if near else [])]
+
+
+def _clocks(off: list[tuple[str, float]]) -> str:
+    named = ", ".join(f"{name} is {off_in_words(off_s)}" for name, off_s in sorted(off)[:5])
+    more = f", and {len(off) - 5} more" if len(off) > 5 else ""
+    return f"clocks of workers are off: {named}{more}"
 
 
 async def check_rights(place: Place) -> Finding:

@@ -11,6 +11,7 @@ from coterie.cli.fleet.reach import Reach
 from coterie.cli.streams import write_json
 from coterie.cli.summary import output_console
 from coterie.errors.root import in_words
+from coterie.remote.clock import is_off, off_in_words
 from coterie.remote.registry import WorkerStatus, list_workers
 
 __all__ = ["workers_command"]
@@ -27,10 +28,13 @@ def workers_command(reach: Reach, *, as_json: bool) -> int:
         console.print("no worker is there; start one: coterie worker --team package.module:team", markup=False)
         return 0
     table = Table(box=None, pad_edge=False)
-    for name in ("WORKER", "STATE", "TYPES", "BUSY WHEN HEARD", "PROCESS", "SINCE", "HEARD OF"):
+    clocks = [_clock(each) for each in found]
+    # Of all of them right, nobody wants to know.
+    more = ("CLOCK",) if any(clocks) else ()
+    for name in ("WORKER", "STATE", "TYPES", "BUSY WHEN HEARD", "PROCESS", "SINCE", "HEARD OF", *more):
         table.add_column(name, overflow="fold")
-    for each in found:
-        table.add_row(*_row(each))
+    for each, clock in zip(found, clocks, strict=True):
+        table.add_row(*_row(each), *((clock,) if more else ()))
     console.print(table, markup=False)
     return 0
 
@@ -50,3 +54,8 @@ def _row(worker: WorkerStatus) -> tuple[str, ...]:
         in_words(worker.since_s),
         f"{in_words(worker.seen_s)} ago",
     )
+
+
+def _clock(worker: WorkerStatus) -> str:
+    """How far it is off, where that is worth a word."""
+    return off_in_words(worker.clock_off_s) if is_off(worker.clock_off_s) else ""
