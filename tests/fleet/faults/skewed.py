@@ -20,7 +20,8 @@ from tests.support.redis_servers import Server, free_port, valkey_binary
 
 __all__ = ["KEEPING", "SkewedServer", "skewed_valkey"]
 
-# What a server needs to have its state again after a kill: every second would do, but on a busy disk it answers before it writes.
+# What a server needs to have its state again after a kill; synced every second, it answers before it writes where the
+# disk is busy.
 KEEPING = ("--appendonly", "yes", "--appendfsync", "always")
 _TRIES = 5
 _SOURCE = r"""
