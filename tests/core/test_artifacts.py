@@ -321,3 +321,8 @@ async def test_a_store_that_does_not_answer_is_unavailable():
 def test_a_store_that_may_never_answer_is_refused():
     with pytest.raises(PolicyError, match="timeout_s 0"):
         ArtifactStore(MemoryBlobs(), timeout_s=0)
+
+
+async def test_a_text_with_half_of_a_character_is_refused(tmp_path: Path):
+    with pytest.raises(Misuse, match="half of a character"):
+        await ArtifactStore(f"file://{tmp_path}").put_text("\ud800")

@@ -367,3 +367,10 @@ def test_the_schema_is_json_itself():
 
     assert json.loads(json.dumps(schema)) == yaml.safe_load(yaml.safe_dump(schema)) == schema
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.parametrize("text", ["a\x85b", "\x85", "é\x85\u2028\n"])
+def test_a_text_with_a_sign_that_ends_lines_reads_back_as_it_was_written(text: str):
+    plan = Plan("p", [Task("a", "x", input={"text": text, text: 1})])
+
+    assert Plan.from_yaml(plan.to_yaml()).hash == plan.hash

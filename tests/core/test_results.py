@@ -173,3 +173,16 @@ async def test_a_failed_foreach_names_its_first_failure_by_the_index():
     assert result.error is not None
     assert result.error.message.startswith("1 of 1 items failed; first: item [0] (")
     assert result.status_document()["items"]["failed"][0]["key"] == item_keys(["a"])[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["a", "a", "a#2"], ["a", "a#3", "a#2"]),
+        (["a#2", "a", "a", "a"], ["a#2", "a", "a#3", "a#4"]),
+        (["a", "a", "a#2", "a#2"], ["a", "a#3", "a#2", "a#2#2"]),
+        (["a", "a", "b"], ["a", "a#2", "b"]),
+    ],
+)
+def test_no_two_items_have_one_key(names: list[Any], keys: list[str]):
+    assert item_keys(names, names) == keys

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coterie import (
+    Agent,
     ForEach,
     Orchestrator,
     Policies,
@@ -22,7 +25,8 @@ from coterie import (
     WorkflowResult,
     sync,
 )
-from coterie.errors import PolicyError
+from coterie.errors import Misuse, PolicyError
+from coterie.stores.memory import MemoryStateStore
 
 LONG_S = 600.0
 
@@ -264,3 +268,39 @@ def test_what_is_no_time_is_refused_by_name(given: str, monkeypatch: pytest.Monk
         Runtime()
     with pytest.raises(PolicyError, match="graceful_shutdown_timeout_s is -1"):
         Orchestrator(graceful_shutdown_timeout_s=-1)
+
+
+async def test_a_runtime_whose_closing_is_cut_short_closes_its_stores_all_the_same(tmp_path: Path):
+    came, go = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(task_input: Any) -> None:
+        came.set()
+        while not go.is_set():
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+
+    team = Team("desk", [Agent("a", "x", stubborn)])
+    runtime = Runtime(team, store=f"sqlite://{tmp_path}/state.db", journal=True)
+    run = asyncio.create_task(runtime.orchestrator.execute_workflow([Task("a", "x")]))
+    await came.wait()
+
+    closing = asyncio.create_task(runtime.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    go.set()
+    await asyncio.wait([run])
+
+    assert closing.cancelled()
+    assert runtime.journal is not None
+    with pytest.raises(Misuse, match="closed"):
+        await runtime.journal.header("run")
+    assert isinstance(run.exception(), Misuse), "its end could not be recorded any more"
+
+
+async def test_a_journal_beside_an_open_store_is_refused_and_not_laid_elsewhere():
+    store = MemoryStateStore()
+
+    with pytest.raises(Misuse, match="give the journal or its URL"):
+        Runtime(store=store, journal=True)
+    await store.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from coterie import Orchestrator, Task, TaskContext, Team
@@ -16,9 +16,37 @@ from coterie.ports import JournalStore
 from coterie.result import TaskResult, WorkflowResult
 from coterie.stores.journal_memory import MemoryJournalStore
 
-__all__ = ["RUN_ID", "Bench", "Gate", "name_of", "step_of"]
+__all__ = ["RUN_ID", "Bench", "Busy", "Gate", "cancelled_at", "name_of", "step_of"]
 
 RUN_ID = "run"
+
+
+class Busy(MemoryJournalStore):
+    """A store that takes its time, as those outside the process do."""
+
+    async def write(self, *arguments: Any, **more: Any) -> None:
+        await asyncio.sleep(0)
+        await super().write(*arguments, **more)
+        await asyncio.sleep(0)
+
+    async def change(self, *arguments: Any, **more: Any) -> Any:
+        await asyncio.sleep(0)
+        changed = await super().change(*arguments, **more)
+        await asyncio.sleep(0)
+        return changed
+
+
+async def cancelled_at(tick: int, work: Coroutine[Any, Any, Any]) -> bool:
+    """Cancel it after so many ticks of the event loop; False: it had ended before. It ends as one that is cancelled."""
+    running = asyncio.create_task(work)
+    for _ in range(tick):
+        await asyncio.sleep(0)
+    if running.done():
+        return False
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled(), f"cancelled at tick {tick}, it went on"
+    return True
 
 
 class Gate:

@@ -10,7 +10,7 @@ import pytest
 from coterie import Plan, Task
 from coterie._rules.journal import RUN
 from coterie.errors import LeaseLost, Refused, Unavailable
-from tests.journal.bench import RUN_ID, Bench, Gate
+from tests.journal.bench import RUN_ID, Bench, Busy, Gate, cancelled_at
 
 TASK = Task("a", "work")
 CHAIN = Plan("chain", [TASK, Task("b", "work", depends_on=["a"])])
@@ -63,6 +63,17 @@ async def test_a_run_that_is_cancelled_is_free_at_once_and_goes_on_behind_what_i
 
     assert bench.calls == ["a", "b", "b"]
     assert result.status == "succeeded"
+
+
+async def test_a_run_is_cancelled_at_any_moment_and_free_at_once():
+    for tick in range(200):
+        bench = Bench(Busy())
+
+        if not await cancelled_at(tick, bench.run(CHAIN)):
+            break
+        assert RUN.pulse not in await bench.store.read(RUN_ID), tick
+        assert (await bench.run(CHAIN)).status == "succeeded", tick
+    assert 10 < tick < 199
 
 
 async def test_a_run_that_is_stopped_is_recorded_as_cancelled_and_can_go_on():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from coterie import ForEach, Plan, Task
 from coterie.artifacts import ArtifactStore
+from coterie.errors import Misuse
 from coterie.ref import Ref
 from coterie.stores.journal_memory import MemoryJournalStore
 from tests.journal.bench import RUN_ID, Bench
@@ -168,3 +169,13 @@ async def test_what_an_agent_does_to_its_output_afterwards_is_not_recorded():
     first, again = await both_times(bench)
 
     assert first["a"].output == again["a"].output
+
+
+async def test_a_parameter_that_cannot_be_written_down_is_refused():
+    bench = Bench()
+    plan = Plan("p", [Task("a", "work")], params={"n": 1})
+
+    with pytest.raises(Misuse, match="parameters cannot be written down"):
+        await bench.orchestrator().execute_workflow(plan, params={"n": 10**5000})
+
+    assert bench.calls == []

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from coterie import Retry, TaskContext
 from coterie.artifacts import ArtifactStore
 from coterie.errors import Misuse
-from tests.journal.bench import RUN_ID, Bench
+from tests.journal.bench import RUN_ID, Bench, Busy
 from tests.journal.script import LATER, TASK, Script
 
 
@@ -160,6 +160,24 @@ async def test_steps_that_ran_while_another_one_diverged_are_kept(script: Script
     await script.attempt(work(10))
 
     assert script.log == []
+
+
+async def test_steps_that_are_others_now_and_end_at_the_same_time_are_all_kept(script: Script):
+    script.bench.store = Busy()
+
+    def work(argument: int) -> Callable[[TaskContext], Any]:
+        async def at_once(ctx: TaskContext) -> Any:
+            return await asyncio.gather(*(ctx.step(name, script.step(), argument) for name in "abc"))
+
+        return at_once
+
+    await script.lost(work(1))
+    await script.lost(work(2))
+    script.log.clear()
+
+    result = await script.attempt(work(2))
+
+    assert (result.output, script.log) == ([2, 2, 2], [])
 
 
 async def test_a_step_that_is_another_now_is_an_error_for_the_strict(script: Script):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from coterie._document import DocumentKind, kind_of, record_to_dict
 from coterie._json import JsonValue
-from coterie._yaml import load_yaml
+from coterie._yaml import dump_yaml, load_yaml
 from coterie.errors import MachineError
 from coterie.machine import MAX_MACHINE_VALUES, StateMachine
 from coterie.state import Action, Go, Guard, State
@@ -47,9 +47,7 @@ def machine_to_dict(machine: StateMachine) -> dict[str, Any]:
 
 def machine_to_yaml(machine: StateMachine) -> str:
     """The machine's YAML form."""
-    import yaml
-
-    return str(yaml.safe_dump(machine_to_dict(machine), sort_keys=False, allow_unicode=True))
+    return dump_yaml(machine_to_dict(machine))
 
 
 def load_machine_yaml(text: str | bytes) -> object:

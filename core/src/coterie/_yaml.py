@@ -9,11 +9,20 @@ from typing import Any
 from coterie._json import MAX_DEPTH
 from coterie.errors import Misuse
 
-__all__ = ["load_yaml"]
+__all__ = ["dump_yaml", "load_yaml"]
 
 _MERGE = "tag:yaml.org,2002:merge"
 
 Refuse = Callable[[str], Misuse]
+
+
+def dump_yaml(document: object) -> str:
+    """The text that `load_yaml` reads back."""
+    import yaml
+
+    text = str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    # This sign ends a line of YAML: read back, it would be a blank. As an escape it is what it was.
+    return text if "\x85" not in text else str(yaml.safe_dump(document, sort_keys=False, allow_unicode=False))
 
 
 def load_yaml(text: str | bytes, *, what: str, error: type[Misuse], max_values: int) -> object:

@@ -96,9 +96,12 @@ def item_keys(items: Iterable[JsonValue], given: Iterable[JsonValue] | None = No
     """
     names = [_given_key(key) for key in given] if given is not None else [content_hash(i)[:32] for i in items]
     seen: Counter[str] = Counter()
-    keys = []
+    keys, taken = [], set(names)
     for name in names:
         seen[name] += 1
+        # Numbered like that, it may be what the user called another one.
+        while seen[name] > 1 and f"{name}#{seen[name]}" in taken:
+            seen[name] += 1
         keys.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return keys
 

@@ -148,9 +148,9 @@ class Plan:
 
     def to_yaml(self) -> str:
         """The plan as YAML."""
-        import yaml
+        from coterie._yaml import dump_yaml
 
-        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
+        return dump_yaml(self.to_dict())
 
     def to_mermaid(self) -> str:
         """The plan as a Mermaid flow chart."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -45,7 +46,7 @@ class Runtime:
 
     Raises:
         Misuse: there is no such team, or a URL cannot be one. UnknownAgentType, UnknownAgent: the team's policies, or a
-        fallback, are for nobody.
+        fallback, are for nobody. Misuse: `journal=True` beside an open store.
     """
 
     def __init__(
@@ -79,6 +80,11 @@ class Runtime:
         self.store = self._opened(store)
         self._owns_journal = not isinstance(journal, Journal)
         beside = store if isinstance(store, str) else None
+        if journal is True and not self._owns_store:
+            raise Misuse(
+                "this runtime was given an open state store, and journal=True means a journal beside one that it opens "
+                "itself; give the journal or its URL, or the store's URL instead"
+            )
         if isinstance(journal, str) or journal is True:
             journal = self._opened_journal(beside, store_named_by) if journal is True else self._opened_journal(journal)
         self.journal = journal or None
@@ -173,25 +179,27 @@ class Runtime:
     async def aclose(self) -> None:
         """End what still runs, wait for that at most 10 s, and release what is held; safe to call twice."""
         self._closed = True
-        await self.orchestrator.stop(grace_s=CLOSE_GRACE_S)
-        hide(self.orchestrator)
-        await self.orchestrator.pipeline.aclose()
-        await self._close_ways()
-        if self._owns_store and self.store is not None:
-            await self.store.aclose()
-        if self._owns_journal and self.journal is not None:
-            await self.journal.aclose()
-        await aclose_clients()
+        # The last one first. Whatever fails on the way, or is cut short, the rest is closed all the same.
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(aclose_clients)
+            if self._owns_journal and self.journal is not None:
+                ending.push_async_callback(self.journal.aclose)
+            if self._owns_store and self.store is not None:
+                ending.push_async_callback(self.store.aclose)
+            self._close_ways(ending)
+            ending.push_async_callback(self.orchestrator.pipeline.aclose)
+            ending.callback(hide, self.orchestrator)
+            await self.orchestrator.stop(grace_s=CLOSE_GRACE_S)
 
-    async def _close_ways(self) -> None:
-        if self._remote is not None:
-            await self._remote.aclose()
-        if self._bus is not None:
-            await self._bus.aclose()
-        if self._log is not None and self._log is not self._given_log:
-            await self._log.aclose()
+    def _close_ways(self, ending: AsyncExitStack) -> None:
         if self._calls_store is not None:
-            await self._calls_store.aclose()
+            ending.push_async_callback(self._calls_store.aclose)
+        if self._log is not None and self._log is not self._given_log:
+            ending.push_async_callback(self._log.aclose)
+        if self._bus is not None:
+            ending.push_async_callback(self._bus.aclose)
+        if self._remote is not None:
+            ending.push_async_callback(self._remote.aclose)
 
     def _opened(self, store: StateStore | str | None) -> StateStore | None:
         if not (store is None or isinstance(store, str)):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coterie.bus import EventBus
     from coterie.remote.calls import RemoteCalls
 
-__all__ = ["Workplace"]
+__all__ = ["Workplace", "unharming"]
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Workplace:
         self.namespace = check_name(namespace, "namespace")
         self.artifacts = artifacts
         self._clock: Clock = clock or SystemClock()
-        self._listener = None if on_event is None else partial(_tell, on_event)
+        self._listener = unharming(on_event)
         path = team.path if team is not None else None
         self.keeping = Keeping(journal, artifacts, team_path=path, on_event=self._listener) if journal else None
         self.pipeline = Pipeline(team.policies if team else {}, store=store, clock=self._clock, on_event=self._listener)
@@ -157,6 +157,11 @@ def _given(shell: T | Callable[[], T] | None) -> Callable[[], T] | None:
     if shell is None or callable(shell):
         return shell
     return lambda: shell
+
+
+def unharming(listener: Listener | None) -> Listener | None:
+    """The same listener; what it raises is logged, and changes nothing."""
+    return None if listener is None else partial(_tell, listener)
 
 
 def _tell(listener: Listener, event: Event) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from coterie.approval import Approval
 from coterie.approvals import PendingApproval
-from coterie.cli.approving import print_asked
+from coterie.cli.approving import approval_document, asked_lines, print_asked
 
 NOW_S = 1_000_125.0
 LONG_RUN = f"airflow.news_paper_{'x' * 20}.manual__2026-11-27T21:10"
@@ -68,3 +69,11 @@ def test_a_program_reads_a_line_for_each_with_every_column(width: int):
     assert heading.split() == ["run", "task", "question", "for", "asked", "left", "at"]
     assert short.split() == ["paper-12", "sign-off", "Publish?", "editor", "2", "min", "5", "s", "ago"]
     assert f"  {QUESTION}  ann, ben  2 min 5 s ago  1 h 2 min  airflow news_paper/sign-off" in long
+
+
+def test_a_question_that_waits_for_longer_than_calendars_reach_is_listed_like_others():
+    patient = replace(LONG, until=1e12)
+
+    assert approval_document(patient)["until"] == "9999-12-31T23:59:59.999999Z"
+    assert printed(patient, width=160)
+    assert asked_lines(patient)

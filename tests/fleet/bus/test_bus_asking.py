@@ -10,8 +10,9 @@ import pytest
 
 from coterie._rules.log import Message, Retention
 from coterie.bus import CloudEvent, EventBus, Received
+from coterie.bus.names import REPLIES
 from coterie.bus.wire import message_id
-from coterie.errors import MalformedEvent, Misuse, NoReply
+from coterie.errors import MalformedEvent, Misuse, NoReply, Unavailable
 from coterie.ports import LogStore
 from coterie.stores.log_memory import MemoryLogStore
 from coterie.stores.log_sqlite import SqliteLogStore
@@ -149,3 +150,35 @@ async def test_an_answer_is_sent_nowhere_else(bus: EventBus, log: LogStore, topi
 
 async def _is_dead(bus: EventBus) -> bool:
     return bool(await bus.dead_letters("g"))
+
+
+class NoAnswers(MemoryLogStore):
+    """A store that takes no answers while it is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def append(self, topic: str, *arguments: Any, **more: Any) -> Any:
+        if topic.startswith(REPLIES) and self.away.is_set():
+            self.asked.set()
+            raise Unavailable("no answers now")
+        return await super().append(topic, *arguments, **more)
+
+
+async def test_a_question_whose_answer_was_not_taken_before_the_service_ended_is_answered_by_the_next():
+    log = NoAnswers()
+    async with EventBus(log) as bus:
+
+        async def handler(event: CloudEvent) -> Any:
+            return event.data
+
+        log.away.set()
+        async with served(bus, handler, group="g"):
+            question = asyncio.create_task(bus.request("com.example.a", 1, timeout_s=LONG_S))
+            await log.asked.wait()
+        log.away.clear()
+        async with served(bus, handler, group="g"):
+            assert (await question).data == 1
+    await log.aclose()

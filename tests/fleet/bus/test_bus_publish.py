@@ -70,6 +70,13 @@ async def test_the_size_is_that_of_the_text_in_bytes(log: LogStore):
         await bus.publish("com.example.a", "ü" * 700)
 
 
+async def test_a_number_that_is_too_long_to_be_written_is_refused(bus: EventBus):
+    with pytest.raises(MalformedEvent, match="no JSON"):
+        await bus.publish("com.example.a", [10**5000])
+
+    assert await numbers(bus.replay()) == []
+
+
 async def test_half_a_character_is_refused(bus: EventBus):
     with pytest.raises(MalformedEvent):
         await bus.publish("com.example.a", "\ud800")

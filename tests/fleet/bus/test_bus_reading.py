@@ -136,3 +136,9 @@ async def test_a_tail_goes_on_in_a_topic_that_was_made_anew(bus: EventBus, log: 
         assert (await anext(events)).event.data == "new"
 
     assert heard == []
+
+
+@pytest.mark.parametrize("moment", [float("nan"), float("inf"), float("-inf")])
+async def test_what_is_no_time_is_refused(bus: EventBus, moment: float):
+    with pytest.raises(Misuse, match="no place"):
+        await numbers(bus.replay(since=moment))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from coterie._rules import machine_texts as rule
@@ -74,3 +76,15 @@ def test_a_machine_whose_state_is_gone_keeps_its_definition():
     changed = World(machine(State("a", action=WORK, transitions=[Go("done")])), world.texts)
 
     assert changed.begin(allow_changes=True).version == REVIEW.hash
+
+
+def test_a_machine_that_ends_by_its_new_definition_is_a_run_that_has_ended():
+    world = begun(REVIEW)
+    world.end("succeeded", {"score": 9})
+    assert "status" not in world.texts
+
+    first = State("a", action=WORK, transitions=[Go("b")])
+    changed = World(machine(first, State("b", final="failed")), world.texts, world.now)
+
+    assert changed.begin(allow_changes=True).phase == "over"
+    assert json.loads(changed.texts["status"])["status"] == "failed"

@@ -15,6 +15,7 @@ from coterie.errors import (
     StepFailed,
     UnknownAgentType,
 )
+from coterie.events import Event
 from coterie.machine import StateMachine
 from coterie.machine_run import StateMachineRun, execute_machine
 from coterie.state import Action, Go, Guard, State
@@ -318,3 +319,11 @@ async def test_a_history_is_read_in_pages(desk: Desk):
 
     assert [visit.number for visit in (*first, *second)] == [1, 2, 3, 4, 5, 6, 7]
     assert await desk.run.history(after=7) == await desk.run.history(limit=0) == ()
+
+
+async def test_a_listener_that_raises_changes_nothing(desk: Desk, caplog: pytest.LogCaptureFixture):
+    def broken(event: Event) -> None:
+        raise ValueError("the listener is broken")
+
+    assert (await desk.execute(ONCE, on_event=broken)).status == "succeeded"
+    assert "listener.failed at machine.moved" in caplog.text

@@ -34,7 +34,7 @@ class World:
     now: int = EPOCH
 
     def begin(self, *, allow_changes: bool = False) -> Head:
-        paths = [rule.HEAD, rule.DEFINITION]
+        paths = [rule.HEAD, rule.DEFINITION, "status"]
         seen = {path: self.texts.get(path) for path in paths}
         changed = rule.begin(
             seen, self.now, self.machine.table, self.machine.hash, self.machine.to_json(), allow_changes=allow_changes

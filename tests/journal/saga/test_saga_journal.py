@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from coterie import ForEach, Plan, Task, When
-from coterie.errors import Misuse, UnknownRun
+from coterie._rules.journal import RUN
+from coterie.errors import Misuse, Unavailable, UnknownRun
 from coterie.journal import Intent, Journal
 from coterie.journal.tending import forget_run
 from coterie.journal.view import view_run
 from coterie.result import TaskResult
 from coterie.saga import Saga
 from coterie.stores.journal_memory import MemoryJournalStore
+from tests.journal.bench import Busy, cancelled_at
 from tests.journal.saga.cloud import Cloud, lost_in, performed, plan_of, step, until
 
 CHAIN = plan_of(step("net"), step("vm", "net"), step("app", "vm"))
@@ -336,3 +339,34 @@ async def test_a_foreach_that_was_done_in_part_is_undone_after_its_process_ended
     assert cloud.undone() == ["-each"]
     assert result["each"].state == "failed"
     assert result.outcome == "compensated"
+
+
+async def test_a_saga_is_cancelled_at_any_moment_and_goes_on_at_once():
+    for tick in range(200):
+        cloud, journal = Cloud(fails=Counter({"+vm": 9})), Journal(Busy())
+        plan = plan_of(step("net"), step("vm", "net"))
+
+        if not await cancelled_at(tick, cloud.run(plan, journal)):
+            break
+        assert (await cloud.run(plan, journal)).outcome == "compensated", tick
+    assert 10 < tick < 199
+
+
+class NotClosed(MemoryJournalStore):
+    """A store that is away for a moment, when the run's way forward is to be closed."""
+
+    failures = 0
+
+    async def write(self, run: str, texts: Mapping[str, str | None], **more: Any) -> None:
+        if RUN.pulse in texts and not self.failures:
+            self.failures += 1
+            raise Unavailable("away for a moment")
+        await super().write(run, texts, **more)
+
+
+async def test_a_run_that_could_not_be_closed_does_not_wait_for_itself_before_it_is_undone():
+    cloud, store = Cloud(fails=Counter({"+vm": 9})), NotClosed()
+
+    result = await cloud.run(plan_of(step("net"), step("vm", "net")), Journal(store, lease_s=600.0))
+
+    assert (result.outcome, store.failures) == ("compensated", 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coterie import ForEach, Plan, Task, When
+from coterie import Event, ForEach, Plan, Task, When
 from coterie._rules.saga import StepRecord
 from coterie._rules.saga_policy import SagaPolicy
 from coterie.errors import Misuse, Unavailable, UnknownAgentType
@@ -391,3 +391,15 @@ async def test_many_steps_are_undone():
     assert cloud.undone()[-1] == "-a"
     assert sorted(cloud.undone()) == sorted(f"-{name}" for name in ["a", *names])
     assert result.outcome == "compensated"
+
+
+async def test_a_listener_that_raises_keeps_nothing_from_being_undone(caplog: pytest.LogCaptureFixture):
+    def broken(event: Event) -> None:
+        raise ValueError("the listener is broken")
+
+    cloud = Cloud(fails=Counter({"+app": 1}))
+
+    result = await Saga(cloud.orchestrator(), on_event=broken).run(CHAIN)
+
+    assert (result.outcome, cloud.undone()) == ("compensated", ["-vm", "-net"])
+    assert "listener.failed at saga.undoing" in caplog.text

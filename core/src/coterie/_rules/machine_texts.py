@@ -25,10 +25,14 @@ from coterie._rules.machine_table import Table
 from coterie._rules.written import Changed
 from coterie.errors import Misuse
 
-__all__ = ["DEFINITION", "HEAD", "Answer", "Receipt", "apply", "begin", "event_path", "paths_of", "visit_path"]
+__all__ = [
+    "BEGIN_PATHS", "DEFINITION", "HEAD", "Answer", "Receipt", "apply", "begin", "event_path", "paths_of", "visit_path",
+]  # fmt: skip
 
 HEAD = "machine"
 DEFINITION = "machine/definition"
+# The texts that `begin` may read and write.
+BEGIN_PATHS = (HEAD, DEFINITION, RUN.record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def paths_of(what: Input, visit: int) -> list[str]:
 def begin(
     texts: Mapping[str, str | None], now: int, table: Table, version: str, definition: str, *, allow_changes: bool
 ) -> Changed[Head]:
-    """Begin a machine, unless it has begun; over the texts at `HEAD` and `DEFINITION`. The result is as it is then.
+    """Begin a machine, unless it has begun; over the texts at `BEGIN_PATHS`. The result is as it is then.
 
     definition: the text that others find it by. A machine that began with another version goes on with this one if
     `allow_changes`, and if the state that it is in is there; else nothing is changed, and the result has its version.
@@ -104,7 +108,9 @@ def begin(
     adopted = rule.adopt(table, head, version, now) if allow_changes and head.version != version else None
     if adopted is None:
         return Changed({}, head)
-    return Changed({HEAD: adopted.text(), DEFINITION: definition}, adopted)
+    # Where its state is a final one now, the machine ends here.
+    over = _ended(adopted, now) if adopted.phase == "over" != head.phase else {}
+    return Changed({HEAD: adopted.text(), DEFINITION: definition, **over}, adopted)
 
 
 def apply(
@@ -133,14 +139,17 @@ def apply(
         path = visit_path(left.number)
         writes[path] = _with_result(left, texts[path]).text()
     if step.head.phase == "over" != head.phase:
-        writes[RUN.record] = dumped(
-            {"v": FORMAT, "status": step.head.status, "at": round(now / 1e6, 3), "by": "machine"}
-        )
+        writes |= _ended(step.head, now)
     if not isinstance(what, Sent) or step.verdict != "moved":
         return Changed(writes, Answer(step.head, step.verdict, why=step.why))
     last = step.visits[-1]
     receipt = Receipt(what.event_id, what.name, what.who, last.number, last.state, last.to, now / 1e6)
     return Changed({**writes, event_path(what.event_id): receipt.text()}, Answer(step.head, "moved", receipt))
+
+
+def _ended(head: Head, now: int) -> dict[str, str]:
+    """How the run ended, as of every run."""
+    return {RUN.record: dumped({"v": FORMAT, "status": head.status, "at": round(now / 1e6, 3), "by": "machine"})}
 
 
 def _receipt(texts: Mapping[str, str | None], sent: Sent) -> Receipt | None:

@@ -24,7 +24,7 @@ from coterie.artifacts.local_copies import LocalCopies, copy_to_file, default_fo
 from coterie.artifacts.measured import COPY_BYTES, Spool, checked_chunk, chunks_of, measure
 from coterie.artifacts.reader import ArtifactReader
 from coterie.artifacts.values import document, text_of, validated
-from coterie.errors import PolicyError, Unavailable
+from coterie.errors import Misuse, PolicyError, Unavailable
 from coterie.ids import check_name
 from coterie.ports import BlobStore
 from coterie.ref import INLINE_BYTES, JSON_MEDIA_TYPE, Ref, parsed
@@ -129,8 +129,15 @@ class ArtifactStore:
         return await self.put_bytes(content, media_type)
 
     async def put_text(self, text: str, media_type: str = TEXT_MEDIA_TYPE) -> Ref:
-        """Store text, as UTF-8. Up to 400 bytes of it travel in the reference and are not stored."""
-        content = text.encode()
+        """Store text, as UTF-8. Up to 400 bytes of it travel in the reference and are not stored.
+
+        Raises:
+            Misuse: it holds half of a character.
+        """
+        try:
+            content = text.encode()
+        except UnicodeEncodeError as error:
+            raise Misuse(f"the text holds half of a character: {error}; give whole text") from error
         if len(content) <= INLINE_BYTES:
             return Ref.inline(content, media_type)
         return await self.put_bytes(content, media_type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
@@ -191,8 +192,12 @@ def _micros(moment: Moment) -> int | None:
         if moment.tzinfo is None:
             raise Misuse(f"the time {moment.isoformat()} has no time zone; give one, such as datetime.UTC")
         return round(moment.timestamp() * SECOND)
-    if isinstance(moment, (int, float)) and not isinstance(moment, bool):
+    if isinstance(moment, (int, float)) and not isinstance(moment, bool) and not _is_endless(moment):
         return round(moment * SECOND)
     if isinstance(moment, str):
         return None
     raise Misuse(f"{moment!r} is no place in a topic; give a position, a time, or seconds since the epoch")
+
+
+def _is_endless(moment: float) -> bool:
+    return isinstance(moment, float) and not math.isfinite(moment)

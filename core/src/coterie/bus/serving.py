@@ -66,26 +66,29 @@ class _Service:
         while (received := subscription.ready() or await subscription.next()) is not None:
             try:
                 if is_recording():
-                    await self._traced(received)
-                    answer = None
+                    is_answered = await self._traced(received)
                 else:
-                    answer = await call(received)
-                if answer is not None and received.event.reply_to is not None:
-                    await self._patiently(partial(received.reply, answer))
+                    is_answered = await self._replied(received, await call(received))
             # The handler's own, whatever it is: the end of a delivery, not of the service. Others are raised again.
             except BaseException as error:  # noqa: BLE001
                 await self._failed(received, error)
             else:
-                subscription.settle_done(received)
+                # Who asks is told by whoever gets it next: it goes back with what is held.
+                if is_answered:
+                    subscription.settle_done(received)
 
-    async def _traced(self, received: Received) -> None:
-        """Handle it, and have it answered, within its span."""
+    async def _traced(self, received: Received) -> bool:
+        """Handle it, and have it answered, within its span; as `_replied`."""
         from coterie.telemetry.bus_spans import processing
 
         with processing(received, self._subscription.topic, self._subscription.group):
-            answer = await self._call(received)
-            if answer is not None and received.event.reply_to is not None:
-                await self._patiently(partial(received.reply, answer))
+            return await self._replied(received, await self._call(received))
+
+    async def _replied(self, received: Received, answer: JsonValue) -> bool:
+        """Whether nobody waits for an answer any more; not if it is to end before the store takes that."""
+        if answer is None or received.event.reply_to is None:
+            return True
+        return await self._patiently(partial(received.reply, answer))
 
     async def _failed(self, received: Received, error: BaseException) -> None:
         task = asyncio.current_task()
@@ -108,17 +111,17 @@ class _Service:
         if not received.is_settled:
             await self._patiently(act)
 
-    async def _patiently(self, act: Callable[[], Awaitable[object]]) -> None:
-        """Until the store answers, or it is to end: then others get what is held."""
+    async def _patiently(self, act: Callable[[], Awaitable[object]]) -> bool:
+        """Until the store answers, or it is to end: then others get what is held. Whether it answered."""
         while True:
             try:
                 await act()
             except Unavailable as error:
                 if self._subscription.is_stopped:
-                    return
+                    return False
                 await self._subscription.wait_for_store(error)
             else:
-                return
+                return True
 
 
 async def _within(call: _Call, timeout_s: float, received: Received) -> JsonValue:

@@ -59,7 +59,11 @@ class Wire:
         if self.signing is not None:
             signed = self.signing.sign(document, namespace=self.log.namespace, topic=self.topic, now_s=self.clock.now())
             document[SIGNATURE] = signed
-        text = text_of(document)
+        try:
+            text = text_of(document)
+        # A number of more digits than Python converts.
+        except ValueError as error:
+            raise MalformedEvent(f"an event {event.type!r} has data that are no JSON: {error}; mend them") from None
         self._check_size(event.type, text)
         return Message(message_id(event), event.type, text, event.key, event.priority)
 

@@ -287,6 +287,9 @@ class TaskBook:
         return ApprovalFile(self._journal, self._run, unit.name, by=self._intent.engine_run)
 
     async def aclose(self) -> None:
-        """End the heartbeats, and hand back what was begun and never finished."""
+        """End the heartbeats, and hand back what was begun and never finished; also while being cancelled."""
+        await seen_through(self._closed())
+
+    async def _closed(self) -> None:
         for unit in await self._pulse.aclose():
             await handed_back(self.give_up(unit), unit.name)

@@ -9,7 +9,7 @@ from typing import Any
 from coterie._json import JsonValue
 from coterie._rules.journal_text import FORMAT, dumped, parsed
 from coterie._rules.written import Changed
-from coterie.errors import PlanChanged
+from coterie.errors import Misuse, PlanChanged
 from coterie.ids import WorkflowId
 from coterie.journal.intent import Intent
 
@@ -46,12 +46,20 @@ class Header:
         return engine if engine in _SCHEDULERS else None
 
     def text(self) -> str:
-        """What is stored."""
+        """What is stored.
+
+        Raises:
+            Misuse: the parameters cannot be.
+        """
         document: dict[str, Any] = {"v": FORMAT, "at": round(self.begun_at, 3), "by": self.engine_run}
         if self.plan_hash is not None:
             document["plan"] = {"name": self.plan_name, "hash": self.plan_hash}
         more = {"params": dict(self.params), "document": self.document, "team": self.team, "tp": self.traceparent}
-        text = dumped(document | {name: value for name, value in more.items() if value})
+        try:
+            text = dumped(document | {name: value for name, value in more.items() if value})
+        # A number of more digits than Python converts.
+        except ValueError as error:
+            raise Misuse(f"a run's parameters cannot be written down: {error}; give plain values") from error
         return text if self.canonical is None else f'{text[:-1]},"document":{self.canonical}}}'
 
 

@@ -167,6 +167,10 @@ class Journal:
         await self.store.change(run, (place.claim, place.pulse), decide)
         self._left.drop(owner)
 
+    def give_up(self, run: WorkflowId, place: Place, owner: str) -> None:
+        """Have nobody in this process wait for one who acts no more, and could not hand back what he had."""
+        self._left.add(LeftClaim(run, place, owner))
+
     async def hand_back_left(self) -> None:
         """Hand back what this process gave up while the store was away.
 

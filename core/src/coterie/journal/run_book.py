@@ -33,7 +33,7 @@ from coterie.journal.approval import ApprovalFile
 from coterie.journal.book import TaskBook
 from coterie.journal.ending import Ending
 from coterie.journal.entries import Entries
-from coterie.journal.handing_back import handed_back
+from coterie.journal.handing_back import handed_back, seen_through
 from coterie.journal.header import Header, read_header
 from coterie.journal.intent import Intent
 from coterie.journal.journal import Journal, status_text
@@ -262,12 +262,17 @@ class RunBook:
         self._entries.add(refusal.path, refusal.text, None)
 
     async def aclose(self) -> None:
-        """Write what is waiting to be written, say how the run ended, if it did, and hand it back."""
+        """Write what is waiting to be written, say how the run ended, if it did, and hand it back.
+
+        Cancelled meanwhile, it does so all the same, within a bound, before that goes on.
+        """
+        await seen_through(self._closed())
+
+    async def _closed(self) -> None:
         beat, self._beat = self._beat, None
         if beat is not None:
             beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await beat
+            await asyncio.wait([beat])
         await self._claimed.aclose()
         with suppress(CoterieError):
             # Whoever waited for it was told.
@@ -281,7 +286,10 @@ class RunBook:
         except StaleToken:
             _log.warning("journal.run_lost %s: another process has taken the run over", self._run)
         except (CoterieError, TimeoutError) as error:
-            _log.warning("journal.not_closed %s: %s; the run is free when its lease ends", self._run, error)
+            self._journal.give_up(self._run, RUN, self._asked.owner)
+            _log.warning(
+                "journal.not_closed %s: %s; for other processes the run is free when its lease ends", self._run, error
+            )
 
     def _note_given(self, path: str, record: Record) -> None:
         noted = given_to(record, self._intent.engine_run, self._intent.demand)

@@ -161,6 +161,7 @@ class Steps:
         self._on_resumed = on_resumed
         self._known: dict[str, str] | None = {} if unit.why == "first" else None
         self._reading = asyncio.Lock()
+        self._sweeping = asyncio.Lock()
 
     async def recall(self, path: str, fingerprint: str, begun: Begun) -> tuple[JsonValue | Ref] | None:
         """What a step returned before, in a tuple; None if it is to run.
@@ -204,7 +205,15 @@ class Steps:
         )
         if len(text) > MOST_CHARS:
             raise too_large(f"{unit.name}/{path}", len(text))
-        known = await self._texts()
+        if begun.swept or not begun.diverged:
+            await self._write(path, text, begun)
+            return
+        # One sweeps, and the others that are kept at the same time wait: what they keep is not to be swept.
+        async with self._sweeping:
+            await self._write(path, text, begun)
+
+    async def _write(self, path: str, text: str, begun: Begun) -> None:
+        unit, known = self._unit, await self._texts()
         # What came after a step that is another now must not be met by an attempt that knows only the new one.
         old = [] if begun.swept or not begun.diverged else self._of_this_work(known, begun.met | {path})
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from coterie._rules.journal import RUN, Granted, Place
@@ -22,8 +24,10 @@ from coterie._rules.saga_text import (
     wanted,
 )
 from coterie._rules.written import Changed
+from coterie.errors import Unavailable
 from coterie.ids import RunStatus, TaskId, WorkflowId
 from coterie.journal import Intent, Journal
+from coterie.journal.handing_back import handed_back, seen_through
 from coterie.journal.journal import status_text
 from coterie.journal.place import place_of
 from coterie.plan import Plan
@@ -87,8 +91,10 @@ class SagaBook:
         Raises:
             ClaimedElsewhere: one still does.
         """
-        held = await self._journal.claim_run(self._run, self._journal.asked(self._quiet), patience_s=patience_s)
-        await self._journal.hand_back(self._run, RUN.pulse, held.guard)
+        asked = self._journal.asked(self._quiet)
+        async with self._taken_back(RUN, asked.owner):
+            held = await self._journal.claim_run(self._run, asked, patience_s=patience_s)
+        await seen_through(self._journal.hand_back(self._run, RUN.pulse, held.guard, is_all=True))
 
     async def take_over_step(self, task: Task, texts: Mapping[str, str], *, patience_s: float | None) -> None:
         """The same of a step that somebody has claimed by itself, and not recorded."""
@@ -96,11 +102,20 @@ class SagaBook:
             if standing(texts, place) is not None or not Claim.read(texts.get(place.claim), place.claim).owner:
                 continue
             asked = self._journal.asked(self._quiet)
-            found = await self._journal.claim(
-                self._run, place, asked, what=f"{place.record!r} of the run {self._run!r}", patience_s=patience_s
-            )
+            what = f"{place.record!r} of the run {self._run!r}"
+            async with self._taken_back(place, asked.owner):
+                found = await self._journal.claim(self._run, place, asked, what=what, patience_s=patience_s)
             if isinstance(found, Granted):
-                await self._journal.hand_back(self._run, place.pulse, found.guard)
+                await seen_through(self._journal.hand_back(self._run, place.pulse, found.guard, is_all=True))
+
+    @asynccontextmanager
+    async def _taken_back(self, place: Place, owner: str) -> AsyncIterator[None]:
+        """Around a claim: where nobody hears of it, it may have been granted all the same."""
+        try:
+            yield
+        except (asyncio.CancelledError, Unavailable):
+            await handed_back(self._journal.take_back(self._run, place, owner, is_all=True), self._run)
+            raise
 
     async def begin_undoing(self, why: Why) -> Marker:
         """Keep that the run is undone: from now on it does not go forward."""

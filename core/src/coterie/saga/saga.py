@@ -25,6 +25,7 @@ from coterie.saga.forward import check_agents, new_run_id, run_forward, run_of
 from coterie.saga.letter import DeadLetter
 from coterie.saga.recall import builds_on_undone, is_stale, recall
 from coterie.saga.result import SagaResult
+from coterie.workplace import unharming
 
 __all__ = ["Saga"]
 
@@ -42,12 +43,13 @@ class Saga:
     nothing is left to undo and a person asks for it (`Intent`); then what was undone is done anew.
 
     on_event: called with `saga.undoing` (why, tasks), `saga.left` (left, error), `saga.finished` (outcome, left), and
-    with `run.finished`; each compensation is told of by the orchestrator, as the task `undo-<task>`.
+    with `run.finished`; what it raises is logged, and changes nothing. Each compensation is told of by the
+    orchestrator, as the task `undo-<task>`.
     """
 
     def __init__(self, orchestrator: Orchestrator, *, on_event: Listener | None = None) -> None:
         self._orchestrator = orchestrator
-        self._listener = on_event
+        self._listener = unharming(on_event)
 
     async def run(
         self,

@@ -10,18 +10,20 @@ from coterie.cli.words import seconds
 __all__ = ["clock_time", "instant", "span"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Who waits for longer than calendars reach waits until their end.
+_LAST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def instant(at_us: int | None) -> str | None:
     """Microseconds since the epoch as ISO 8601, in UTC; None stays."""
     if at_us is None:
         return None
-    return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return _moment(at_us).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def clock_time(at_us: int) -> str:
     """`2026-11-27 11:02:03 UTC`."""
-    return f"{_EPOCH + timedelta(microseconds=at_us):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{_moment(at_us):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def span(duration_us: int) -> str:
@@ -35,3 +37,7 @@ def span(duration_us: int) -> str:
         return f"{hours} h {minutes} min"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h"
+
+
+def _moment(at_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=min(at_us, _LAST_US))
