@@ -4,6 +4,7 @@
     machine/definition         what it is, its parameters included
     machine/visit/<number>     one visit, once it has been left or its action has ended
     machine/event/<hash>       by the event's id: what that event did, so that it never does so again
+    machine/traced             that somebody has made the run's span
     status                     how the run ended, as of every run
 
 All of one step is written together, or not at all.

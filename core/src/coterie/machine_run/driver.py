@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 from coterie._json import JsonValue
@@ -25,9 +26,11 @@ from coterie.machine_run.file import Definition, MachineFile, action_task_id
 from coterie.machine_run.handle import look_pause_s
 from coterie.machine_run.shift import Shift
 from coterie.machine_run.status import MachineStatus, due_s, status_of
+from coterie.machine_run.traced import trace_end, within_span
 from coterie.result import ErrorInfo, TaskResult
 from coterie.state import Action
 from coterie.task import Task
+from coterie.workplace import unharming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +54,8 @@ async def execute_machine(
 ) -> MachineStatus:
     """Run a machine until it is over, from wherever it is: a failure is in the result, not raised.
 
-    on_event: told of each visit that is left, once (`machine.moved`), also of those that were left before.
+    on_event: told of each visit that is left, once (`machine.moved`), also of those that were left before;
+    what it raises is logged, and changes nothing.
     shift: for a process that does not wait: it returns as soon as only an event or a time-out leads on, which the
     status says then.
 
@@ -76,7 +80,10 @@ async def execute_machine(
     run = workflow_id if workflow_id is not None else new_workflow_id(int(journal.clock.now() * 1000))
     file = MachineFile(journal, run)
     head = await file.begin(Definition(machine, machine.bind(params)), intent or Intent())
-    return await _Driver(orchestrator, file, intent or Intent(), on_event, shift).drive(head)
+    driver = _Driver(orchestrator, file, intent or Intent(), on_event, shift)
+    # A scheduler's worker has a span of its own for each turn.
+    with within_span(file) if shift is None else nullcontext():
+        return await driver.drive(head)
 
 
 class _Driver:
@@ -93,7 +100,7 @@ class _Driver:
         self._orchestrator = orchestrator
         self._file = file
         self._intent = intent
-        self._on_event = on_event
+        self._on_event = unharming(on_event)
         self._shift = shift
         self._away = False
         self._told = 0
@@ -104,6 +111,7 @@ class _Driver:
             while not await self._is_done(head):
                 await self._tell(head)
                 head = await (self._act(head, rung) if head.phase == "acting" else self._wait(head, rung))
+        await trace_end(self._file, head)
         await self._tell(head)
         _, now = await self._file.head()
         return status_of(self._file.run, (await self._file.definition(head.version)).machine, head, now)

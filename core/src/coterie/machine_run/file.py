@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -13,15 +14,19 @@ from coterie._rules.journal_text import FORMAT, Record, dumped, parsed
 from coterie._rules.machine import Input
 from coterie._rules.machine_record import Head, Visit
 from coterie._rules.machine_texts import DEFINITION, HEAD, Answer
+from coterie._rules.written import Changed
 from coterie.errors import MachineError, Unavailable, UnknownRun
 from coterie.ids import WorkflowId
 from coterie.journal import Intent, Journal
 from coterie.journal.header import Header
 from coterie.journal.place import place_of
 from coterie.machine import StateMachine
+from coterie.telemetry.recording import traceparent_here
 
 __all__ = ["Definition", "MachineFile", "action_task_id", "is_machine"]
 
+# That somebody has made the run's span.
+_TRACED = "machine/traced"
 # Somebody else was faster each time: so often, and he who asks would rather know.
 _TRIES = 1000
 _MOST_AT_ONCE = 200
@@ -57,11 +62,15 @@ async def is_machine(journal: Journal, run: WorkflowId) -> bool:
 
 
 class MachineFile:
-    """One run of a machine, in a journal."""
+    """One run of a machine, in a journal.
+
+    traceparent: the context that fixed the run's trace, where one did; known where it was begun, or gone on with.
+    """
 
     def __init__(self, journal: Journal, run: WorkflowId) -> None:
         self.journal = journal
         self.run = run
+        self.traceparent: str | None = None
         self._definition: Definition | None = None
         self._visit = 0
 
@@ -72,8 +81,15 @@ class MachineFile:
             PlanChanged: it began with another definition. MachineError: it may change, but its state is gone.
         """
         machine, now_s = given.machine, self.journal.clock.now()
-        header = Header(machine.name, machine.hash, given.params, engine_run=intent.engine_run, begun_at=now_s)
-        await self.journal.begin(self.run, header, intent)
+        header = Header(
+            machine.name,
+            machine.hash,
+            given.params,
+            engine_run=intent.engine_run,
+            begun_at=now_s,
+            traceparent=traceparent_here(),
+        )
+        self.traceparent = (await self.journal.begin(self.run, header, intent)).traceparent
         decide = partial(
             rule.begin,
             table=machine.table,
@@ -81,7 +97,7 @@ class MachineFile:
             definition=given.text(),
             allow_changes=intent.allow_changes,
         )
-        head = await self.journal.store.change(self.run, (HEAD, DEFINITION), decide)
+        head = await self.journal.store.change(self.run, rule.BEGIN_PATHS, decide)
         if head.version != machine.hash:
             raise MachineError(
                 f"the run {self.run!r} is in the state {head.state!r}, which its new definition has not; "
@@ -159,6 +175,16 @@ class MachineFile:
         path = rule.visit_path(number)
         texts, _ = await self.journal.store.get(self.run, (path,))
         return Visit.read(texts[path], path) if path in texts else None
+
+    async def mark_traced(self) -> bool:
+        """Have it be us who make the run's span; False: somebody has."""
+
+        def decide(texts: Mapping[str, str | None], _: int) -> Changed[bool]:
+            if texts[HEAD] is None or texts[_TRACED] is not None:
+                return Changed({}, result=False)
+            return Changed({_TRACED: dumped({"v": FORMAT})}, result=True)
+
+        return await self.journal.store.change(self.run, (HEAD, _TRACED), decide)
 
     def _seen(self, head: Head) -> Head:
         self._visit = head.visit

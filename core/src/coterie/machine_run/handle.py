@@ -18,6 +18,7 @@ from coterie.journal.bell import Bell, until_rung
 from coterie.machine_run.carried import loaded
 from coterie.machine_run.file import MachineFile
 from coterie.machine_run.status import MachineStatus, status_of
+from coterie.machine_run.traced import trace_end
 from coterie.markdown import LOADED_BYTES, fenced
 from coterie.ports import StateStore
 from coterie.ref import Ref
@@ -85,8 +86,9 @@ class StateMachineRun:
                 f"the payload of {event!r} has over {MOST_PAYLOAD_BYTES} bytes; store it, and send its reference"
             )
         answer = await self._file.ask(Sent(event_id or os.urandom(16).hex(), event, value, who, visit))
+        assert answer.head is not None
+        await trace_end(self._file, answer.head)
         if answer.verdict == "illegal":
-            assert answer.head is not None
             machine = (await self._file.definition(answer.head.version)).machine
             here = machine.table.states.get(answer.head.state)
             raise IllegalTransition(
@@ -109,6 +111,8 @@ class StateMachineRun:
         """
         check_text(who, "who", most=_LONGEST)
         answer = await self._file.ask(Cancel(who))
+        assert answer.head is not None
+        await trace_end(self._file, answer.head)
         await self._bell.ring()
         return answer.verdict == "moved"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import attach, detach, get_current
-from opentelemetry.trace import Link, Span, SpanKind, set_span_in_context
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, set_span_in_context
 
 from coterie._rules.lap import Fact, Lap
 from coterie.ids import item_name
@@ -111,6 +111,29 @@ class RunTrace:
         _end_run(span, result.status)
         end(span, _ns(started_at + result.duration_s))
 
+    def over(self, name: str, status: str, *, begun_at: float, ended_at: float) -> None:
+        """The span of a run that is over, wherever in it, or outside, that was seen. Instants as seconds since 1970."""
+        span = self._root_span(name, begun_at, apart=True)
+        _end_run(span, status)
+        end(span, _ns(ended_at))
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Where the current span is of this trace, have what is done in the block lie under the run's own span.
+
+        That is made when the run is over.
+        """
+        here = current_parent()
+        if here is None or not here.sampled or here.trace_id != self.trace_id:
+            yield
+            return
+        own = context_of(Parent(self.trace_id, self._root, sampled=True))
+        token = attach(set_span_in_context(NonRecordingSpan(own)))
+        try:
+            yield
+        finally:
+            detach(token)
+
     async def work(
         self, context: TaskContext, perform: Callable[[], Awaitable[E]], *, queued_us: int | None = None
     ) -> E:
@@ -191,7 +214,8 @@ class RunTrace:
             about[names.ITEM] = item_name(context.item_key, context.item_index or 0)
         return about
 
-    def _root_span(self, plan_name: str, started_at: float | None) -> Span:
+    def _root_span(self, plan_name: str, started_at: float | None, *, apart: bool = False) -> Span:
+        """apart: whether it lies where the run was begun, even if the current span is another of this trace."""
         attributes: Attributes = {
             names.OPERATION: "invoke_workflow",
             names.WORKFLOW_NAME: plan_name,
@@ -204,7 +228,7 @@ class RunTrace:
         if self._again:
             # Its own span was made when it ended before, and no two may have one id.
             above = within(Parent(self.trace_id, self._root, sampled=True))
-        elif here.trace_id == self.trace_id:
+        elif here.trace_id == self.trace_id and not apart:
             above = get_current()
         else:
             above = within(self._before) if self._before is not None else NO_PARENT

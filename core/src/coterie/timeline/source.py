@@ -96,7 +96,7 @@ async def read_source(journal: Journal, run: WorkflowId, artifacts: ArtifactStor
     _, now_us = await journal.store.get(run, ())
     view = view_of(RunEntry(run, 0, 0), texts, now_us)
     now_us = max([now_us, *_instants(view)])
-    plan, items, notes = await _planned(view, artifacts)
+    plan, items, notes = await _planned(view, artifacts, is_machine=HEAD in texts)
     head = Head.read(texts[HEAD], HEAD) if HEAD in texts else None
     return Source(view, now_us, plan, items, questions_in(texts), head, _visits(texts, head), notes)
 
@@ -110,9 +110,11 @@ def _instants(view: RunView) -> Iterator[int]:
 
 
 async def _planned(
-    view: RunView, artifacts: ArtifactStore | None
+    view: RunView, artifacts: ArtifactStore | None, *, is_machine: bool
 ) -> tuple[Plan | None, Mapping[str, ListedItem], tuple[str, ...]]:
-    """The plan, what its foreaches run over, and what could not be found out of these."""
+    """The plan, what its foreaches run over, and what could not be found out of these. A machine has none."""
+    if is_machine:
+        return None, {}, ()
     try:
         plan = await plan_of(view.header, artifacts)
     except CoterieError as error:

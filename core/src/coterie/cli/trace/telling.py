@@ -217,6 +217,8 @@ def _left(timeline: Timeline) -> Iterator[Told]:
     if left:
         yield Told("not undone", f"{count_of(int(left), 'task')}: coterie runs show {timeline.run}", bad=True)
     resume = f"coterie runs resume {timeline.run}"
+    if any(span.kind == "visit" for span in timeline.spans):
+        resume = f"coterie machine run MACHINE --team TEAM --run-id {timeline.run}"
     if timeline.state == "interrupted" and timeline.scheduler is None:
         yield Told("left", f"nobody is at it; it goes on with: {resume}", bad=True)
     elif timeline.state == "interrupted":
