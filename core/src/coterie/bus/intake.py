@@ -166,10 +166,11 @@ class Intake:
         """A message has been given up."""
         message, position = letter.logged.message, letter.logged.position
         reason = letter.failures[-1].reason if letter.failures else ""
+        show = f"coterie dlq show {self._group} {position} --topic {self._wire.topic}"
         self._wire.tell(
             logging.WARNING,
             "events.dead",
-            f"{self._group!r} has given up {message.type!r} at {position}: {reason}; see 'coterie dlq show'",
+            f"{self._group!r} has given up {message.type!r} at {position}: {reason}; see '{show}'",
             group=self._group,
             type=message.type,
             id=event_id(message),
