@@ -21,7 +21,7 @@ PAGES_OUTSIDE = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/R
 GUIDES = {
     "Plans and agents": """
         run-a-plan-from-yaml fan-out-with-foreach write-a-command-agent call-agents-over-http test-your-agents
-        decompose-an-objective ask-a-person undo-a-failed-run use-s3-for-artifacts review-code
+        decompose-an-objective ask-a-person run-a-state-machine undo-a-failed-run use-s3-for-artifacts review-code
     """,
     "On a scheduler": "run-on-airflow run-on-prefect start-the-servers",
     "Shared by a fleet": "share-agents-across-the-fleet join-from-existing-code run-remote-workers",
