@@ -13,8 +13,11 @@ import pytest
 
 from coterie import (
     Agent,
+    Approval,
+    Approvals,
     ForEach,
     Orchestrator,
+    Plan,
     Policies,
     Quota,
     Retry,
@@ -26,6 +29,7 @@ from coterie import (
     sync,
 )
 from coterie.errors import Misuse, PolicyError
+from coterie.journal.view import view_run
 from coterie.stores.memory import MemoryStateStore
 
 LONG_S = 600.0
@@ -304,3 +308,21 @@ async def test_a_journal_beside_an_open_store_is_refused_and_not_laid_elsewhere(
     with pytest.raises(Misuse, match="give the journal or its URL"):
         Runtime(store=store, journal=True)
     await store.aclose()
+
+
+async def test_a_runtime_that_is_closed_hands_back_the_run_that_waits_in_it(tmp_path: Path):
+    journal = f"sqlite://{tmp_path}/state.db"
+    plan = Plan("signed", [Task("sign", "boss", approval=Approval("Sign?"))])
+
+    async with Runtime(Team("desk"), journal=journal) as runtime:
+        assert runtime.journal is not None
+        run = asyncio.create_task(runtime.orchestrator.execute_workflow(plan, workflow_id="r"))
+        async with asyncio.timeout(20):
+            while not await Approvals(runtime.journal).pending():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    assert (await run).status == "cancelled"
+    async with Runtime(Team("desk"), journal=journal) as later:
+        assert later.journal is not None
+        left = await view_run(later.journal, "r")
+    assert (left.state, left.claim) == ("cancelled", None)

@@ -134,10 +134,11 @@ class Orchestrator(ForeachParts, Asking, Serving):
             raise Misuse(f"the run {run.workflow_id!r} is in progress here; give this one another workflow_id")
         if self.keeping is None:
             return await self._execute(plan, run, None)
-        async with self.keeping.whole(plan, run, intent or Intent()) as book:
-            result = await self._execute(plan, run, book)
-            book.status = result.status
-        return result
+        with self.seen_out():
+            async with self.keeping.whole(plan, run, intent or Intent()) as book:
+                result = await self._execute(plan, run, book)
+                book.status = result.status
+            return result
 
     def _check_people(self, plan: Plan) -> None:
         asking = next((task for task in plan.tasks if task.approval is not None), None)
@@ -305,7 +306,7 @@ class Orchestrator(ForeachParts, Asking, Serving):
 
         Runs return with status `cancelled`; calls of `execute_task` and `execute_part` raise CancelledError.
         """
-        ends = self._ends()
+        ends = [*self._ends(), *self._open]
         for run in self._runs.values():
             run.cancel()
         for call in self._calls - {asyncio.current_task()}:

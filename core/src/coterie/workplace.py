@@ -66,6 +66,7 @@ class Workplace:
         self._remote = _given(remote)
         self._bus = _given(bus)
         self._calls: set[asyncio.Task[Any]] = set()
+        self._open: set[asyncio.Future[None]] = set()
         self._over = self._in_vain = False
 
     def register_agent(
@@ -109,6 +110,17 @@ class Workplace:
             yield
         finally:
             self._calls.discard(task)
+
+    @contextmanager
+    def seen_out(self) -> Iterator[None]:
+        """Have `stop` wait for the end of the block: a run is over once its journal is closed, not before."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._open.add(ended)
+        try:
+            yield
+        finally:
+            self._open.discard(ended)
+            ended.set_result(None)
 
     def _run(
         self,

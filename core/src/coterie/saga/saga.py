@@ -70,6 +70,17 @@ class Saga:
         Raises:
             As `Orchestrator.execute_workflow`; Unavailable also while it is undone: run it again then.
         """
+        with self._orchestrator.seen_out():
+            return await self._run(plan, workflow_id, params, intent, correlation_id)
+
+    async def _run(
+        self,
+        plan: Plan,
+        workflow_id: WorkflowId | None,
+        params: Mapping[str, JsonValue] | None,
+        intent: Intent | None,
+        correlation_id: str | None,
+    ) -> SagaResult:
         bound = bind_params(plan.params, params)
         name, intent = new_run_id(self._orchestrator, workflow_id), intent or Intent()
         check_agents(self._orchestrator, plan)

@@ -14,7 +14,7 @@ from coterie.stores.blobs.folder import Folder
 if TYPE_CHECKING:
     from upath import UPath
 
-__all__ = ["open_backend"]
+__all__ = ["open_backend", "refuse_credentials"]
 
 _LOCAL_SCHEMES = ("", "file", "local")
 
@@ -25,6 +25,23 @@ def open_backend(url: str, options: Mapping[str, Any]) -> BlobStore:
     Raises:
         Misuse: the URL carries credentials, is relative, or its scheme has no driver here.
     """
+    parts = refuse_credentials(url)
+    if parts.scheme in _LOCAL_SCHEMES:
+        local = _local_path(url, parts)
+        if not (local.startswith("/") and parts.netloc in ("", "localhost")):
+            raise Misuse(
+                f"the artifact store {url!r} is a relative path; give an absolute path, as in 'file:///var/lib/x'"
+            )
+        return Folder(Path(local))
+    return _open_remote(url, options)
+
+
+def refuse_credentials(url: str) -> SplitResult:
+    """The parts of a URL that everybody may see.
+
+    Raises:
+        Misuse: it carries credentials, or is none.
+    """
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -34,14 +51,7 @@ def open_backend(url: str, options: Mapping[str, Any]) -> BlobStore:
             f"the artifact store URL with the scheme {parts.scheme!r} carries credentials; "
             "give them to the driver by its environment, a connection or a block"
         )
-    if parts.scheme in _LOCAL_SCHEMES:
-        local = _local_path(url, parts)
-        if not (local.startswith("/") and parts.netloc in ("", "localhost")):
-            raise Misuse(
-                f"the artifact store {url!r} is a relative path; give an absolute path, as in 'file:///var/lib/x'"
-            )
-        return Folder(Path(local))
-    return _open_remote(url, options)
+    return parts
 
 
 def _open_remote(url: str, options: Mapping[str, Any]) -> BlobStore:
