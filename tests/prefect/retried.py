@@ -7,7 +7,7 @@ from prefect import flow, serve
 from prefect_coterie import plan_to_flow, run_plan
 from tests.prefect.billed import chain
 
-__all__ = ["ordered_chain", "retried_chain"]
+__all__ = ["calling_chain", "ordered_chain", "retried_chain"]
 
 TEAM = "tests.prefect.billed:team"
 
@@ -21,5 +21,12 @@ async def retried_chain(coterie_run_id: str) -> None:
     result.raise_for_status()
 
 
+@flow
+async def calling_chain(coterie_run_id: str) -> None:
+    """Call the flow of a plan, whose run is its own. coterie_run_id: not for that one."""
+    del coterie_run_id
+    await ordered_chain()
+
+
 if __name__ == "__main__":
-    serve(*(one.to_deployment("served") for one in (ordered_chain, retried_chain)))
+    serve(*(one.to_deployment("served") for one in (ordered_chain, retried_chain, calling_chain)))

@@ -9,16 +9,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from coterie import Plan, Task, TaskContext, Team
-from prefect_coterie import plan_to_flow
+from coterie import Action, Go, Plan, State, StateMachine, Task, TaskContext, Team
+from prefect_coterie import machine_to_flow, plan_to_flow
 
-__all__ = ["FOLDER", "RUN_ID", "chain_flow", "only_flow"]
+__all__ = ["FOLDER", "RUN_ID", "chain_flow", "machine_flow", "only_flow"]
 
 FOLDER = "COTERIE_TEST_STOPPING"
 RUN_ID = "stopped-1"
 
 team = Team("stopping")
 only = Plan("only", [Task("ends", "waiter")])
+machine = StateMachine(
+    "machine",
+    [State("ends", action=Action("waiter"), transitions=[Go("over")]), State("over", final="succeeded")],
+    initial="ends",
+)
 chain = Plan("chain", [Task("ends", "waiter"), Task("next", "quick", depends_on=["ends"])])
 
 
@@ -54,6 +59,7 @@ async def pass_by(_: dict[str, Any], ctx: TaskContext) -> str:
 _artifacts = f"file://{_folder()}/artifacts"
 only_flow = plan_to_flow(only, team=team, artifacts=_artifacts, name="only_flow")
 chain_flow = plan_to_flow(chain, team=team, artifacts=_artifacts, name="chain_flow")
+machine_flow = machine_to_flow(machine, team=team, artifacts=_artifacts, name="machine_flow")
 
 
 def _main() -> None:
@@ -62,7 +68,7 @@ def _main() -> None:
     logger.setLevel(logging.INFO)
     logger.addHandler(logging.StreamHandler())
     how, name = sys.argv[1:]
-    flow = {"only": only_flow, "chain": chain_flow}[name]
+    flow = {"only": only_flow, "chain": chain_flow, "machine": machine_flow}[name]
     if how == "run":
         asyncio.run(flow(coterie_run_id=RUN_ID))
     else:

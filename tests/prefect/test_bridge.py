@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -138,6 +139,20 @@ async def test_an_event_of_prefect_comes_to_the_bus_with_the_workflow_id_of_its_
     assert event.subject == event.key == "example.7"
     assert event.correlation_id == f"prefect.{state.state_details.flow_run_id}"
     assert event.data["payload"] == {"password": "***", "n": 7}
+
+
+async def test_an_event_of_a_clock_that_is_fast_hides_none_that_is_to_come(bus: EventBus):
+    name, now = f"example.{uuid4().hex}", datetime.now(UTC)
+
+    async with EventBridge(bus, from_prefect=[name], name=name.replace(".", "-")).running():
+        emit_event(name, {"prefect.resource.id": "example.1"}, occurred=now + timedelta(hours=1))
+        await eventually(lambda: on_bus(bus, name), bool)
+
+    async with get_client() as client:
+        kept = await client.read_variable_by_name(f"coterie_bridge_{name.replace('.', '_')}")
+    # The next one begins there.
+    assert kept is not None
+    assert datetime.fromisoformat(kept.value["reached"]) <= datetime.now(UTC)
 
 
 async def test_what_happened_in_prefect_while_no_bridge_ran_comes_later_and_once(bus: EventBus):

@@ -112,6 +112,18 @@ async def test_a_retry_by_the_command_tries_again_what_failed_as_often_as_it_is_
     assert tasks() == ["first", "second", "second", "second", "third"]
 
 
+async def test_a_retry_of_a_flow_that_called_a_plan_s_tries_again_what_failed_and_pays_for_nothing_else(
+    served: None, failing: Path
+):
+    flow_run_id = await begun("calling-chain/served")
+    assert (await final(flow_run_id)).state_name == "Failed"
+    assert tasks() == ["first", "second"]
+
+    mend(failing)
+    assert await retry(flow_run_id) == "Completed"
+    assert tasks() == ["first", "second", "second", "third"]
+
+
 async def test_what_prefect_retries_by_itself_is_told_the_failure_again(served: None):
     flow_run_id = await begun("retried-chain/served")
 

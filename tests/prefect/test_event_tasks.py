@@ -70,7 +70,7 @@ async def test_a_retried_flow_run_hears_what_came_in_its_first_try(store: Coteri
         tries.append(1)
         if len(tries) == 1:
             async with store.get_event_bus() as bus:
-                await bus.publish(PLACED, "early", correlation_id=workflow_id_here())
+                await bus.publish(PLACED, "early", correlation_id=await workflow_id_here())
             raise OSError("the flow's own")
         return await await_for_event(PLACED, store=store, timeout_s=30)
 

@@ -118,15 +118,16 @@ async def test_what_ends_in_time_is_recorded_and_nothing_begins(tmp_path: Path):
     await called(tmp_path, "ends", "next")
 
 
-async def test_a_run_that_ends_in_time_is_completed(tmp_path: Path):
-    async with process(tmp_path, "run", "only") as running:
-        await called(tmp_path, "ends")
+@pytest.mark.parametrize(("flow", "task_id"), [("only", "ends"), ("machine", "ends-1")])
+async def test_a_run_that_ends_in_time_is_completed(tmp_path: Path, flow: str, task_id: str):
+    async with process(tmp_path, "run", flow) as running:
+        await called(tmp_path, task_id)
         running.send_signal(signal.SIGTERM)
         await heard(running)
         (tmp_path / "go").touch()
         code = await ended(running)
 
-    state = (await last_run("only_flow")).state
+    state = (await last_run(f"{flow}_flow")).state
     assert code == 0
     assert state is not None
     assert state.is_completed()

@@ -12,10 +12,12 @@ import pytest
 from prefect import flow
 
 from coterie import ArtifactStore, Orchestrator
+from coterie.errors import Unavailable
 from coterie.journal import Intent, Journal
 from coterie.journal.view import view_run
 from coterie.stores.opening import open_journal_store
 from prefect_coterie import CoterieStore, arun_agent, run_plan
+from prefect_coterie.policy import OPTIONS
 from tests.prefect import billed
 from tests.prefect.billed import bills
 from tests.prefect.runs import logged
@@ -156,6 +158,26 @@ async def test_the_journal_knows_how_the_run_ended():
     assert view.state == "succeeded"
     assert [unit.state for unit in view.units] == ["succeeded"] * 3
     assert view.header.team == TEAM
+
+
+@pytest.mark.parametrize("step", ["begin", "conclude"])
+async def test_a_store_that_is_away_as_a_run_begins_or_ends_is_asked_again(step: str, monkeypatch: pytest.MonkeyPatch):
+    do, tries = getattr(Journal, step), 0
+
+    async def away_at_first(*args: Any, **options: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise Unavailable("the store is away")
+        return await do(*args, **options)
+
+    monkeypatch.setattr(Journal, step, away_at_first)
+    monkeypatch.setitem(OPTIONS, "retry_delay_seconds", [0.0])
+
+    state = await billed.chain_flow(return_state=True)
+
+    assert state.is_completed()
+    assert tasks_of(bills()) == ["first", "second", "third"]
 
 
 def artifacts(ledger: Path) -> ArtifactStore:

@@ -227,10 +227,11 @@ async def test_a_plan_runs_only_inside_a_flow():
         await run_plan(hello, team=TEAM)
 
 
-def test_a_parameter_that_is_no_name_is_refused():
-    plan = Plan("odd", [Task("a", "adder", input={"x": {"$param": "not-a-name"}})], params={"not-a-name": 1})
+@pytest.mark.parametrize("name", ["not-a-name", "class", "_hidden", "model_config", "v__args"])
+def test_a_parameter_that_is_no_name_is_refused(name: str):
+    plan = Plan("odd", [Task("a", "adder", input={"x": {"$param": name}})], params={name: 1})
 
-    with pytest.raises(Misuse, match=r"'not-a-name'.*rename"):
+    with pytest.raises(Misuse, match=rf"'{name}'.*rename"):
         plan_to_flow(plan, team=TEAM)
 
 

@@ -265,6 +265,16 @@ def test_prefect_never_cuts_off_a_task_that_waits(policies: dict[str, Any], seco
     assert found == (None if seconds is None else pytest.approx(seconds + SLACK_S))
 
 
+@pytest.mark.parametrize(
+    "task", [Task("a", "main", placement="remote"), Task("a", "nobody", placement="remote"), Task("a", "far")]
+)
+def test_prefect_leaves_workers_their_time(task: Task):
+    team = limited()
+    team.remote("far", timeout_s=5.0, patience_s=7200.0)
+
+    assert timeout_seconds_for(task, team) is None
+
+
 async def test_a_task_on_a_task_runner_waits_too(tmp_path: Path, store: CoterieStore):
     from prefect.task_runners import ThreadPoolTaskRunner
 

@@ -128,6 +128,16 @@ report = artifacts.get_blocking_store().load(reference)
     def _check_namespace(cls, value: str) -> str:
         return check_name(value, "namespace")
 
+    def block_initialization(self) -> None:
+        """Refuse what belongs into the secret field; not in a validator, whose errors show the value.
+
+        Raises:
+            Misuse: the URL carries credentials.
+        """
+        from coterie.stores.blobs.opening import refuse_credentials
+
+        refuse_credentials(self.url)
+
     @property
     def scheme(self) -> str:
         """The URL's scheme; `file` for a plain path."""

@@ -17,6 +17,7 @@ from httpx import HTTPError
 from prefect.client.orchestration import get_client
 
 from coterie.errors import Unavailable
+from prefect_coterie.lineage import callers_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
@@ -26,10 +27,12 @@ __all__ = ["demand_of", "last_demand"]
 # By the state in which an attempt began: asked once for all that is journalled in it.
 _known: dict[UUID, int] = {}
 _MOST = 1_000
+_MOST_STATES = 100_000
 
 
 async def demand_of(flow_run: FlowRun) -> int:
-    """Which demand of a person a flow run answers, as the surrounding context has it; 0: nobody has asked for it again.
+    """Which demand of a person a flow run answers, as the surrounding context has it; 0: nobody has asked for it again,
+    or for the flow run that called it.
 
     The same for all of a demand's attempts; of a later demand, a higher number.
 
@@ -42,12 +45,15 @@ async def demand_of(flow_run: FlowRun) -> int:
     if began not in _known:
         try:
             async with get_client() as client:
-                states = await client.read_flow_run_states(flow_run.id)
+                demand = 0
+                # Of runs that others called, people retry the outermost.
+                for run in (*await callers_of(client, flow_run), flow_run.id):
+                    demand = demand * _MOST_STATES + last_demand(await client.read_flow_run_states(run))
         except HTTPError as error:
             raise Unavailable(f"the Prefect server does not tell who asked for this flow run: {error}") from error
         if len(_known) >= _MOST:
             _known.clear()
-        _known[began] = last_demand(states)
+        _known[began] = demand
     return _known[began]
 
 

@@ -69,7 +69,7 @@ async def apublish_event(
             key=key,
             subject=subject,
             id=event_id or _id_here(),
-            correlation_id=correlation_id or workflow_id_here(),
+            correlation_id=correlation_id or await workflow_id_here(),
             causation_id=causation_id,
             priority=priority,
             expires_in_s=expires_in_s,
@@ -140,7 +140,7 @@ async def await_for_event(
         Unavailable: the store failed for long; Prefect tries again.
     """
     place = await _reachable(store)
-    wanted = correlation_id or workflow_id_here()
+    wanted = correlation_id or await workflow_id_here()
     patterns = [event_type] if isinstance(event_type, str) else list(event_type)
 
     def fits(event: CloudEvent) -> bool:

@@ -14,6 +14,7 @@ from prefect.logging import get_logger, get_run_logger
 from coterie.errors import PolicyError
 from coterie.journal import Intent
 from prefect_coterie.demand import demand_of
+from prefect_coterie.lineage import first_try_of
 from prefect_coterie.location import check_state_reach
 from prefect_coterie.source import StoreSource, block_of_store, namespace_of, store_or_default
 from prefect_coterie.state_block import CoterieStore
@@ -50,7 +51,7 @@ async def intent_here(*, force: str | None = None, allow_changes: bool = False) 
     """
     flow, task = FlowRunContext.get(), TaskRunContext.get()
     if flow is not None and flow.flow_run is not None:
-        name, demand = f"prefect.{flow.flow_run.id}", await demand_of(flow.flow_run)
+        name, demand = f"prefect.{await first_try_of(flow.flow_run)}", await demand_of(flow.flow_run)
     elif task is not None:
         name, demand = f"prefect.{task.task_run.flow_run_id or task.task_run.id}", 0
     else:

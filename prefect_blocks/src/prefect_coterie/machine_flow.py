@@ -12,6 +12,7 @@ from coterie import Field, StateMachine
 from prefect_coterie.machine_run import COMMENT, machine_state, run_machine
 from prefect_coterie.people.standstill import Person
 from prefect_coterie.publication import PublishMachine, publish_machine
+from prefect_coterie.shutdown import graceful
 from prefect_coterie.signature import FORCE, RUN_ID, check_names, globals_of_caller, pretend, run_name
 from prefect_coterie.source import ArtifactsSource, StoreSource, TeamSource
 
@@ -54,6 +55,10 @@ def machine_to_flow(
     title = name or machine.name
 
     async def run(**parameters: Any) -> State[Any]:  # a machine's parameters are any JSON
+        with graceful(ends_flow=True):
+            return await perform(parameters)
+
+    async def perform(parameters: dict[str, Any]) -> State[Any]:
         run_id, force = parameters.pop(RUN_ID, None), parameters.pop(FORCE, None)
         status = await run_machine(
             machine,

@@ -79,7 +79,7 @@ async def run_machine(
             definition. Unavailable: the journal failed; what had happened is recorded.
     """
     check_person(person, "person")
-    name = check_workflow_id(workflow_id or workflow_id_here())
+    name = check_workflow_id(workflow_id or await workflow_id_here())
     source = await team_of(team)
     intent = await intent_here(force=force, allow_changes=allow_changes)
     journal = await journal_of(store, source, intent, None, kept=True)

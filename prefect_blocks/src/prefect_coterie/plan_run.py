@@ -89,7 +89,7 @@ async def run_plan(
     context = FlowRunContext.get()
     if context is None:
         raise Misuse("run_plan was called outside of a flow run; call it in a flow, or use plan_to_flow")
-    name = check_workflow_id(workflow_id or workflow_id_here())
+    name = check_workflow_id(workflow_id or await workflow_id_here())
     asks = any(task.approval is not None for task in plan.tasks)
     if asks:
         check_person(approvals, "approvals")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect.cache_policies import CachePolicy
+from prefect.logging import get_run_logger
 
 from coterie.errors import LeaseLost, Unavailable
 
@@ -13,7 +16,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
     from prefect.context import TaskRunContext
 
-__all__ = ["OPTIONS", "worth_a_retry"]
+__all__ = ["OPTIONS", "tried_again", "worth_a_retry"]
+
+T = TypeVar("T")
 
 
 class _StoredOnce(CachePolicy):
@@ -49,3 +54,18 @@ OPTIONS: dict[str, Any] = {
     "retry_delay_seconds": [2.0, 15.0],
     "retry_condition_fn": worth_a_retry,
 }
+
+
+async def tried_again(what: Callable[[], Awaitable[T]]) -> T:
+    """The result of `what`, which no task run does and the flow itself: tried again as often as task runs are.
+
+    Raises:
+        Unavailable: the store stays away.
+    """
+    for delay_s in OPTIONS["retry_delay_seconds"]:
+        try:
+            return await what()
+        except Unavailable as error:
+            get_run_logger().warning("asks again in %.0f s: %s", delay_s, error)
+            await asyncio.sleep(delay_s)
+    return await what()

@@ -13,7 +13,7 @@ from coterie.errors import Misuse
 from prefect_coterie.record import Record
 from prefect_coterie.shutdown import stand_by
 from prefect_coterie.source import ArtifactsSource, StoreSource, TeamSource
-from prefect_coterie.tasks import arun_agent, lone_task, workflow_id_here
+from prefect_coterie.tasks import arun_agent, lone_task
 
 if TYPE_CHECKING:
     from prefect.futures import PrefectFuture
@@ -72,7 +72,7 @@ def submit_remote(
         store=store,
         plan_task=None if plan_task is None else wanted,
         upstream=records,
-        workflow_id=workflow_id or workflow_id_here(),
+        workflow_id=workflow_id,
         params=params,
         force=force,
         placement="remote",

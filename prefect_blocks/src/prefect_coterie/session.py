@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from coterie import Runtime, Team
@@ -18,6 +19,7 @@ from coterie.journal.keeping import Keeping
 from coterie.telemetry.recording import had_ended, record_run
 from prefect_coterie.blocks import CoterieArtifacts, CoterieTeam
 from prefect_coterie.journalling import Journalled
+from prefect_coterie.policy import tried_again
 from prefect_coterie.run_log import tell_run_log
 from prefect_coterie.shutdown import drained, graceful
 from prefect_coterie.source import namespace_of, open_team
@@ -118,12 +120,14 @@ async def recorded(job: Job, plan: Plan) -> AsyncIterator[Callable[[WorkflowResu
         with suppress(CoterieError):
             # Nothing depends on it.
             await record_run(result, namespace=namespace_of(job.team), journal=journal, again=again)
-        await journal.conclude(job.workflow_id, result.status, by=intent.engine_run)
+        # All is done and paid for: a store that is away for a moment does not make a failure of it.
+        await tried_again(partial(journal.conclude, job.workflow_id, result.status, by=intent.engine_run))
         await show_trace(job.workflow_id, plan.name, namespace=run.namespace, store=store, journal=journal)
 
     try:
-        again = await had_ended(job.workflow_id, journal)
-        await Keeping(journal, job.artifacts.get_store(), team_path=team_path, on_event=None).begin(plan, run, intent)
+        keeping = Keeping(journal, job.artifacts.get_store(), team_path=team_path, on_event=None)
+        again = await tried_again(partial(had_ended, job.workflow_id, journal))
+        await tried_again(partial(keeping.begin, plan, run, intent))
         yield concluded
     finally:
         await journal.aclose()

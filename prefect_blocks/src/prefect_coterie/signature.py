@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
@@ -14,7 +15,9 @@ from coterie.errors import Misuse
 __all__ = ["FORCE", "RUN_ID", "check_names", "globals_of_caller", "pretend", "run_name"]
 
 RUN_ID, FORCE = "coterie_run_id", "coterie_force"
-_RESERVED = frozenset({RUN_ID, FORCE, "return_state", "wait_for"})
+# Pydantic, which checks the parameters, keeps some names for itself; `v__` begins those of its model of a function.
+_RESERVED = frozenset({RUN_ID, FORCE, "return_state", "wait_for", "model_config"})
+_RESERVED_BEGINNINGS = ("_", "v__")
 _TYPES: dict[type, Any] = {bool: bool, int: int, float: float, str: str, list: list[Any], dict: dict[str, Any]}
 
 
@@ -25,11 +28,15 @@ def check_names(params: Mapping[str, Any], what: str) -> None:
         Misuse: one cannot. `what` has them.
     """
     for name in params:
-        if not name.isidentifier() or name in _RESERVED:
+        if not name.isidentifier() or keyword.iskeyword(name) or _is_reserved(name):
             raise Misuse(
                 f"the parameter {name!r} of {what} cannot be a flow's parameter; "
                 "rename it to a Python name that Prefect does not use"
             )
+
+
+def _is_reserved(name: str) -> bool:
+    return name in _RESERVED or name.startswith(_RESERVED_BEGINNINGS)
 
 
 def pretend(run: Callable[..., Any], params: Mapping[str, Any], *, title: str, caller: dict[str, Any]) -> None:

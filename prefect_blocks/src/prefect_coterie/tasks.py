@@ -14,7 +14,9 @@ from coterie.errors import Misuse, StepFailed
 from coterie.task import Placement
 from prefect_coterie.instance import instance_here
 from prefect_coterie.journalling import intent_here, journal_of
+from prefect_coterie.lineage import first_try_of
 from prefect_coterie.location import check_state_reach, runner_here
+from prefect_coterie.numbered import numbered
 from prefect_coterie.placing import calls_of
 from prefect_coterie.policy import OPTIONS
 from prefect_coterie.record import Record, record_state
@@ -33,6 +35,7 @@ __all__ = ["Outcome", "arun_agent", "lone_task", "run_agent", "workflow_id_here"
 Outcome: TypeAlias = "Record | State[Record]"
 
 
+@numbered
 @task(name="run-agent", task_run_name="{agent_type}", **OPTIONS)
 async def arun_agent(
     agent_type: str,
@@ -75,13 +78,14 @@ async def arun_agent(
     if state is not None:
         await check_state_reach(state, runner_here(), kept=False)
     calls = await calls_of(store, known, [wanted], runner_here())
-    place, name = await artifacts_of(artifacts), workflow_id or workflow_id_here()
+    place, name = await artifacts_of(artifacts), workflow_id or await workflow_id_here()
     journal = await journal_of(store, known, await intent_here(force=force), runner_here(), kept=False)
     job = Job(known, place, name, dict(params or {}), state, journal, calls)
     instance = instance_here(agent_type, wanted.input) if plan_task is None else None
     return _record_or_raise(await perform(wanted, job, records, instance=instance))
 
 
+@numbered
 @task(name="run-agent", task_run_name="{agent_type}", **OPTIONS)
 def run_agent(
     agent_type: str,
@@ -114,7 +118,7 @@ def run_agent(
                 store=store,
                 plan_task=plan_task,
                 upstream=upstream,
-                workflow_id=workflow_id or workflow_id_here(),
+                workflow_id=workflow_id,
                 params=params,
                 force=force,
                 placement=placement,
@@ -138,15 +142,16 @@ async def perform(wanted: Task, job: Job, upstream: Iterable[Record], *, instanc
         )
 
 
-def workflow_id_here() -> str:
-    """The identity of the run around: the same for all its tasks and their retries.
+async def workflow_id_here() -> str:
+    """The identity of the run around: the same for all its tasks and their retries, and for the retries of a flow that
+    called it.
 
     Raises:
-        Misuse: there is no run around.
+        Misuse: there is no run around. Unavailable: the server does not tell.
     """
     flow, one = FlowRunContext.get(), TaskRunContext.get()
     if flow is not None and flow.flow_run is not None:
-        return f"prefect.{flow.flow_run.id}"
+        return f"prefect.{await first_try_of(flow.flow_run)}"
     if one is not None:
         return f"prefect.{one.task_run.flow_run_id or one.task_run.id}"
     raise Misuse("this runs outside of any Prefect run; call it in a flow or task, or give a workflow_id")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from coterie.remote import RemoteAgent
+
 if TYPE_CHECKING:
     from coterie import Task, Team
 
@@ -17,7 +19,12 @@ _LONGEST_WAIT = 1.1
 
 
 def timeout_seconds_for(task: Task, team: Team) -> float | None:
-    """When Prefect gives up on a run of `task`; None where an agent that may perform it has no time-out."""
+    """When Prefect gives up on a run of `task`; None where an agent that may perform it has no time-out.
+
+    None where workers may: how long it takes until one begins, and what their agents' time-outs are, they know.
+    """
+    if task.placement == "remote":
+        return None
     needed_s = 0.0
     for agent_type in _performers(task.agent_type, team):
         own_s = _needed_s(task, agent_type, team)
@@ -40,6 +47,8 @@ def _performers(agent_type: str, team: Team) -> Iterator[str]:
 
 def _needed_s(task: Task, agent_type: str, team: Team) -> float | None:
     agents = team.of_type(agent_type)
+    if any(isinstance(agent.handler, RemoteAgent) for agent in agents):
+        return None
     limits = [task.timeout_s or agent.timeout_s for agent in agents]
     known = [limit for limit in limits if limit is not None]
     if len(known) < len(limits):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from prefect import Task as PrefectTask
@@ -14,10 +14,9 @@ from prefect.states import Failed
 from prefect.utilities.annotations import opaque
 
 from coterie import Plan, Ref, Saga, SagaResult, Task, TaskResult
-from coterie.errors import Unavailable
 from coterie.ids import TaskId
 from coterie.saga.telling import ANEW, undo_summary
-from prefect_coterie.policy import OPTIONS
+from prefect_coterie.policy import OPTIONS, tried_again
 from prefect_coterie.record import read_record
 from prefect_coterie.session import Job, session
 from prefect_coterie.waiting import tell_waiting
@@ -26,8 +25,6 @@ __all__ = ["admits", "conclude_or_undo"]
 
 # The name of the task run, as on Airflow.
 _LAST = "workflow_result"
-
-_DELAYS_S: list[float] = OPTIONS["retry_delay_seconds"]
 
 _Stored: TypeAlias = "dict[str, Any]"
 
@@ -38,13 +35,7 @@ async def admits(job: Job, plan: Plan, wanted: Task, upstream: Mapping[TaskId, T
     Raises:
         Unavailable: the journal does not answer, as often as task runs are tried.
     """
-    for delay_s in _DELAYS_S:
-        try:
-            return await _admits(job, plan, wanted, upstream)
-        except Unavailable as error:
-            get_run_logger().warning("asks again in %.0f s: %s", delay_s, error)
-            await asyncio.sleep(delay_s)
-    return await _admits(job, plan, wanted, upstream)
+    return await tried_again(partial(_admits, job, plan, wanted, upstream))
 
 
 async def _admits(job: Job, plan: Plan, wanted: Task, upstream: Mapping[TaskId, TaskResult]) -> bool:

@@ -151,7 +151,9 @@ class Inbound:
                 await patiently(partial(self._publish_all, fresh))
             for one in fresh:
                 self._remember(str(one.id))
-            self._reached = max([one.occurred for one in batch] + ([self._reached] if self._reached else []))
+            # One whose clock is fast would have the next bridge begin after what is still to come.
+            now = datetime.now(UTC)
+            self._reached = max([min(one.occurred, now) for one in batch] + ([self._reached] if self._reached else []))
             if time.monotonic() - self._saved[0] > _SAVE_EVERY_S:
                 await patiently(self._save)
 
@@ -185,7 +187,7 @@ class Inbound:
         if not isinstance(value, dict):
             return
         self._warn_of_other(value)
-        self._reached = datetime.fromisoformat(str(value["reached"]))
+        self._reached = min(datetime.fromisoformat(str(value["reached"])), datetime.now(UTC))
         if value.get("begun"):
             self._begun = datetime.fromisoformat(str(value["begun"]))
 
