@@ -154,7 +154,9 @@ def check(case: str, found: Found, rounds: int) -> None:
 
 @pytest.mark.parametrize("case", list(POLICIES))
 def test_a_storm_never_has_more_calls_than_permits(fleet: Fleet, seed: int, case: str):
-    check(case, stormed(fleet, case, 2, seed), 2)
+    # Of few calls, chance may cancel none that holds a permit.
+    rounds = 6 if case == "cancel" else 2
+    check(case, stormed(fleet, case, rounds, seed), rounds)
 
 
 @pytest.mark.full
