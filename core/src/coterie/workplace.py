@@ -179,6 +179,6 @@ def unharming(listener: Listener | None) -> Listener | None:
 def _tell(listener: Listener, event: Event) -> None:
     try:
         listener(event)
-    # Whoever only watches must not end what is watched.
+    # Nobody handles it further: whoever only watches must not end what is watched.
     except Exception:  # noqa: BLE001
         _log.exception("listener.failed at %s of %s", event.name, event.workflow_id)

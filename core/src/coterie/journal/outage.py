@@ -70,7 +70,8 @@ class Alarm:
             return
         try:
             self.on_event(Event(name, fields={"state": self._what, **fields}))
-        except Exception:  # noqa: BLE001  # logged: what a listener does wrong is its own
+        # Nobody handles it further: what a listener does wrong is its own.
+        except Exception:  # noqa: BLE001
             _log.exception("state.listener_failed %s", self._what)
 
 

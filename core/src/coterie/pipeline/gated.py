@@ -190,7 +190,7 @@ class GatedWork:
                 value = await call(context.input, context)
             raise_if_late(scope)
         except Exception as error:
-            # Also where the agent made an error of its own out of its cut-off.
+            # Raised on, to whoever tries again; also where the agent made an error of its own out of its cut-off.
             if scope.expired():
                 raise TaskTimedOut(context.task.id, timeout_s) from error
             raise

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import wait
-from functools import partial
 from weakref import WeakSet
 
 from coterie import sync
@@ -26,10 +24,9 @@ from coterie.protect.visit import Visit
 from coterie.ref import Ref
 from coterie.stores.opening import open_state_store
 from coterie.work import Work
+from coterie.workplace import unharming
 
 __all__ = ["Home"]
-
-_log = logging.getLogger("coterie.protect")
 
 CLOSE_GRACE_S = 5.0
 EXIT_GRACE_S = 10.0
@@ -55,7 +52,7 @@ class Home:
         self._given = store
         self._namespace = namespace
         self._agents = dict(agents)
-        self._on_event = None if on_event is None else partial(_tell, on_event)
+        self._on_event = unharming(on_event)
         self._clock = SystemClock()
         # Made here too, so that an address that cannot work is refused now.
         self._store = self._opened()
@@ -154,14 +151,6 @@ class Home:
     def _opened(self) -> StateStore:
         given = self._given
         return open_state_store(given, self._namespace) if given is None or isinstance(given, str) else given
-
-
-def _tell(listener: Listener, event: Event) -> None:
-    try:
-        listener(event)
-    # Whoever only watches must not end what is watched.
-    except Exception:  # noqa: BLE001
-        _log.exception("listener.failed at %s of %s", event.name, event.task_id)
 
 
 def _close_at_exit(home: Home) -> None:

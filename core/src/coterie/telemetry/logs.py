@@ -136,7 +136,8 @@ def _message(record: logging.LogRecord) -> tuple[str, bool]:
     """The message, and whether its arguments are in it; those that do not fit, handlers print with all they hold."""
     try:
         return record.getMessage(), True
-    # Their own code is run, which may raise anything; who logged it is not bothered.
+    # Their own code is run, which may raise anything. Nobody handles it further: the message names it, and whoever has
+    # logged it is not bothered.
     except Exception as failure:  # noqa: BLE001
         text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
         where = f"{record.filename}:{record.lineno}"
@@ -164,7 +165,7 @@ def _clean_error(error: BaseException, secrets: frozenset[str]) -> _ExcInfo:
         if all(redacted(text, secrets) == text for text in _texts(error, set())):
             return type(error), error, error.__traceback__
         likeness = _likeness(error, secrets, set())
-    # Notes that cannot be told, or a chain of causes too long to follow.
+    # Notes that cannot be told, or a chain of causes too long to follow: handlers get what stands for the error.
     except Exception as failure:  # noqa: BLE001
         likeness = _named_as(error, f"it could not be told: {type(failure).__name__}")
     return type(likeness), likeness, likeness.__traceback__

@@ -142,7 +142,7 @@ class OurTracer:
             return True, None
         try:
             found = self._sampler.should_sample(Context(), trace_id, name, SpanKind.INTERNAL, attributes, ())
-        # As above: of samplers, which are the user's.
+        # Nobody handles it further, as above: of samplers, which are the user's.
         except Exception:  # noqa: BLE001
             _log.exception("tracing.failed: the trace of a run is left out")
             return False, None
