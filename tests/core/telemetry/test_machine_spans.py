@@ -94,6 +94,16 @@ class Desk:
                         return
                 await asyncio.sleep(0.001)
 
+    async def definition(self) -> str:
+        """What the journal has of it."""
+        return (await self.store.get(RUN, ("machine/definition",)))[0]["machine/definition"]
+
+    async def until_redefined(self, before: str) -> None:
+        """Wait until the run goes on with another definition."""
+        async with asyncio.timeout(30):
+            while await self.definition() == before:  # noqa: ASYNC110  # the journal tells nobody
+                await asyncio.sleep(0.001)
+
     async def stop(self) -> None:
         for driver in self.drivers:
             driver.cancel()
@@ -164,8 +174,9 @@ async def test_its_span_begins_with_the_run_though_it_goes_on_with_another_defin
     await desk.interrupted()
     changed = StateMachine("review", MACHINE.states, initial="draft", max_steps=30)
 
+    before = await desk.definition()
     second = desk.start(machine=changed, intent=Intent(allow_changes=True))
-    await asyncio.sleep(0.02)
+    await desk.until_redefined(before)
     await desk.run.send("approve")
     await second
 

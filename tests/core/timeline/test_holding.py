@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +61,26 @@ async def claimed(url: str) -> None:
     await journal.aclose()
 
 
+async def scheduled(url: str) -> None:
+    """A run that Airflow has begun, and of which the journal knows nothing else."""
+    journal = Journal(open_journal_store(url, "default", durability="relaxed"))
+    begun_at = time.time() - 60
+    header = Header(PLAN.name, PLAN.hash, document=PLAN.to_dict(), engine_run="airflow.a", begun_at=begun_at)
+    await journal.begin(RUN, header, Intent("airflow.a"))
+    await journal.aclose()
+
+
+async def submitted(url: str) -> None:
+    """The first task's call, in the queue of workers."""
+    store = open_state_store(url, "default")
+    log = open_log_store(url, "default", durability="relaxed")
+    calls = RemoteCalls(store, log)
+    await calls.submit(Call.of(Task("a", "writer"), namespace="default", workflow_id=RUN))
+    await calls.aclose()
+    await store.aclose()
+    await log.aclose()
+
+
 async def opened_breaker(url: str, name: str) -> None:
     store = open_state_store(url, "default")
     breaker = CircuitBreaker(name, BreakerPolicy(failure_threshold=1, timeout_s=300.0, jitter=0.0), store=store)
@@ -101,13 +120,7 @@ def test_the_breaker_that_holds_a_run_is_named_on_the_terminal_and_in_the_docume
 def test_what_lies_in_the_queue_of_workers_is_said_to_lie_there(clean: str):
     async def arranged() -> None:
         await claimed(clean)
-        store = open_state_store(clean, "default")
-        log = open_log_store(clean, "default", durability="relaxed")
-        calls = RemoteCalls(store, log)
-        await calls.submit(Call.of(Task("a", "writer"), namespace="default", workflow_id=RUN))
-        await calls.aclose()
-        await store.aclose()
-        await log.aclose()
+        await submitted(clean)
 
     asyncio.run(arranged())
 
@@ -118,17 +131,8 @@ def test_what_a_scheduler_has_handed_out_and_nobody_has_begun_goes_on(clean: str
     """As on Airflow, where a deferred task has no process: the journal knows of none until a worker begins it."""
 
     async def arranged() -> None:
-        journal = Journal(open_journal_store(clean, "default", durability="relaxed"))
-        header = Header(PLAN.name, PLAN.hash, document=PLAN.to_dict(), begun_at=time.time() - 60)
-        await journal.begin(RUN, replace(header, engine_run="airflow.a"), Intent("airflow.a"))
-        await journal.aclose()
-        store = open_state_store(clean, "default")
-        log = open_log_store(clean, "default", durability="relaxed")
-        calls = RemoteCalls(store, log)
-        await calls.submit(Call.of(Task("a", "writer"), namespace="default", workflow_id=RUN))
-        await calls.aclose()
-        await store.aclose()
-        await log.aclose()
+        await scheduled(clean)
+        await submitted(clean)
 
     asyncio.run(arranged())
     text = show()
@@ -143,13 +147,7 @@ def test_what_a_scheduler_has_handed_out_and_nobody_has_begun_goes_on(clean: str
 
 
 def test_what_a_scheduler_has_not_handed_out_is_left_as_it_was(clean: str):
-    async def arranged() -> None:
-        journal = Journal(open_journal_store(clean, "default", durability="relaxed"))
-        header = Header(PLAN.name, PLAN.hash, document=PLAN.to_dict(), begun_at=time.time() - 60)
-        await journal.begin(RUN, replace(header, engine_run="airflow.a"), Intent("airflow.a"))
-        await journal.aclose()
-
-    asyncio.run(arranged())
+    asyncio.run(scheduled(clean))
     text = show()
 
     assert text.splitlines()[0].split()[:2] == [RUN, "interrupted"]
